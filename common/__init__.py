@@ -1,0 +1,1 @@
+"""What MaxViT, MAXIM and their relatives share: layers, data, training, weights and metrics."""

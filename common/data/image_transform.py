@@ -1,0 +1,90 @@
+"""What happens to one labelled image between the source and the batch.
+
+Small and importing little: worker processes load it on start.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from common.data import preprocess
+from common.data.augment import RandAugment
+from common.data.images import decode
+from common.data.sources import Example
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainTransform:
+    """Decode, crop, flip, shift, RandAugment.
+
+    Called with an example and a generator, returns `image` uint8 `[size, size, 3]` and `label`.
+
+    Attributes:
+      size: side in pixels.
+      crop: `"inception"` (random area and aspect) or `"resize"` (the whole image).
+      min_area: smallest share of the image that an Inception crop keeps.
+      interpolation: of the resize.
+      flip: mirror half of the images left to right.
+      shift: move by up to that many pixels.
+      randaugment: applied last; None: not at all.
+    """
+
+    size: int
+    crop: Literal["inception", "resize"]
+    min_area: float
+    interpolation: str
+    flip: bool
+    shift: int
+    randaugment: RandAugment | None
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        if self.crop == "inception":
+            area = (self.min_area, 1.0)
+            image = decode(example["image"], min_side=preprocess.draft_side(self.size, area))
+            image = preprocess.train_inception_crop(
+                image, self.size, rng, area=area, interpolation=self.interpolation
+            )
+        else:
+            image = decode(example["image"])
+            image = preprocess.resize_only(image, self.size, self.interpolation)
+        if self.flip:
+            image = preprocess.random_flip(image, rng)
+        if self.shift:
+            image = preprocess.random_shift(image, rng, self.shift)
+        if self.randaugment:
+            image = self.randaugment(np.ascontiguousarray(image), rng)
+        return {"image": np.ascontiguousarray(image), "label": np.int32(example["label"])}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalTransform:
+    """Decode and resize without randomness.
+
+    Called with an example, returns `image` `[size, size, 3]`, values
+    0..255 (float32 for `"official"`, uint8 otherwise), and `label`.
+
+    Attributes:
+      size: side in pixels.
+      method: `"official"` (TensorFlow 1's bicubic on the central square), `"standard"` (resize the
+        shorter side, crop the centre) or `"resize"` (the whole image).
+      crop_fraction: of `"standard"`.
+      interpolation: of `"standard"` and `"resize"`.
+    """
+
+    size: int
+    method: Literal["official", "standard", "resize"]
+    crop_fraction: float
+    interpolation: str
+
+    def __call__(self, example: Example) -> dict[str, np.ndarray]:
+        image = decode(example["image"])
+        if self.method == "official":
+            image = preprocess.eval_official(image, self.size)
+        elif self.method == "standard":
+            image = preprocess.eval_standard(
+                image, self.size, self.crop_fraction, self.interpolation
+            )
+        else:
+            image = preprocess.resize_only(image, self.size, self.interpolation)
+        return {"image": np.ascontiguousarray(image), "label": np.int32(example["label"])}

@@ -1,0 +1,256 @@
+"""From a source to batches: order, randomness, sharding over processes, workers. Built on grain.
+
+The order is a function of (seed, position in the stream) alone: not of threads, worker processes or
+the number of JAX processes. So the step is the data position, and resuming is starting there.
+"""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from common.data.images import CorruptImage
+from common.data.sources import Example, Source
+from common.errors import UserError
+
+Batch = dict[str, np.ndarray]
+_MAX_TRIES = 16
+
+
+def train_batches(
+    source: Source,
+    transform: Callable[[Example, np.random.Generator], Batch],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_workers: int = 0,
+    prefetch: int = 4,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Yields endless training batches, every epoch in another order.
+
+    Batches run over the ends of epochs. An unreadable example is replaced by the next readable one
+    of the source.
+
+    Args:
+      source: labelled images.
+      transform: turns an example and a generator into a dict of arrays of fixed shapes; raises
+        CorruptImage for an example that can't be used. It must not keep the generator. For workers
+        it must be picklable; the fewer modules it comes from, the faster they start.
+      batch_size: examples per step over all processes.
+      seed: of order and augmentation, 0 or more.
+      start_step: the first batch to yield; costs nothing.
+      num_workers: 0 reads in threads of this process, more in as many processes.
+      prefetch: batches made in advance: in all with threads (as many as there are threads), per
+        worker with processes.
+      process_index: which part of every batch to yield.
+      process_count: number of equal, contiguous parts.
+
+    Returns:
+      An iterator of what `transform` returns, stacked, `[batch_size / process_count, ...]`, and
+      `index` (int64, position in the source) and `corrupt` (bool: the example at `index` was
+      unreadable, another stands in its place). `close()` it to end its workers early.
+
+    Raises:
+      UserError: an empty source, sizes that don't divide, or, while iterating, too many unreadable
+        examples in a row.
+    """
+    _check(source, batch_size, process_count)
+    if seed < 0:
+        raise UserError(f"seed={seed} is negative; choose 0 or more")
+    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    stream = stream.random_map(_TrainExample(source, transform))
+    stream = _ProcessPart(stream, batch_size, process_index, process_count)
+    batches = stream.batch(batch_size // process_count)[start_step:]
+    return _prefetched(batches, num_workers, prefetch)
+
+
+def eval_batches(
+    source: Source,
+    transform: Callable[[Example], Batch],
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    prefetch: int = 4,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Yields every example of a source once, in order.
+
+    The last batch is filled up with zeros; all processes get the same number of batches.
+
+    Args:
+      source: labelled images.
+      transform: turns an example into a dict of arrays of fixed shapes; otherwise as for training.
+      batch_size: examples per step over all processes.
+      num_workers: as for training.
+      prefetch: as for training.
+      process_index: as for training.
+      process_count: as for training.
+
+    Returns:
+      A finite iterator of what `transform` returns, stacked, and `mask` (float32: 1 for a real,
+      readable example, else 0), `index` (int64, position in the source, -1 for filling) and
+      `corrupt` (bool).
+
+    Raises:
+      UserError: as for training.
+    """
+    _check(source, batch_size, process_count)
+    padded = -(-len(source) // batch_size) * batch_size
+    stream = grain.MapDataset.range(padded).map(_EvalExample(source, transform))
+    stream = _ProcessPart(stream, batch_size, process_index, process_count)
+    return _prefetched(stream.batch(batch_size // process_count), num_workers, prefetch)
+
+
+def _check(source: Source, batch_size: int, process_count: int) -> None:
+    if not len(source):
+        raise UserError("the data source is empty")
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"batch_size={batch_size} can't be divided among {process_count} processes; "
+            f"choose a multiple of {process_count}"
+        )
+
+
+class _TrainExample:
+    """Reads and transforms the example at a position, or the next readable one."""
+
+    def __init__(self, source: Source, transform: Callable):
+        self._source, self._transform = source, transform
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Batch:
+        for attempt in range(_MAX_TRIES):
+            position = (index + attempt) % len(self._source)
+            with contextlib.suppress(CorruptImage):
+                example = self._transform(self._source[position], rng)
+                return example | {"index": np.int64(index), "corrupt": np.bool_(attempt > 0)}
+        raise _too_many_corrupt(self._source, index)
+
+
+class _EvalExample:
+    """Reads and transforms the example at a position; zeros for fillings and unreadable ones."""
+
+    def __init__(self, source: Source, transform: Callable):
+        self._source, self._transform = source, transform
+
+    def __call__(self, index: int) -> Batch:
+        if index >= len(self._source):
+            return self._flagged(self._blank, -1, mask=0, corrupt=False)
+        try:
+            example = self._transform(self._source[index])
+        except CorruptImage:
+            return self._flagged(self._blank, index, mask=0, corrupt=True)
+        return self._flagged(example, index, mask=1, corrupt=False)
+
+    def _flagged(self, example: Batch, index: int, mask: int, corrupt: bool) -> Batch:
+        return example | {
+            "mask": np.float32(mask),
+            "index": np.int64(index),
+            "corrupt": np.bool_(corrupt),
+        }
+
+    @functools.cached_property
+    def _blank(self) -> Batch:
+        for index in range(min(_MAX_TRIES, len(self._source))):
+            with contextlib.suppress(CorruptImage):
+                example = self._transform(self._source[index])
+                return {key: np.zeros_like(value) for key, value in example.items()}
+        raise _too_many_corrupt(self._source, 0)
+
+
+def _too_many_corrupt(source: Source, index: int) -> UserError:
+    tries = min(_MAX_TRIES, len(source))
+    try:
+        source[index]
+        reason = ""
+    except CorruptImage as error:
+        reason = f" ({error})"
+    return UserError(
+        f"{tries} examples in a row can't be read, from {source.name(index)} on{reason}; "
+        "check the files"
+    )
+
+
+class _ProcessPart(grain.MapDataset):
+    """The contiguous part of every global batch that belongs to one process."""
+
+    def __init__(self, parent: grain.MapDataset, batch: int, process: int, count: int):
+        super().__init__(parent)
+        self._batch, self._part = batch, batch // count
+        self._offset = process * self._part
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._batch * self._part
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        step, position = divmod(index, self._part)
+        return self._parent[step * self._batch + self._offset + position]
+
+
+def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> Iterator[Batch]:
+    threads = 1 if num_workers else prefetch
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    dataset = batches.to_iter_dataset(ahead)
+    if not num_workers:
+        return _closing(iter(dataset))
+    if not flags.FLAGS.is_parsed():  # in a notebook or test nobody parses flags; grain reads one
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
+    return _closing(iter(dataset.mp_prefetch(options, _init_worker)), num_workers)
+
+
+def _closing(batches: Any, num_workers: int = 0) -> Iterator[Batch]:
+    """Yields all batches and ends threads and workers when the consumer is done with them."""
+    try:
+        with _main_hidden():
+            started = list(itertools.islice(batches, num_workers))  # one from every worker
+        yield from started
+        del started
+        yield from batches
+    finally:
+        batches.close()
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keeps processes that start meanwhile from importing the main module again.
+
+    They need nothing of it (what is defined there travels by value), it may import TensorFlow, and
+    a script without the `__name__` guard would start itself over and over.
+    """
+    main = sys.modules["__main__"]
+    hidden = {key: main.__dict__.pop(key) for key in ("__file__",) if key in main.__dict__}
+    hidden["__spec__"], main.__spec__ = main.__spec__, None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+def _init_worker(index: int, count: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator belongs to the parent
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    """Ends this process once its parent is gone, however that ended."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,269 @@
+"""From decoded pixels to model inputs: crops, resizes, shifts, flips and normalisation.
+
+Everything works on one image on the host; randomness comes from the generator that is passed in.
+Images stay uint8 until `normalize`, except for the official evaluation, which is float32 because
+its resize is not rounded.
+"""
+
+import functools
+import math
+
+import numpy as np
+from PIL import Image
+
+from common.errors import UserError, did_you_mean
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, on the 0..255 scale
+IMAGENET_STD = (58.395, 57.12, 57.375)
+HALF_RANGE = (127.5, 127.5, 127.5)  # as mean and as std: maps 0..255 to -1..1
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def normalize(image: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """Returns `(image - mean) / std` in float32; works on NumPy and JAX arrays.
+
+    Args:
+      image: `[..., channels]`, values 0..255.
+      mean: one number per channel, on the 0..255 scale.
+      std: the same.
+    """
+    return (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
+
+
+def eval_official(image: np.ndarray, size: int) -> np.ndarray:
+    """The preprocessing of the official ImageNet evaluation (TensorFlow 1's, not antialiased).
+
+    The central square of side `size / (size + 32)` of the shorter side, resized with
+    `legacy_bicubic`.
+
+    Args:
+      image: uint8 `[height, width, 3]`.
+      size: side of the result in pixels.
+
+    Returns:
+      float32 `[size, size, 3]`; the cubic overshoots, so values may leave 0..255 a little.
+    """
+    return legacy_bicubic(central_crop(image, size), (size, size))
+
+
+def central_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Returns the central square that the official evaluation resizes to `size`.
+
+    Args:
+      image: `[height, width, channels]`.
+      size: side in pixels after the resize that follows; it decides how much is cut off.
+    """
+    height, width = image.shape[:2]
+    # In float32, like the original: the truncation must fall on the same side.
+    side = int(np.float32(size / (size + 32)) * np.float32(min(height, width)))
+    side = max(side, 1)
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    return image[top : top + side, left : left + side]
+
+
+def legacy_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes as TensorFlow 1's `resize_bicubic` did.
+
+    Source position = destination * scale (no half-pixel shift), Keys' cubic with a = -0.75,
+    weights from a table of 1024 steps, edges clamped, no antialiasing, no clipping.
+
+    Args:
+      image: `[height, width, channels]`, uint8 or float32.
+      size: target height and width in pixels.
+
+    Returns:
+      float32 `[*size, channels]`.
+    """
+    for axis, length in enumerate(size):
+        taps, weights = _legacy_cubic_taps(image.shape[axis], length)
+        weights = weights.reshape(4, *(-1 if a == axis else 1 for a in range(3)))
+        parts = (
+            np.take(image, tap, axis) * weight for tap, weight in zip(taps, weights, strict=True)
+        )
+        image = functools.reduce(np.add, parts)
+    return image
+
+
+@functools.lru_cache(maxsize=256)
+def _legacy_cubic_taps(length: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """The four source positions of every target position and their weights, `[4, target]` each."""
+    a, steps = np.float32(-0.75), 1024
+    position = np.arange(target, dtype=np.float32) * np.float32(length / target)
+    floor = np.floor(position)
+    fraction = (np.rint((position - floor) * steps) / steps).astype(np.float32)
+
+    def near(x: np.ndarray) -> np.ndarray:  # |x| <= 1
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: np.ndarray) -> np.ndarray:  # 1 <= |x| <= 2
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    weights = [far(fraction + 1), near(fraction), near(1 - fraction), far(2 - fraction)]
+    taps = floor.astype(np.int64) + np.array([[-1], [0], [1], [2]])
+    return np.clip(taps, 0, length - 1), np.stack(weights)
+
+
+def eval_standard(
+    image: np.ndarray,
+    size: int | tuple[int, int],
+    crop_fraction: float = 0.875,
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """Resizes the shorter side (antialiased), then crops the centre: what most libraries do.
+
+    Args:
+      image: uint8 `[height, width, 3]`.
+      size: side of the result in pixels, or its height and width.
+      crop_fraction: share of the resized image's side that the crop keeps, in (0, 1].
+      interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+
+    Returns:
+      uint8 `[height, width, 3]` of the wanted size.
+    """
+    target = _pair(size)
+    scale = max(
+        math.floor(side / crop_fraction) / have
+        for side, have in zip(target, image.shape[:2], strict=True)
+    )
+    # At least the target: a product like 3 * (7 / 3) may fall short by one rounding.
+    resized = [
+        max(int(have * scale + 1e-6), side)
+        for side, have in zip(target, image.shape[:2], strict=True)
+    ]
+    image = resize_only(image, tuple(resized), interpolation)
+    top, left = (round((r - t) / 2) for r, t in zip(resized, target, strict=True))
+    return image[top : top + target[0], left : left + target[1]]
+
+
+def resize_only(
+    image: np.ndarray, size: int | tuple[int, int], interpolation: str = "bicubic"
+) -> np.ndarray:
+    """Resizes the whole image, whatever its aspect; for data sets of one small size.
+
+    Args:
+      image: uint8 `[height, width, 3]`.
+      size: side of the result in pixels, or its height and width.
+      interpolation: "nearest", "bilinear", "bicubic" or "lanczos"; antialiased.
+
+    Returns:
+      uint8 `[height, width, 3]` of the wanted size.
+    """
+    height, width = _pair(size)
+    if interpolation not in _RESAMPLING:
+        hint = did_you_mean(interpolation, _RESAMPLING)
+        raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), _RESAMPLING[interpolation]))
+
+
+def train_inception_crop(
+    image: np.ndarray,
+    size: int | tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    attempts: int = 10,
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """Crops a random part of random aspect and resizes it: "Inception" or "random resized" crop.
+
+    Drawn as TensorFlow's `sample_distorted_bounding_box` does, which the published recipes use:
+    aspect uniform, then the height uniform between those of the smallest and largest area. (timm
+    and torchvision draw area and log-aspect uniformly: slightly smaller crops.) When no attempt
+    fits, the official evaluation's central crop is taken.
+
+    Args:
+      image: uint8 `[height, width, 3]`.
+      size: side of the result in pixels, or its height and width.
+      rng: source of randomness.
+      area: smallest and largest share of the image's area, in (0, 1].
+      aspect: smallest and largest width / height of the crop.
+      attempts: tries before the central crop is taken.
+      interpolation: "nearest", "bilinear", "bicubic", "lanczos" (all antialiased), or
+        "legacy_bicubic", the official release's, rounded to uint8.
+
+    Returns:
+      uint8 `[height, width, 3]` of the wanted size.
+    """
+    target = _pair(size)
+    for _ in range(attempts):
+        box = _sample_crop(*image.shape[:2], rng, area, aspect)
+        if box is not None:
+            top, left, height, width = box
+            crop = image[top : top + height, left : left + width]
+            break
+    else:
+        crop = central_crop(image, min(target))
+    if interpolation == "legacy_bicubic":
+        return np.rint(np.clip(legacy_bicubic(crop, target), 0, 255)).astype(np.uint8)
+    return resize_only(crop, target, interpolation)
+
+
+def _sample_crop(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+) -> tuple[int, int, int, int] | None:
+    """Returns top, left, height, width of a crop, or None when the draw doesn't fit."""
+    ratio = rng.uniform(*aspect)
+    smallest, largest = (share * height * width for share in area)
+    lower = round(math.sqrt(smallest / ratio))
+    upper = min(round(math.sqrt(largest / ratio)), int((width + 0.5) / ratio), height)
+    crop_height = max(int(rng.integers(min(lower, upper), upper + 1)), 1)
+    crop_width = max(round(crop_height * ratio), 1)
+    if crop_width > width or not smallest <= crop_height * crop_width <= largest:
+        return None
+    top = int(rng.integers(height - crop_height + 1))
+    left = int(rng.integers(width - crop_width + 1))
+    return top, left, crop_height, crop_width
+
+
+def draft_side(
+    size: int | tuple[int, int],
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> int:
+    """Returns the `min_side` for `decode` at which no training crop has to be enlarged for it.
+
+    Args:
+      size: side of the crop after resizing in pixels, or its height and width.
+      area: as in `train_inception_crop`.
+      aspect: as in `train_inception_crop`.
+    """
+    return math.ceil(max(_pair(size)) / math.sqrt(area[0] * min(aspect[0], 1 / aspect[1])))
+
+
+def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrors `[height, width, channels]` left to right with probability one half."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def random_shift(
+    image: np.ndarray, rng: np.random.Generator, pixels: int, fill: int = 0
+) -> np.ndarray:
+    """Moves the image by up to `pixels` along both axes (pad, then crop at random).
+
+    Args:
+      image: `[height, width, channels]`.
+      rng: source of randomness.
+      pixels: largest distance, 0 or more; all whole distances are equally likely.
+      fill: value of the pixels that come in.
+    """
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)), constant_values=fill)
+    top, left = rng.integers(2 * pixels + 1, size=2)
+    return padded[top : top + height, left : left + width]
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,0 +1,421 @@
+"""Where labelled images come from: arrays, class folders, tfds data sets, scikit-learn's digits.
+
+A source is random access and picklable, so that the pipeline can read it in any order and in worker
+processes. Encoded images stay encoded; `common.data.images.decode` takes both forms.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+
+from common.data.images import CorruptImage
+from common.errors import UserError, did_you_mean
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_HOLDOUT_SPLITS = ("eval", "val", "validation", "test")
+_SPLIT_SEED = 0  # the same parts in every run, whatever the run's own seed
+
+
+class Example(TypedDict):
+    """One labelled image.
+
+    Attributes:
+      image: content of an image file, or uint8 pixels `[height, width, channels]`.
+      label: index into the source's `class_names`.
+      name: what to call the example in messages.
+    """
+
+    image: bytes | np.ndarray
+    label: int
+    name: str
+
+
+class Source(Protocol):
+    """Random access to labelled images; `source[i]` raises CorruptImage for an unreadable one.
+
+    Attributes:
+      class_names: one name per label; may be ids or empty strings.
+    """
+
+    class_names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def name(self, index: int) -> str:
+        """Returns the example's name, without reading its image where possible."""
+        ...
+
+
+def make_source(
+    kind: str,
+    *,
+    name: str = "",
+    root: str = "",
+    split: str = "train",
+    data_dir: str | None = None,
+    train_split: str = "train",
+    holdout: float = 0.1,
+) -> Source:
+    """Makes a source from the fields of a configuration.
+
+    Args:
+      kind: "tfds" (uses `name`, `split`, `data_dir`), "folder" (`root`, `split`, `train_split`,
+        `holdout`) or "digits" (`split`).
+      name: name of a tfds data set, such as "imagenet2012" or "cifar10".
+      root: folder of images.
+      split: which part.
+      data_dir: where tfds data sets lie; None is tfds's own default.
+      train_split: the folder whose classes number the labels of every split.
+      holdout: share of each class kept for evaluation when `root` has no split folders, in (0, 1).
+
+    Raises:
+      UserError: unknown kind or split, or data that is missing or unusable.
+    """
+    for field, value, wanted_by in (("name", name, "tfds"), ("root", root, "folder")):
+        if kind == wanted_by and not value:
+            raise UserError(f"data source {kind!r} needs {field}, which is empty; set it")
+    match kind:
+        case "tfds":
+            return TfdsSource(name, split, data_dir)
+        case "folder":
+            return FolderSource(root, split, train_split=train_split, holdout=holdout)
+        case "digits":
+            return digits_source(split)
+    hint = did_you_mean(kind, ("tfds", "folder", "digits"))
+    raise UserError(f"unknown data source {kind!r}; {hint}")
+
+
+def stratified_split(
+    labels: Sequence[int] | np.ndarray, holdout: float, seed: int = _SPLIT_SEED
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides examples into two parts with the same class proportions.
+
+    Of each class a rounded share goes to the second part: at least one example and never all, so a
+    class with a single example stays in the first.
+
+    Args:
+      labels: class of each example.
+      holdout: share of the second part, in (0, 1).
+      seed: fixes the choice.
+
+    Returns:
+      Sorted int64 positions of the first and of the second part.
+
+    Raises:
+      UserError: `holdout` is out of range.
+    """
+    if not 0 < holdout < 1:
+        raise UserError(f"holdout={holdout} is not a share; choose a number between 0 and 1")
+    labels = np.asarray(labels)
+    rng = np.random.RandomState(seed)  # its stream is frozen for good
+    parts: tuple[list, list] = ([], [])
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = min(max(round(len(members) * holdout), 1), len(members) - 1)
+        parts[0].append(members[count:])
+        parts[1].append(members[:count])
+    first, second = (np.sort(np.concatenate(part or [[]])).astype(np.int64) for part in parts)
+    return first, second
+
+
+class ArraySource:
+    """Images in memory."""
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray | bytes] | np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        class_names: Sequence[str],
+        names: Sequence[str] | None = None,
+    ):
+        """Wraps arrays.
+
+        Args:
+          images: uint8 `[examples, height, width, channels]`, or one array or encoded file each.
+          labels: one integer per image, in `[0, len(class_names))`.
+          class_names: one name per class.
+          names: one name per image; their positions when None.
+
+        Raises:
+          UserError: lengths that differ, or labels out of range.
+        """
+        self.class_names = list(class_names)
+        self._images = images
+        self._labels = np.asarray(labels, np.int64)
+        self._names = names
+        if len(images) != len(self._labels):
+            raise UserError(f"{len(images)} images but {len(self._labels)} labels; give one each")
+        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= len(self.class_names)))
+        if wrong.size:
+            label = self._labels[wrong[0]]
+            raise UserError(
+                f"label {label} of example {wrong[0]} is out of range; "
+                f"{len(self.class_names)} class names allow 0 to {len(self.class_names) - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Example:
+        label = int(self._labels[index])
+        return {"image": self._images[index], "label": label, "name": self.name(index)}
+
+    def name(self, index: int) -> str:
+        """Returns the example's name."""
+        return f"[{index}]" if self._names is None else self._names[index]
+
+
+class FolderSource:
+    """A folder of class folders: `root/split/class/**/image.jpg`, or without `split`.
+
+    Classes are numbered in sorted order of the training split's folders; images are sorted, hidden
+    files and folders are left out. Without split folders a fixed stratified choice of images is
+    held out: it makes the split "eval" (or "val", "validation", "test"), the rest is "train".
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        *,
+        train_split: str = "train",
+        holdout: float = 0.1,
+    ):
+        """Lists the files; reads none.
+
+        Args:
+          root: the folder.
+          split: name of a split folder, or of a part as above.
+          train_split: the split folder that defines the classes.
+          holdout: share of each class held out when there are no split folders, in (0, 1).
+
+        Raises:
+          UserError: a missing folder or split, no classes, an empty class, or a class that the
+            training split lacks.
+        """
+        self._root = Path(root).expanduser()
+        if not self._root.is_dir():
+            raise UserError(f"no folder {str(self._root)!r}; give the folder that holds the images")
+        flat = not (self._root / train_split).is_dir()
+        if flat and (self._root / split).is_dir():
+            raise UserError(
+                f"{self._root} has {split!r} but no {train_split!r} folder, which numbers the "
+                "classes; add it, or name another as train_split"
+            )
+        self.class_names = _class_folders(self._root if flat else self._root / train_split)
+        folder = self._root if flat else self._split_folder(split)
+        if unknown := sorted(set(_class_folders(folder)) - set(self.class_names)):
+            raise UserError(
+                f"class {unknown[0]!r} of {folder} is not in {self._root / train_split} "
+                f"({len(unknown)} such); every class needs training images"
+            )
+        prefix = os.fsencode(self._root / "_")[:-1]
+        paths, labels = [], []
+        for label, name in enumerate(self.class_names):
+            if not (folder / name).is_dir():
+                continue  # an evaluation split may lack classes
+            files = _image_files(folder / name)
+            if not files:
+                raise UserError(
+                    f"class folder {folder / name} has no images ({', '.join(IMAGE_SUFFIXES)}); "
+                    "add some or remove it"
+                )
+            paths += [os.fsencode(file)[len(prefix) :] for file in files]
+            labels += [label] * len(files)
+        # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
+        self._paths, self._labels = np.array(paths), np.array(labels, np.int32)
+        if flat:
+            self._keep_part(split, train_split, holdout)
+
+    def _split_folder(self, split: str) -> Path:
+        folder = self._root / split
+        if not folder.is_dir():
+            splits = [entry.name for entry in self._root.iterdir() if entry.is_dir()]
+            raise UserError(f"no split {split!r} in {self._root}; {did_you_mean(split, splits)}")
+        return folder
+
+    def _keep_part(self, split: str, train_split: str, holdout: float) -> None:
+        if split not in (train_split, *_HOLDOUT_SPLITS):
+            hint = did_you_mean(split, (train_split, *_HOLDOUT_SPLITS))
+            raise UserError(
+                f"no split {split!r} in {self._root}, which has no split folders; {hint}"
+            )
+        keep = stratified_split(self._labels, holdout)[split != train_split]
+        if not keep.size:
+            raise UserError(
+                f"nothing to hold out in {self._root}: every class has a single image; add images"
+            )
+        self._paths, self._labels = self._paths[keep], self._labels[keep]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Example:
+        path = self._root / os.fsdecode(self._paths[index])
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CorruptImage(f"can't be read: {error.strerror}") from error
+        return {"image": data, "label": int(self._labels[index]), "name": self.name(index)}
+
+    def name(self, index: int) -> str:
+        """Returns the file's path."""
+        return str(self._root / os.fsdecode(self._paths[index]))
+
+
+def _class_folders(folder: Path) -> list[str]:
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except OSError as error:
+        raise UserError(f"can't list {folder}: {error.strerror}; check its permissions") from error
+    names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    if not names:
+        raise UserError(f"no class folders in {folder}; expected {folder}/<class>/<image>.jpg")
+    return names
+
+
+def _image_files(folder: Path) -> list[str]:
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            os.path.join(parent, name)
+            for name in files
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+class TfdsSource:
+    """A tfds classification data set prepared on disk as array_record; never downloads anything."""
+
+    def __init__(self, name: str, split: str = "train", data_dir: str | None = None):
+        """Opens the data set.
+
+        Args:
+          name: as in tfds: "cifar10", "imagenet2012:5.1.0", "my_set/config".
+          split: "train", "test[:50%]", ...
+          data_dir: where data sets lie; None is tfds's default.
+
+        Raises:
+          UserError: an unknown name or split, a data set that isn't prepared or has no random
+            access (the message says how to prepare it), or one without images and labels.
+        """
+        self._args = (name, split, data_dir)
+        self._open()
+
+    def _open(self) -> None:
+        import tensorflow_datasets as tfds
+
+        name, split, data_dir = self._args
+        self._builder = builder = _tfds_builder(name, data_dir)
+        kinds = {tfds.features.Image: "image", tfds.features.ClassLabel: "label"}
+        keys = {}
+        for key, feature in builder.info.features.items():
+            for kind, role in kinds.items():
+                if isinstance(feature, kind):
+                    keys.setdefault(role, key)
+        if len(keys) < 2:
+            raise UserError(
+                f"tfds data set {name!r} has no image and class label; "
+                f"its features are {', '.join(builder.info.features)}"
+            )
+        self._image_key, self._label_key = keys["image"], keys["label"]
+        self.class_names = builder.info.features[self._label_key].names
+        try:
+            self._records = builder.as_data_source(
+                split, decoders={self._image_key: tfds.decode.SkipDecoding()}
+            )
+            len(self._records)
+        except (ValueError, KeyError) as error:
+            hint = did_you_mean(split, builder.info.splits)
+            raise UserError(f"no split {split!r} in tfds data set {name!r}; {hint}") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_args": self._args}  # open files don't travel
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        label = int(record[self._label_key])
+        return {"image": record[self._image_key], "label": label, "name": self._name(index, record)}
+
+    def name(self, index: int) -> str:
+        """Returns the record's file name or id where the data set has one."""
+        return self._name(index, self._records[index])
+
+    def _name(self, index: int, record: dict[str, Any]) -> str:
+        for key in ("file_name", "image/filename", "filename", "id"):
+            if isinstance(value := record.get(key), bytes | str | np.ndarray):
+                value = value.item() if isinstance(value, np.ndarray) else value
+                return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        name, split, _ = self._args
+        return f"{name}:{split}[{index}]"
+
+
+def _tfds_builder(name: str, data_dir: str | None) -> Any:
+    """Returns a builder whose data is on disk with random access."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
+        raise UserError(f"tfds knows no data set {name!r}; {hint}") from error
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"tfds can't open {name!r}: {' '.join(str(error).split())}") from error
+    home = data_dir or tfds.core.constants.DATA_DIR
+    prepare = (
+        f"tfds.builder({name!r}, data_dir={str(home)!r}, file_format='array_record')"
+        ".download_and_prepare()"
+    )
+    command = f'python -c "import tensorflow_datasets as tfds; {prepare}"'
+    if not builder.is_prepared():
+        manual = ""
+        if builder.name == "imagenet2012":  # its licence forbids automatic download
+            archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
+            manual = f"put {archives} in {home}/downloads/manual, then "
+        raise UserError(f"tfds data set {name!r} is not in {home}; {manual}run: {command}")
+    formats = sorted(file_format.value for file_format in builder.info.available_file_formats())
+    if "array_record" not in formats:
+        raise UserError(
+            f"tfds data set {name!r} in {builder.data_dir} is stored as {'/'.join(formats)}, which "
+            f"has no random access; move it away or choose another data_dir, then run: {command}"
+        )
+    return builder
+
+
+def digits_source(part: str) -> ArraySource:
+    """Returns scikit-learn's 1,797 handwritten digits, 8x8 gray, as uint8 `[8, 8, 3]` images.
+
+    Args:
+      part: "train", or "test": a fixed stratified fifth of them.
+
+    Raises:
+      UserError: another part.
+    """
+    from sklearn.datasets import load_digits
+
+    parts = ("train", "test")
+    if part not in parts:
+        raise UserError(f"digits have no split {part!r}; {did_you_mean(part, parts)}")
+    digits = load_digits()
+    keep = stratified_split(digits.target, 0.2)[parts.index(part)]
+    pixels = np.rint(digits.images[keep] * (255 / 16)).astype(np.uint8)
+    return ArraySource(
+        np.repeat(pixels[..., None], 3, axis=-1),
+        digits.target[keep],
+        [str(digit) for digit in digits.target_names],
+        [f"digits[{index}]" for index in keep],
+    )

@@ -1,0 +1,25 @@
+"""The one exception a user should ever see, and the hint that goes with it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake outside the code (a config, a file, a size): mains print one line and exit 2.
+
+    The message says what was wrong, where, and what to do.
+    """
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns the hint that ends an unknown-name message: the closest choices, or all of them.
+
+    Args:
+      name: what the user wrote.
+      choices: the valid names.
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"choose from {', '.join(choices)}" if choices else "there are none"

@@ -1,0 +1,1 @@
+"""Fast paths per platform, each beside its plain reference."""

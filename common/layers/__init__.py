@@ -1,0 +1,1 @@
+"""Modules that both model packages share; they need jax, flax and numpy only."""

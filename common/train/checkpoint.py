@@ -1,0 +1,176 @@
+"""Checkpoints of a run, through Orbax: the state, and the config beside it."""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+from orbax import checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from common.config import require
+from common.errors import UserError
+from common.task import Variables
+from common.train.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """The config's `checkpoint` section.
+
+    Attributes:
+      every_steps: steps between checkpoints (one more is written after every evaluation).
+      keep_latest: most recent checkpoints to keep.
+      keep_best: checkpoints with the best evaluation to keep besides.
+    """
+
+    every_steps: int = 1000
+    keep_latest: int = 2
+    keep_best: int = 1
+
+    def __post_init__(self):
+        require(self.every_steps > 0, "config.checkpoint.every_steps must be positive")
+        require(self.keep_latest > 0, "config.checkpoint.keep_latest must be positive")
+
+
+class Checkpoints:
+    """Saves and restores the state of one run, asynchronously and atomically.
+
+    Args:
+      workdir: the run directory.
+      config: what to keep.
+    """
+
+    def __init__(self, workdir: str, config: CheckpointConfig):
+        kept = [policies.LatestN(config.keep_latest)]
+        if config.keep_best:
+            kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
+        self._manager = ocp.CheckpointManager(
+            epath.Path(workdir).resolve() / FOLDER,
+            options=ocp.CheckpointManagerOptions(
+                # The trainer decides when; Orbax must not skip.
+                save_decision_policy=policies.FixedIntervalPolicy(1),
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                best_fn=_score,
+                best_mode="max",
+                create=True,
+            ),
+            item_names=("state", "config"),
+        )
+
+    def save(
+        self,
+        state: TrainState,
+        config: dict[str, Any],
+        score: float | None = None,
+    ) -> None:
+        """Writes a checkpoint of the state's step unless there is one already.
+
+        `score` is what the best are picked by, larger is better; None where nothing was evaluated.
+        Returns before the files are complete; the state's buffers may be donated at once.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
+        )
+        metrics = None if score is None else {"score": score}
+        self._manager.save(step, args=items, metrics=metrics)
+
+    def restore(self, abstract_state: TrainState) -> TrainState | None:
+        """Returns the latest state, placed as `abstract_state`'s shardings say; None without one.
+
+        Raises:
+          UserError: the stored tree differs from the expected one.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        stored = _shapes(self._manager.item_metadata(step)["state"])
+        expected = _shapes(abstract_state)
+        wrong = sorted(
+            name
+            for name in stored.keys() | expected.keys()
+            if stored.get(name) != expected.get(name)
+        )
+        if wrong:
+            raise UserError(
+                f"checkpoint {self._manager.directory / str(step)} is of another model:"
+                f" {len(wrong)} arrays differ, first {wrong[0]}"
+                f" (stored {stored.get(wrong[0])}, expected {expected.get(wrong[0])})"
+            )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
+        return self._manager.restore(step, args=items)["state"]
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variables]:
+    """Loads what a run publishes: the moving average when it has one, else the weights.
+
+    Args:
+      workdir: the run directory.
+      best: take the checkpoint with the best evaluation instead of the latest.
+
+    Returns:
+      The step, and `{"params", "batch_stats"}`.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    folder = epath.Path(workdir).resolve() / FOLDER
+    steps = (
+        sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.exists() else []
+    )
+    scores = {
+        step: score for step in steps if (score := _stored_score(folder / str(step))) is not None
+    }
+    if best and not scores:
+        raise UserError(f"{workdir} holds no evaluated checkpoint (looked in {folder})")
+    step = max(scores, key=scores.get) if best else max(steps, default=None)
+    if step is None:
+        raise UserError(f"{workdir} holds no checkpoint (looked in {folder})")
+    logging.info("restoring step %d of %s", step, workdir)
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "config": ocp.JsonCheckpointHandler()}
+    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
+        tree = manager.item_metadata(step)["state"]
+        averaged = tree.get("ema") is not None
+        wanted = (
+            {"ema": tree["ema"]} if averaged else {k: tree[k] for k in ("params", "batch_stats")}
+        )
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        item = jax.tree.map(
+            lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device), wanted
+        )
+        restore = ocp.args.PyTreeRestore(
+            item,
+            partial_restore=True,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        )
+        restored = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+    return step, restored["ema"] if averaged else restored
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
+
+
+def _stored_score(folder: epath.Path) -> float | None:
+    path = folder / "metrics" / "metrics"  # written by Orbax
+    return _score(json.loads(path.read_text())) if path.exists() else None
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in leaves
+    }

@@ -1,0 +1,73 @@
+"""AdamW with gradient clipping and a decay mask given as a pattern over parameter paths."""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import optax
+
+from common.config import require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The config's `optimizer` section.
+
+    Attributes:
+      learning_rate: peak of the schedule.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      eps: added to the root of the second moment.
+      weight_decay: decoupled; multiplied by the learning rate.
+      no_decay: regular expression; parameters whose path contains a match are not decayed.
+      clip_norm: global gradient norm above which gradients are scaled down; None: never.
+      ema_decay: exponential moving average of weights and batch statistics, used for evaluation;
+        warmed up as `min(ema_decay, (1 + step) / (10 + step))`, as TensorFlow's. None: off.
+    """
+
+    learning_rate: float
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    no_decay: str = "bias|scale"
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+
+    def __post_init__(self):
+        require(self.learning_rate > 0, "config.optimizer.learning_rate must be positive")
+        in_range = self.ema_decay is None or 0 <= self.ema_decay < 1
+        require(in_range, "config.optimizer.ema_decay must be in [0, 1)")
+        try:
+            re.compile(self.no_decay)
+        except re.error as error:
+            require(False, f"config.optimizer.no_decay={self.no_decay!r} is no pattern: {error}")
+
+
+def decay_mask(params: Any, no_decay: str) -> Any:
+    """Returns a tree of booleans: True where weight decay applies."""
+    pattern = re.compile(no_decay)
+
+    def decays(path: tuple, _: Any) -> bool:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return not (no_decay and pattern.search(name))
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Returns clipping followed by AdamW on the given schedule."""
+    adamw = optax.adamw(
+        schedule,
+        config.b1,
+        config.b2,
+        config.eps,
+        weight_decay=config.weight_decay,
+        mask=lambda params: decay_mask(params, config.no_decay),
+    )
+    if config.clip_norm is None:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)

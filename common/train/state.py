@@ -1,0 +1,120 @@
+"""The train state and the step that advances it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from flax import struct
+from jax import numpy as jnp
+
+from common.task import Batch, Task, Variables
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run needs to go on: saved, sharded and donated as one tree.
+
+    Attributes:
+      step: optimizer steps done; position in the data and argument of schedules and rngs.
+      params: trainable weights, float32.
+      batch_stats: moving statistics.
+      opt_state: of the optimizer.
+      ema: averaged `{"params", "batch_stats"}`, or None when off.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+
+    @property
+    def variables(self) -> Variables:
+        """What is being trained."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def eval_variables(self) -> Variables:
+        """What is evaluated and published: the moving average when there is one."""
+        return self.variables if self.ema is None else self.ema
+
+
+def create_state(
+    variables: Variables, optimizer: optax.GradientTransformation, *, ema: bool
+) -> TrainState:
+    """Returns the state of step 0."""
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        # A copy: a donated buffer must not appear twice.
+        ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if ema else None,
+    )
+
+
+def make_train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulate_steps: int = 1,
+    ema_decay: float | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Returns the function `(state, batch) -> (state, metrics)` to be jitted.
+
+    Args:
+      task: gives the loss.
+      optimizer: applied once a step.
+      seed: all randomness on device is a function of it and the step.
+      accumulate_steps: the batch is cut into that many parts, run one after the other; gradients
+        and metrics are averaged, batch statistics are those of the parts in turn.
+      ema_decay: of the moving average, None when the state has none.
+    """
+
+    def gradients(params, batch_stats, batch, rng):
+        def loss(params):
+            return task.loss({"params": params, "batch_stats": batch_stats}, batch, rng, True)
+
+        (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        return batch_stats, grads, {"loss": value, **metrics}
+
+    def accumulated(params, batch_stats, batch, rng):
+        def split(x):  # part i takes every k-th example: each device keeps its own
+            parts = x.reshape(-1, accumulate_steps, *x.shape[1:])
+            return jnp.moveaxis(parts, 1, 0)
+
+        def body(carry, part):
+            batch_stats, total = carry
+            batch, index = part
+            batch_stats, *new = gradients(
+                params, batch_stats, batch, jax.random.fold_in(rng, index)
+            )
+            return (batch_stats, jax.tree.map(jnp.add, total, new)), None
+
+        parts = (jax.tree.map(split, batch), jnp.arange(accumulate_steps))
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(lambda: gradients(params, batch_stats, first[0], rng)[1:])
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), list(shapes))
+        (batch_stats, total), _ = jax.lax.scan(body, (batch_stats, zeros), parts)
+        grads, metrics = jax.tree.map(lambda x: x / accumulate_steps, total)
+        return batch_stats, grads, metrics
+
+    def train_step(state: TrainState, batch: Batch):
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        run = gradients if accumulate_steps == 1 else accumulated
+        batch_stats, grads, metrics = run(state.params, state.batch_stats, batch, rng)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            new = {"params": params, "batch_stats": batch_stats}
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema = optax.incremental_update(new, ema, 1 - decay)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        return state, metrics
+
+    return train_step

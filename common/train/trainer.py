@@ -1,0 +1,254 @@
+"""The training loop: one for all tasks, read from top to bottom."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from common.config import parse_section, require
+from common.data.pipeline import train_batches
+from common.errors import UserError, did_you_mean
+from common.task import Task
+from common.train import sharding
+from common.train.checkpoint import CheckpointConfig, Checkpoints
+from common.train.corrupt import CorruptCounter
+from common.train.evaluate import EvalLoop, put
+from common.train.optimizer import OptimizerConfig, make_optimizer
+from common.train.progress import ProgressReport
+from common.train.run_directory import open_run
+from common.train.schedule import ScheduleConfig, make_schedule
+from common.train.state import TrainState, create_state, make_train_step
+from common.train.writer import Writer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The config's `train` section.
+
+    Attributes:
+      num_steps: optimizer steps of the run.
+      log_every: steps between metrics.
+      accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
+      sample_images: save pictures of the first training batch and of each evaluation.
+    """
+
+    num_steps: int
+    log_every: int = 100
+    accumulate_steps: int = 1
+    sample_images: bool = True
+
+    def __post_init__(self):
+        for name in ("num_steps", "log_every", "accumulate_steps"):
+            require(getattr(self, name) > 0, f"config.train.{name} must be positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """The config's `eval` section.
+
+    Attributes:
+      every_steps: steps between evaluations; the last step is always evaluated.
+    """
+
+    every_steps: int = 1000
+
+    def __post_init__(self):
+        require(self.every_steps > 0, "config.eval.every_steps must be positive")
+
+
+# Sections of a config that the trainer reads, and those that the task does.
+TRAINER_SECTIONS = {
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "mesh": sharding.MeshConfig,
+    "checkpoint": CheckpointConfig,
+}
+TASK_SECTIONS = ("init", "model", "task", "data")
+
+
+def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, float]:
+    """Trains a task from scratch or from where its run directory stands, up to `train.num_steps`.
+
+    Args:
+      task: what to train; it has read its own sections of the config.
+      config: the whole config; see docs/architecture.md for the sections.
+      workdir: the run directory.
+
+    Returns:
+      The metrics of the last evaluation, by name.
+
+    Raises:
+      UserError: a config that doesn't hold together, a directory of another run, unreadable data,
+        or a loss that is not finite.
+    """
+    plain = json.loads(json.dumps(_to_dict(config)))
+    sections = parse_trainer_sections(plain)
+    seed, cfg = plain["seed"], sections["train"]
+
+    # Where everything lives: shapes first, so that nothing is ever whole on one device.
+    mesh = sharding.make_mesh(sections["mesh"])
+    sharding.check_batch_size(
+        task.data.batch_size, mesh, "config.data.batch_size", cfg.accumulate_steps
+    )
+    schedule = make_schedule(sections["schedule"], sections["optimizer"].learning_rate)
+    optimizer = make_optimizer(sections["optimizer"], schedule)
+    ema_decay = sections["optimizer"].ema_decay
+    create = partial(create_state, optimizer=optimizer, ema=ema_decay is not None)
+    abstract = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(seed))
+    shardings = sharding.tree_shardings(abstract, mesh)
+    dataset, eval_sets = task.train_data(), task.eval_data()
+
+    # The state: the run's own, else pretrained weights, else fresh ones.
+    changes = open_run(workdir, plain)
+    checkpoints = Checkpoints(workdir, sections["checkpoint"])
+    state = checkpoints.restore(_place(abstract, shardings))
+    if state is None:
+        init = jax.jit(lambda rng: create(task.init(rng)), out_shardings=shardings)
+        state = init(jax.random.key(seed))
+        if (pretrained := task.pretrained()) is not None:
+            state = jax.jit(create, out_shardings=shardings)(pretrained)
+    first_step = int(state.step)
+
+    train_step = jax.jit(
+        make_train_step(
+            task,
+            optimizer,
+            seed=seed,
+            accumulate_steps=cfg.accumulate_steps,
+            ema_decay=ema_decay,
+        ),
+        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    eval_loop = EvalLoop(task, mesh, abstract.eval_variables)
+    writer = Writer(workdir, first_step)
+    progress = ProgressReport(
+        cfg.num_steps, first_step, unit="step", quiet=jax.process_index() != 0
+    )
+    count = sum(x.size for x in jax.tree.leaves(abstract.params))
+    progress.log(
+        f"{count:,} parameters, {len(dataset.source):,} training examples, {mesh.size}"
+        f" {jax.default_backend()} device(s), mesh {dict(mesh.shape)}"
+    )
+    if first_step:
+        progress.log("; ".join([f"continuing from step {first_step}", *changes]))
+
+    def evaluate(step: int) -> dict[str, float]:
+        results = {}
+        for name, eval_set in eval_sets.items():
+            metrics, pictures = eval_loop.run(state.eval_variables, eval_set, task.evaluator())
+            results |= {f"{name}/{key}": value for key, value in metrics.items()}
+            if cfg.sample_images:
+                writer.images(step, {f"{name}_{key}": value for key, value in pictures.items()})
+        writer.scalars(step, results)
+        progress.log(f"step {step}  " + "  ".join(f"{k} {v:.4g}" for k, v in results.items()))
+        return results
+
+    corrupt = CorruptCounter(dataset.source, task.data.max_corrupt)
+    batches = train_batches(
+        dataset.source,
+        dataset.transform,
+        batch_size=task.data.batch_size,
+        seed=seed,
+        start_step=first_step,
+        num_workers=task.data.num_workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    results: dict[str, float] = {}
+    window, waited, window_start = [], 0.0, time.monotonic()
+    with progress:
+        for step in range(first_step + 1, cfg.num_steps + 1):
+            asked = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked
+            corrupt.take(batch)
+            if step == 1 and cfg.sample_images:
+                pictures = task.visualise(batch, None)
+                writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
+
+            state, metrics = train_step(state, put(batch, mesh))
+            if window:  # one step in flight while the next batch is read, no more
+                jax.block_until_ready(window[-1])
+            window.append(metrics)
+            progress.advance(step)
+
+            evaluating = step % sections["eval"].every_steps == 0 or step == cfg.num_steps
+            saving = evaluating or step % sections["checkpoint"].every_steps == 0
+            if saving or step % cfg.log_every == 0:
+                means = _mean(jax.device_get(window))
+                elapsed = time.monotonic() - window_start
+                values = {f"train/{key}": value for key, value in means.items()} | {
+                    "train/learning_rate": float(schedule(step - 1)),
+                    "train/images_per_second": len(window) * task.data.batch_size / elapsed,
+                    "train/data_wait": waited / elapsed,
+                }
+                if corrupt.count:
+                    values["train/corrupt"] = float(corrupt.count)
+                writer.scalars(step, values)
+                progress.metrics(step, values)
+                _check_finite(means, step)
+                window, waited, window_start = [], 0.0, time.monotonic()
+
+            if saving:  # after the metrics, which stop the run if they are not finite
+                paused = time.monotonic()
+                results = evaluate(step) if evaluating else results
+                score = results.get(task.best_metric) if evaluating else None
+                checkpoints.save(state, plain, score)
+                window_start += time.monotonic() - paused
+    checkpoints.close()
+    if not results:  # nothing was left to train
+        results = evaluate(first_step)
+    writer.close()
+    return results
+
+
+def parse_trainer_sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the trainer's sections of a config, and that there are no unknown ones.
+
+    Returns:
+      The frozen section of each name in `TRAINER_SECTIONS`.
+
+    Raises:
+      UserError: an unknown section or field, or a value out of range.
+    """
+    known = {*TRAINER_SECTIONS, *TASK_SECTIONS, "seed"}
+    for name in config:
+        require(name in known, f"config.{name}: unknown section, {did_you_mean(name, known)}")
+    require(isinstance(config.get("seed"), int), "config.seed must be an integer")
+    return {
+        name: parse_section(cls, config.get(name, {}), name)
+        for name, cls in TRAINER_SECTIONS.items()
+    }
+
+
+def _to_dict(config: Mapping[str, Any]) -> dict[str, Any]:
+    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+
+def _place(abstract: TrainState, shardings: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+    )
+
+
+def _mean(window: list[dict[str, Any]]) -> dict[str, float]:
+    return {key: float(np.mean([metrics[key] for metrics in window])) for key in window[0]}
+
+
+def _check_finite(metrics: dict[str, float], step: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"train/{name} is {value} at step {step}: the run stops; its checkpoints are kept."
+                " Try a lower config.optimizer.learning_rate or a config.optimizer.clip_norm"
+            )

@@ -1,0 +1,69 @@
+"""What a run leaves to look at: metrics.jsonl, TensorBoard events and PNG samples."""
+
+import json
+import math
+
+import numpy as np
+from clu import metric_writers
+from etils import epath
+from PIL import Image
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Writer:
+    """Writes scalars and pictures of one run.
+
+    Args:
+      workdir: the run directory.
+      step: the step the run starts from; metrics logged after it, by a run that was cut off later
+        than its last checkpoint, are dropped from the metrics file.
+    """
+
+    def __init__(self, workdir: str, step: int = 0):
+        self._root = epath.Path(workdir)
+        self._metrics = self._root / METRICS_FILE
+        self._cut_back(step)
+        self._tensorboard = metric_writers.SummaryWriter(str(self._root))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Adds one line to metrics.jsonl (non-finite values as null), and points to TensorBoard."""
+        finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        with self._metrics.open("a") as file:
+            file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._tensorboard.write_scalars(step, values)
+
+    def images(self, step: int, pictures: dict[str, np.ndarray]) -> None:
+        """Writes uint8 `[height, width, 3]` pictures as samples/<name>_<step>.png and events."""
+        folder = self._root / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            save_png(folder / f"{name}_{step:08d}.png", picture)
+        self._tensorboard.write_images(step, {k: v[None] for k, v in pictures.items()})
+
+    def close(self) -> None:
+        """Flushes and closes."""
+        self._tensorboard.close()
+
+    def _cut_back(self, step: int) -> None:
+        if not self._metrics.exists():
+            return
+        kept = [line for line in self._metrics.read_text().splitlines() if _step(line) <= step]
+        temporary = self._root / f".{METRICS_FILE}.tmp"
+        temporary.write_text("".join(line + "\n" for line in kept))
+        temporary.replace(self._metrics)
+
+
+def save_png(path: epath.Path, picture: np.ndarray) -> None:
+    """Writes a uint8 `[height, width, 3]` picture under a temporary name, then renames it."""
+    temporary = path.parent / f".{path.name}.tmp"
+    with temporary.open("wb") as file:
+        Image.fromarray(picture).save(file, "PNG")
+    temporary.replace(path)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):  # the last line of a killed run may be cut
+        return math.inf

@@ -1,0 +1,1 @@
+"""Foreign and own weight files: readers, name mapping, reports."""

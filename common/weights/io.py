@@ -1,0 +1,116 @@
+"""Our own weight format: a directory of `model.safetensors` and `config.json`.
+
+Arrays are named by collection and module (`params/stem/conv_0/kernel`). The config says which model
+they are for, and carries the SHA-256 of the arrays.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from common.errors import UserError
+from common.weights.readers import WeightFile, parse_safetensors
+
+ARRAYS, CONFIG = "model.safetensors", "config.json"
+FORMAT_VERSION = 1
+
+
+def is_own(path: epath.PathLike) -> bool:
+    """Whether the path is a directory in our format."""
+    path = epath.Path(path)
+    return (path / ARRAYS).exists() and (path / CONFIG).exists()
+
+
+def save(
+    path: epath.PathLike,
+    arrays: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a directory in our format, complete or not at all.
+
+    Args:
+      path: the directory to make.
+      arrays: by flat name.
+      config: JSON-able; `family`, `model` and `fields` say how to build the model.
+      overwrite: replace such a directory.
+
+    Raises:
+      UserError: the path is taken (with `overwrite`: by something else than our format).
+    """
+    path = epath.Path(path)
+    require_free(path, overwrite=overwrite)
+    data = to_safetensors(arrays)
+    config = {
+        "format_version": FORMAT_VERSION,
+        **config,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    scratch.mkdir(parents=True)
+    try:
+        (scratch / ARRAYS).write_bytes(data)
+        (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        if path.exists():
+            path.rmtree()
+        scratch.rename(path)
+    finally:
+        if scratch.exists():
+            scratch.rmtree()
+
+
+def load(path: epath.PathLike) -> tuple[WeightFile, dict[str, Any]]:
+    """Reads a directory in our format.
+
+    Args:
+      path: the directory.
+
+    Returns:
+      The arrays under their names without collection, and the config.
+
+    Raises:
+      UserError: a file is missing, damaged or from a newer version.
+    """
+    path = epath.Path(path)
+    if not is_own(path):
+        raise UserError(f"{path} is not a directory with {ARRAYS} and {CONFIG}")
+    try:
+        config = json.loads((path / CONFIG).read_text())
+        version, digest = config["format_version"], config["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / CONFIG} is damaged ({type(error).__name__}: {error})") from error
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} has format {version}, this version reads {FORMAT_VERSION}: update")
+    data = (path / ARRAYS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise UserError(f"{path / ARRAYS} is damaged: its SHA-256 is not the one in {CONFIG}")
+    stored = parse_safetensors(path / ARRAYS, data)
+    arrays = {name.partition("/")[2]: array for name, array in stored.items()}
+    return WeightFile(str(path), "our format", arrays), config
+
+
+def to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns the content of a safetensors file."""
+    from safetensors.numpy import save
+
+    return save({name: np.asarray(a, order="C") for name, a in arrays.items()})
+
+
+def require_free(path: epath.Path, *, overwrite: bool = False) -> None:
+    """Checks that nothing would be lost by writing a path.
+
+    Raises:
+      UserError: something is there already; with `overwrite`, something else than our format.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not overwrite:
+        raise UserError(f"{path} exists already: choose another path or remove it")
+    if not path.is_dir() or {p.name for p in path.iterdir()} != {ARRAYS, CONFIG}:
+        raise UserError(f"{path} is not a directory in our format: it is not overwritten")

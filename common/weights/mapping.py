@@ -1,0 +1,326 @@
+"""Foreign weights to ours and back, from one table of names per source.
+
+A table is nested rows `(our name, their name, layout or inner rows)`:
+
+    Table("TensorFlow names", "/", [
+        ("stage_{s}_block_{b}", "block_{s-1:02}_{b:02}", [
+            ("attention/qkv/kernel", "attention/{q,k,v}/weight", STACKED_HEADS),
+            ("attention/out", "attention/o", [("kernel", "weight"), ("bias", "bias")]),
+        ]),
+    ])
+
+Placeholders: `{s}` a number, `{s-1:02}` the same less one with two digits, `{name*}` any text.
+`{q,k,v}` stands for several foreign arrays that are one of ours.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from common.errors import UserError
+from common.layers.relative_bias import resize_table
+from common.weights.layouts import BIAS_TABLE, SAME, Layout
+from common.weights.readers import WeightFile, require_finite
+
+Row = tuple  # (ours, theirs), (ours, theirs, Layout) or (ours, theirs, [Row, ...])
+_PLACEHOLDER = re.compile(r"\{(\w+)([+-]\d+)?(?::0(\d))?(\*)?\}")
+_SHOWN = 3  # names listed in a message before the rest is counted
+
+
+class Template:
+    """A name with placeholders, read and written.
+
+    Args:
+      text: see the module.
+    """
+
+    def __init__(self, text: str):
+        self._text = text
+        pieces, end = [], 0
+        for field in _PLACEHOLDER.finditer(text):
+            pieces.append(re.escape(text[end : field.start()]))
+            pieces.append(f"(?P<{field[1]}>{'.+' if field[4] else '[0-9]+'})")
+            end = field.end()
+        self._regex = re.compile("".join([*pieces, re.escape(text[end:])]))
+
+    def read(self, name: str) -> dict[str, int | str] | None:
+        """Returns the placeholders' values, None where the name is another."""
+        match = self._regex.fullmatch(name)
+        if match is None:
+            return None
+        values = {}
+        for key, offset, _, text in _PLACEHOLDER.findall(self._text):
+            values[key] = match[key] if text else int(match[key]) - int(offset or 0)
+        return values if self.write(values) == name else None
+
+    def write(self, values: Mapping[str, int | str]) -> str:
+        """Returns the name for the placeholders' values."""
+
+        def fill(field: re.Match) -> str:
+            key, offset, digits, text = field.groups()
+            return values[key] if text else f"{values[key] + int(offset or 0):0{digits or 1}}"
+
+        return _PLACEHOLDER.sub(fill, self._text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One row of a table, unfolded."""
+
+    ours: Template
+    theirs: tuple[Template, ...]
+    layout: Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All names of one foreign source.
+
+    Attributes:
+      source: whose names, for messages.
+      separator: between the parts of their names.
+      rows: see the module.
+      respell: (pattern, replacement) pairs for names that come in several spellings.
+    """
+
+    source: str
+    separator: str
+    rows: Sequence[Row]
+    respell: Sequence[tuple[str, str]] = ()
+
+    @functools.cached_property
+    def rules(self) -> list[Rule]:
+        """The rows, unfolded."""
+        return list(self._unfold(self.rows, "", ""))
+
+    def _unfold(self, rows: Sequence[Row], ours: str, theirs: str) -> Iterable[Rule]:
+        for our_part, their_part, *rest in rows:
+            our_name = "/".join(filter(None, (ours, our_part)))
+            their_name = self.separator.join(filter(None, (theirs, their_part)))
+            inner = rest[0] if rest else SAME
+            if isinstance(inner, Layout):
+                names = [Template(name) for name in _alternatives(their_name)]
+                yield Rule(Template(our_name), tuple(names), inner)
+            else:
+                yield from self._unfold(inner, our_name, their_name)
+
+    def spelling(self, name: str) -> str:
+        """Returns a foreign name in the spelling of the rows."""
+        for pattern, replacement in self.respell:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def theirs(self, our_name: str) -> tuple[tuple[str, ...], Layout]:
+        """Returns the foreign names of one of our arrays (without collection), and the layout.
+
+        Raises:
+          KeyError: the table has no row for it.
+        """
+        for rule in self.rules:
+            values = rule.ours.read(our_name)
+            if values is not None:
+                return tuple(name.write(values) for name in rule.theirs), rule.layout
+        raise KeyError(f"no row of {self.source} for {our_name}")
+
+    def ours(self, their_name: str) -> str | None:
+        """Returns our name (without collection) for a foreign one; None if no row knows it."""
+        name = self.spelling(their_name)
+        for rule in self.rules:
+            for template in rule.theirs:
+                values = template.read(name)
+                if values is not None:
+                    return rule.ours.write(values)
+        return None
+
+
+# Our own files and runs.
+OURS = Table(
+    "our names",
+    "/",
+    [
+        ("{module*}/relative_bias/table", "{module*}/relative_bias/table", BIAS_TABLE),
+        ("{name*}", "{name*}"),
+    ],
+)
+
+
+def _alternatives(name: str) -> list[str]:
+    """`a/{q,k}/b` -> `a/q/b`, `a/k/b`."""
+    braces = re.search(r"\{(\w+(?:,\w+)+)\}", name)
+    if braces is None:
+        return [name]
+    return [name[: braces.start()] + a + name[braces.end() :] for a in braces[1].split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of every array of a weight file.
+
+    Attributes:
+      file: what was read.
+      source: whose names it uses.
+      used: foreign arrays that went into the model.
+      resized: relative-bias tables of ours that were resized, with both shapes.
+      fresh: arrays of ours that keep their initial values, as asked.
+      left: foreign arrays that were not wanted, as asked.
+    """
+
+    file: WeightFile
+    source: str
+    used: int
+    resized: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    fresh: tuple[str, ...]
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.file.path} ({self.file.format}, {self.source}): {self.used} arrays used"]
+        if self.file.ignored:
+            lines.append(f"{len(self.file.ignored)} steps, slots and raw weights ignored")
+        if self.left:
+            lines.append(f"left in the file: {_some(self.left)}")
+        if self.resized:
+            (old, new), *_ = self.resized.values()
+            sides = f"{old[1]}x{old[2]} to {new[1]}x{new[2]}"
+            lines.append(f"{len(self.resized)} relative-bias tables resized from {sides}")
+        if self.fresh:
+            lines.append(f"freshly initialised: {_some(self.fresh)}")
+        return "; ".join(lines)
+
+
+def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
+    """Returns the table that knows most of a file's names; None if none knows half of them."""
+    known, table = max(
+        ((sum(t.ours(name) is not None for name in file.arrays), t) for t in tables),
+        key=lambda pair: pair[0],
+    )
+    return table if 2 * known >= len(file.arrays) else None
+
+
+def import_arrays(
+    file: WeightFile,
+    table: Table,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    skip: Sequence[str] = (),
+    hint: str = "",
+) -> tuple[dict[str, np.ndarray], Report]:
+    """Turns foreign arrays into ours; every one is used exactly once.
+
+    Args:
+      file: what was read.
+      table: the names it uses.
+      shapes: shape per array of the model, under flat names such as `params/stem/conv_0/kernel`.
+      skip: modules of ours, such as `head/logits`, that take nothing from the file: their arrays
+        are missing in the result, and the file's are left.
+      hint: ends the message when file and model don't fit.
+
+    Returns:
+      Arrays under the flat names, float32, and the report.
+
+    Raises:
+      UserError: an array is missing, unexpected, mis-shaped, unused or not finite; the message
+        names the first few of each kind.
+    """
+    spelled, twice = {}, []
+    for name, array in file.arrays.items():
+        key = table.spelling(name)
+        twice += [name] if key in spelled else []
+        spelled[key] = (name, array)
+
+    result, resized, fresh = {}, {}, []
+    missing, misshaped, used = [], [], set()
+    for flat, shape in shapes.items():
+        ours = flat.partition("/")[2]
+        if _within(ours, skip):
+            fresh.append(flat)
+            continue
+        names, layout = table.theirs(ours)
+        used.update(names)
+        absent = [name for name in names if name not in spelled]
+        if absent:
+            missing += absent
+            continue
+        arrays = [spelled[name][1] for name in names]
+        if layout.is_bias_table and _resizable(arrays[0].shape, shape):
+            window = tuple((side + 1) // 2 for side in shape[1:])
+            resized[flat] = arrays[0].shape, tuple(shape)
+            result[flat] = np.asarray(resize_table(arrays[0], window))
+            continue
+        wanted = [a.shape for a in layout.to_theirs(np.empty(shape, np.float32))]
+        wrong = [
+            f"{name} {_shape(array.shape)}, not {_shape(want)}"
+            for name, array, want in zip(names, arrays, wanted, strict=True)
+            if array.shape != want
+        ]
+        misshaped += wrong
+        if not wrong:
+            result[flat] = np.asarray(layout.to_ours(arrays, shape), np.float32, order="C")
+
+    rest = {key: table.ours(key) for key in spelled.keys() - used}
+    left = sorted(spelled[key][0] for key, ours in rest.items() if ours and _within(ours, skip))
+    unused = sorted(key for key, ours in rest.items() if ours and not _within(ours, skip))
+    unexpected = sorted(spelled[key][0] for key, ours in rest.items() if not ours)
+    problems = {
+        "missing": missing,
+        "mis-shaped": misshaped,
+        "not of this model": unused,
+        "unexpected": unexpected,
+        "there in two spellings": twice,
+    }
+    found = [f"{len(v)} {kind} ({_some(v)})" for kind, v in problems.items() if v]
+    if found:
+        raise UserError(
+            f"{file.path} ({table.source}) does not fit the model: {'; '.join(found)}{hint}"
+        )
+    require_finite({spelled[key][0]: spelled[key][1] for key in used}, file.path)
+    report = Report(file, table.source, len(used), resized, tuple(fresh), tuple(left))
+    return result, report
+
+
+def export_arrays(table: Table, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turns our arrays into foreign ones, the exact inverse of `import_arrays`.
+
+    Args:
+      table: whose names to write.
+      arrays: under flat names such as `params/stem/conv_0/kernel`.
+    """
+    result = {}
+    for flat, array in arrays.items():
+        names, layout = table.theirs(flat.partition("/")[2])
+        parts = layout.to_theirs(np.asarray(array))
+        result |= {
+            name: np.asarray(part, order="C") for name, part in zip(names, parts, strict=True)
+        }
+    return result
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"params": {"stem": {...}}}` -> `{"params/stem/...": leaf}`."""
+    return traverse_util.flatten_dict(dict(variables), sep="/")
+
+
+def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    return traverse_util.unflatten_dict(dict(arrays), sep="/")
+
+
+def _within(name: str, modules: Sequence[str]) -> bool:
+    return any(name == m or name.startswith(f"{m}/") for m in modules)
+
+
+def _resizable(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    return len(old) == len(new) and old[0] == new[0] and old != tuple(new)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,65 @@
+"""Weight files for other frameworks: safetensors, PyTorch and TensorFlow."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+
+from common.errors import UserError
+from common.weights.io import require_free, to_safetensors
+from common.weights.readers import EMA_SUFFIX
+
+
+def write_state_dict(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a PyTorch state dict: `.pth` or `.pt` by PyTorch itself, any other as safetensors.
+
+    Args:
+      path: the file to make.
+      arrays: by PyTorch name.
+
+    Raises:
+      UserError: the path is taken, or PyTorch is needed and not there.
+    """
+    path = epath.Path(path)
+    require_free(path)
+    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.suffix in (".pth", ".pt"):
+            try:
+                import torch
+            except ImportError as error:
+                raise UserError(f"writing {path} needs PyTorch: pip install '.[torch]'") from error
+            tensors = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
+            with scratch.open("wb") as file:
+                torch.save(tensors, file)
+        else:
+            scratch.write_bytes(to_safetensors(arrays))
+        scratch.rename(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_tensorflow(prefix: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a name-based TensorFlow checkpoint, as moving averages: what official code restores.
+
+    Args:
+      prefix: of the files to make (`<prefix>.index`, `<prefix>.data-...`).
+      arrays: by TensorFlow variable name.
+
+    Raises:
+      UserError: the path is taken.
+    """
+    import tensorflow as tf
+
+    prefix = epath.Path(prefix)
+    for path in (prefix, epath.Path(f"{prefix}.index")):
+        require_free(path)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=[name + EMA_SUFFIX for name in arrays],
+        shape_and_slices=[""] * len(arrays),
+        tensors=[tf.constant(a) for a in arrays.values()],
+    )

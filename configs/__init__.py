@@ -1,0 +1,1 @@
+"""One file per recipe a user can run."""

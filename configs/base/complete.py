@@ -1,0 +1,56 @@
+"""Fills a recipe up with the defaults of every section, so that each field can be overridden."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+import maxvit_jax
+from common.train.trainer import TRAINER_SECTIONS
+from maxvit_jax.tasks.classification import ClassificationData, InitConfig, LossConfig
+
+_CLASSIFICATION = {"init": InitConfig, "task": LossConfig, "data": ClassificationData}
+
+
+def classification(config: ConfigDict) -> ConfigDict:
+    """Returns a classification recipe with every field of every section present.
+
+    Args:
+      config: what the recipe sets; `config.model.name` at least. A model's `num_classes` that it
+        leaves out stays open and follows the data.
+    """
+    for name, section in (_CLASSIFICATION | TRAINER_SECTIONS).items():
+        config[name] = _fill(section, config.get(name, {}))
+    given = dict(config.model)
+    model = maxvit_jax.create_model(given.pop("name"))
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    values |= {"dtype": "float32", "num_classes": None}
+    hints = typing.get_type_hints(type(model))
+    fields = {
+        name: _open(value, hints[name])
+        for name, value in values.items()
+        if name not in ("parent", "name")
+    }
+    config.model = {"name": config.model.name} | fields | given
+    return config
+
+
+def _fill(section: type, given: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(section)
+    defaults = {
+        f.name: _open(f.default, hints[f.name])
+        for f in dataclasses.fields(section)
+        if f.default is not dataclasses.MISSING
+    }
+    return defaults | {k: v for k, v in dict(given).items() if v is not None or k not in defaults}
+
+
+def _open(value: Any, hint: Any) -> Any:
+    """A default of None becomes a placeholder of its type, which a command line can set."""
+    if value is not None:
+        return value
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return placeholder(next(kind for kind in kinds if kind is not type(None)))

@@ -1,0 +1,17 @@
+"""MaxViT-B on ImageNet-1k at 224, from scratch, 300 epochs.
+
+    python -m launch.train --config=configs/maxvit_base.py --workdir=runs/maxvit_base
+
+Recipe: official release.
+Published: 84.95 % top-1 (official release). Our own: not run yet.
+Hardware: a TPU or GPU pod; global batch 4096 (`--config.train.accumulate_steps` fits it in less).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import imagenet
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe; `smoke=true` stops after three small steps."""
+    return imagenet.pretrain("maxvit_base", arg)

@@ -1,0 +1,19 @@
+"""MaxViT-T fine-tuned on ImageNet-1k at 384 or 512, 30 epochs.
+
+    python -m launch.train --config=configs/maxvit_tiny_finetune.py:size=384 \\
+        --config.init.weights=runs/maxvit_tiny --workdir=runs/maxvit_tiny_384
+
+`init.weights` takes a run, or an official or timm file trained at 224.
+Recipe: official release (stochastic depth 0.2 as in pre-training).
+Published: 85.24 % top-1 at 384, 85.72 % at 512 (official release). Our own: not run yet.
+Hardware: a TPU or GPU pod; global batch 512 (`--config.train.accumulate_steps` fits it in less).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import imagenet
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe; `size=384` or `512`, `smoke=true` stops after three small steps."""
+    return imagenet.finetune("maxvit_tiny", arg)

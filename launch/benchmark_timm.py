@@ -1,0 +1,69 @@
+"""The peer of launch/benchmark.py: the same model of timm, one repetition per line on stdin.
+
+Run by `launch.benchmark --peer_python`, in an environment with PyTorch and timm and nothing of
+this project.
+"""
+
+import argparse
+import contextlib
+import sys
+import time
+
+with contextlib.suppress(ImportError):
+    import tvshim  # noqa: F401  some environments need torchvision's operators switched off
+import timm
+import torch
+
+
+def main() -> None:
+    """Prints `ready`, then the seconds of one repetition for every line read."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--mode")
+    parser.add_argument("--dtype")
+    parser.add_argument("--warmup", type=int)
+    parser.add_argument("--peer_mode", choices=("eager", "channels_last", "compile"))
+    args = parser.parse_args()
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = f"{args.model}_tf_{args.size}"
+    model = timm.create_model(name, drop_path_rate=0.2).to(device)
+    images = torch.randn(args.batch, 3, args.size, args.size, device=device)
+    labels = torch.randint(1000, (args.batch,), device=device)
+    if args.peer_mode != "eager":
+        model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))
+    model.train(args.mode == "train")
+    forward = torch.compile(model) if args.peer_mode == "compile" else model
+    half = torch.autocast(device, torch.bfloat16, enabled=args.dtype == "bfloat16")
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
+
+    def infer() -> None:
+        with torch.inference_mode(), half:
+            forward(images)
+
+    def train() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with half:
+            loss = torch.nn.functional.cross_entropy(forward(images).float(), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    def timed() -> float:
+        start = time.perf_counter()
+        infer() if args.mode == "infer" else train()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(args.warmup):
+        timed()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(timed(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What all mains share: flags, and one clear line for a user's mistakes."""
+
+import errno
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from common.errors import UserError, did_you_mean
+
+# What the operating system says when a path is the user's mistake or the disk is full.
+_ENVIRONMENT = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def run_main(main: Callable[[list[str]], None], default_config: str | None = None) -> None:
+    """Parses the flags, runs `main`, and exits: 0 done, 2 a user's mistake, 130 interrupted.
+
+    A user's mistake (UserError, a path that can't be used, a flag or config field that doesn't
+    exist) prints one line; any other exception is a bug and shows its traceback.
+
+    Args:
+      main: takes the arguments that are no flags.
+      default_config: config file to use when the command line names none.
+    """
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)  # Orbax tells its life at INFO
+    logging.get_absl_handler().setFormatter(_PlainFormatter())
+    # tfds warns of what our own messages say better.
+    logging.get_absl_handler().addFilter(
+        lambda record: "tensorflow_datasets" not in record.pathname
+    )
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _ENVIRONMENT:
+                raise
+            fail(str(error))
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    argv = sys.argv[:]
+    if default_config and not any(arg.partition("=")[0] == "--config" for arg in argv):
+        argv.insert(1, f"--config={default_config}")
+    app.run(guarded, argv, flags_parser=_parse_flags)
+
+
+def fail(message: str) -> None:
+    """Prints one line and exits with status 2."""
+    logging.flush()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.stderr.flush()
+    # Not sys.exit: worker threads of the data pipeline and Orbax may wait for work for ever.
+    sys.stdout.flush()
+    os._exit(2)
+
+
+def compilation_cache() -> None:
+    """Keeps compiled programs across runs, where JAX_COMPILATION_CACHE_DIR says or in ~/.cache."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = Path.home() / ".cache" / "multi-axis-jax"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+class _PlainFormatter(logging.PythonFormatter):
+    def format(self, record) -> str:
+        prefix = "" if record.levelno <= 20 else f"{record.levelname.lower()}: "
+        return prefix + record.getMessage()
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    app.define_help_flags()
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        fail(str(error).splitlines()[0])
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        fail(_explain(error, argv))
+    if len(rest) > 1:
+        fail(f"unexpected argument {rest[1]!r}: options start with --")
+    return rest
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+    """One line for what went wrong in a config file or an override of one of its fields."""
+    last = str(error).strip().splitlines()[-1]
+    if UserError.__name__ in last:  # raised by get_config, whose traceback came as text
+        return last.partition(": ")[2]
+    for arg in argv:
+        if arg.startswith("--config."):
+            node, parent = _config_of(argv), "config"
+            for key in arg.removeprefix("--config.").partition("=")[0].split("."):
+                if key not in getattr(node, "keys", list)():
+                    fields = getattr(node, "keys", list)()
+                    return f"{parent} has no field {key!r}: {did_you_mean(key, fields)}"
+                node, parent = node[key], f"{parent}.{key}"
+    return last
+
+
+def _config_of(argv: list[str]) -> ConfigDict:
+    """The config file of a command line, without the overrides that could not be applied."""
+    for arg, following in itertools.pairwise([*argv, ""]):
+        flag, equals, value = arg.partition("=")
+        if flag == "--config":
+            return flags.FLAGS["config"].parser.parse(value if equals else following)
+    return ConfigDict()
+
+
+def load_config(holder: flags.FlagHolder) -> ConfigDict:
+    """Returns the value of a config flag.
+
+    Raises:
+      UserError: the file can't be read.
+    """
+    try:
+        holder.value.keys()
+    except OSError as error:  # raised on first use: the file was not found
+        name = config_flags.get_config_filename(flags.FLAGS[holder.name])
+        recipes = [str(path) for path in Path("configs").glob("*.py") if path.stem != "__init__"]
+        raise UserError(f"no config file {name}: {did_you_mean(name, recipes)}") from error
+    return holder.value

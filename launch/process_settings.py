@@ -1,0 +1,30 @@
+"""Optional settings of a CPU process; measured, see docs/benchmarks.md. Nothing depends on them."""
+
+import ctypes
+import sys
+
+# Passed per compilation: dots and convolutions by Eigen, 512-bit vectors.
+CPU_COMPILER_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
+    "xla_cpu_prefer_vector_width": "512",
+}
+
+
+def tune_allocator() -> bool:
+    """Makes glibc keep and reuse large buffers instead of returning their pages; call before JAX.
+
+    Page faults, not arithmetic, dominate element-wise operations on big buffers otherwise. The
+    process's memory then never shrinks.
+
+    Returns:
+      Whether it took effect: only on Linux with glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
+    settings = ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**28))
+    return [mallopt(parameter, value) for parameter, value in settings] == [1] * len(settings)

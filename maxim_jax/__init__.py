@@ -1,0 +1,1 @@
+"""Image restoration with multi-axis gated MLPs (MAXIM)."""

@@ -1,0 +1,271 @@
+"""MaxViT: multi-axis vision transformer (Tu et al., ECCV 2022, https://arxiv.org/abs/2204.01697).
+
+Numerics follow the official TensorFlow release (google-research/maxvit).
+"""
+
+import functools
+import math
+from collections import OrderedDict
+
+from flax import linen as nn
+from jax import Array
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from common.errors import UserError
+from common.layers.attention import MultiAxisAttention
+from common.layers.conv import conv
+from common.layers.mbconv import MBConv
+from common.layers.mlp import Dense, gelu
+from common.layers.norm import batch_norm, layer_norm
+
+STEM_STRIDE = 2
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions, the first at stride 2 and normalised.
+
+    Attributes:
+      widths: channels of the two.
+      norm_momentum: of the moving statistics of batch normalisation.
+      dtype: compute type.
+    """
+
+    widths: tuple[int, int]
+    norm_momentum: float = 0.99
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps `[batch, height, width, 3]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
+        x = conv(self.widths[0], stride=STEM_STRIDE, dtype=self.dtype, name="conv_0")(x)
+        norm = batch_norm(train=train, momentum=self.norm_momentum, dtype=self.dtype, name="norm_0")
+        x = gelu(norm(x))
+        return conv(self.widths[1], dtype=self.dtype, name="conv_1")(x)
+
+
+class MaxViTBlock(nn.Module):
+    """MBConv, block attention, grid attention (figure 2): local, then local, then global mixing.
+
+    Attributes:
+      features: output channels.
+      stride: of the MBConv.
+      window_size: window side of block attention.
+      grid_size: grid side of grid attention.
+      bias_window_size: window side that the relative-bias tables are stored for, if another.
+      pad_inputs: pad and mask inside the attention when a side doesn't divide.
+      drop_path_rate: stochastic depth of each of the five residual branches.
+      norm_momentum: of the moving statistics of batch normalisation.
+      dtype: compute type.
+    """
+
+    features: int
+    stride: int
+    window_size: int
+    grid_size: int
+    bias_window_size: int | None = None
+    pad_inputs: bool = False
+    drop_path_rate: float = 0.0
+    norm_momentum: float = 0.99
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps `[batch, height, width, in]` to `[batch, ceil(height / stride), ..., features]`."""
+        attention = functools.partial(
+            MultiAxisAttention,
+            bias_window=None if self.bias_window_size is None else (self.bias_window_size,) * 2,
+            pad_inputs=self.pad_inputs,
+            drop_path_rate=self.drop_path_rate,
+            dtype=self.dtype,
+        )
+        x = MBConv(
+            self.features,
+            self.stride,
+            drop_path_rate=self.drop_path_rate,
+            norm_momentum=self.norm_momentum,
+            dtype=self.dtype,
+            name="mbconv",
+        )(x, train=train)
+        x = attention("block", (self.window_size,) * 2, name="window")(x, train=train)
+        return attention("grid", (self.grid_size,) * 2, name="grid")(x, train=train)
+
+
+class Head(nn.Module):
+    """Classifier: mean over the map, LayerNorm, then dense, tanh, dense.
+
+    Attributes:
+      num_classes: logits; 0 returns the normalised features.
+      dtype: compute type.
+    """
+
+    num_classes: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        x = layer_norm(dtype=self.dtype, name="norm")(x)
+        if self.num_classes:
+            x = jnp.tanh(Dense(x.shape[-1], dtype=self.dtype, name="inner")(x))
+            x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
+        return x.astype(jnp.float32)
+
+
+class MaxViT(nn.Module):
+    """The network: convolutional stem, stages of MaxViT blocks at strides 4, 8, 16, 32, head.
+
+    Attributes:
+      stem_widths: channels of the stem's two convolutions.
+      widths: channels per stage.
+      depths: blocks per stage.
+      num_classes: logits; 0 ends after the final LayerNorm.
+      window_size: window side of block attention.
+      grid_size: grid side of grid attention; `window_size` unless given.
+      bias_window_size: window side that the relative-bias tables are stored for, when it differs
+        from `window_size`: tables are then resized in every forward pass, which is how the official
+        models are fine-tuned at 384 and 512 (tables of window 7).
+      pad_inputs: let any height and width in, padded and masked inside the attention alone.
+      drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
+      norm_momentum: of the moving statistics of batch normalisation.
+      remat: recompute each block in the backward pass instead of storing its activations.
+      dtype: compute type; parameters, statistics, softmax and logits are float32.
+    """
+
+    stem_widths: tuple[int, int]
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_classes: int = 1000
+    window_size: int = 7
+    grid_size: int | None = None
+    bias_window_size: int | None = None
+    pad_inputs: bool = False
+    drop_path_rate: float = 0.0
+    norm_momentum: float = 0.99
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of every map that `features` returns."""
+        stages = {f"stage_{s}": STEM_STRIDE * 2**s for s in range(1, len(self.widths) + 1)}
+        return {"stem": STEM_STRIDE, **stages}
+
+    def setup(self):
+        """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
+        self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
+        block_class = nn.remat(MaxViTBlock, static_argnums=(2,)) if self.remat else MaxViTBlock
+        blocks = []
+        for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), 1):
+            for index in range(depth):
+                blocks.append(
+                    block_class(
+                        features=width,
+                        stride=2 if index == 0 else 1,
+                        window_size=self.window_size,
+                        grid_size=self.grid_size or self.window_size,
+                        bias_window_size=self.bias_window_size,
+                        pad_inputs=self.pad_inputs,
+                        drop_path_rate=self.drop_path_rate * len(blocks) / sum(self.depths),
+                        norm_momentum=self.norm_momentum,
+                        dtype=self.dtype,
+                        name=f"stage_{stage}_block_{index}",
+                    )
+                )
+        self.blocks = blocks
+        self.head = Head(self.num_classes, dtype=self.dtype)
+
+    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
+        """Feature maps for dense tasks.
+
+        Args:
+          images: `[batch, height, width, 3]`, normalised.
+          train: batch statistics and stochastic depth (rng stream `dropout`).
+
+        Returns:
+          `stem`, `stage_1` .. in order, each `[batch, height / stride, width / stride, channels]`
+          with its stride in `feature_strides`.
+
+        Raises:
+          UserError: height or width does not fit window and grid, and `pad_inputs` is False.
+        """
+        self._check_size(images.shape)
+        x = self.stem(images.astype(self.dtype), train)
+        maps = OrderedDict(stem=x)  # unlike a dict, in this order also when it leaves jax.jit
+        blocks = iter(self.blocks)
+        for stage, depth in enumerate(self.depths, 1):
+            for _ in range(depth):
+                x = next(blocks)(x, train)
+            maps[f"stage_{stage}"] = x
+        return maps
+
+    def __call__(self, images: Array, train: bool = False) -> Array:
+        """Classifies images.
+
+        Args:
+          images: `[batch, height, width, 3]`, normalised.
+          train: batch statistics and stochastic depth (rng stream `dropout`).
+
+        Returns:
+          float32 logits `[batch, num_classes]`; for `num_classes=0` the normalised mean features
+          `[batch, channels]`.
+
+        Raises:
+          UserError: height or width does not fit window and grid, and `pad_inputs` is False.
+        """
+        return self.head(list(self.features(images, train).values())[-1])
+
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[-1] != 3:
+            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
+        if self.pad_inputs:
+            return
+        grid = self.grid_size or self.window_size
+        sides = math.lcm(self.window_size, grid)
+        strides = list(self.feature_strides.values())[1:]
+        for name, size in zip(("height", "width"), shape[1:3], strict=True):
+            if any(-(-size // stride) % sides for stride in strides):
+                step = sides * strides[-1]
+                below, above = size // step * step, -(-size // step) * step
+                raise UserError(
+                    f"image {name} {size} does not fit windows of {self.window_size} and grids of"
+                    f" {grid} at strides {strides[0]} to {strides[-1]}; nearest valid:"
+                    f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any size)"
+                )
+
+
+# Table 1 of the paper; drop_path_rate of ImageNet-1k pre-training from the official configs
+# (extra-large, not in the release: TensorFlow Model Garden).
+VARIANTS = {
+    "maxvit_tiny": {
+        "stem_widths": (64, 64),
+        "widths": (64, 128, 256, 512),
+        "depths": (2, 2, 5, 2),
+        "drop_path_rate": 0.2,
+    },
+    "maxvit_small": {
+        "stem_widths": (64, 64),
+        "widths": (96, 192, 384, 768),
+        "depths": (2, 2, 5, 2),
+        "drop_path_rate": 0.3,
+    },
+    "maxvit_base": {
+        "stem_widths": (64, 64),
+        "widths": (96, 192, 384, 768),
+        "depths": (2, 6, 14, 2),
+        "drop_path_rate": 0.4,
+    },
+    "maxvit_large": {
+        "stem_widths": (128, 128),
+        "widths": (128, 256, 512, 1024),
+        "depths": (2, 6, 14, 2),
+        "drop_path_rate": 0.6,
+    },
+    "maxvit_xlarge": {
+        "stem_widths": (192, 192),
+        "widths": (192, 384, 768, 1536),
+        "depths": (2, 6, 14, 2),
+        "drop_path_rate": 0.7,
+    },
+}

@@ -1,0 +1,1 @@
+"""One mapping table per foreign source."""

@@ -1,0 +1,50 @@
+"""Packages and dependencies. Lower bounds are the versions the test suite runs with."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "absl-py>=2.5",
+    "array_record>=0.8.6",
+    "clu>=0.0.12",
+    "etils[epath]>=1.15",
+    "flax>=0.12.8",
+    "grain>=0.2.18",
+    "importlib_resources>=7.1",  # tfds needs it for user-written builders and doesn't say so
+    "jax>=0.10.2",
+    "ml_collections>=1.1",
+    "numpy>=2.4",
+    "opencv-python-headless>=5.0",  # 16-bit colour images
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "pillow>=13.0",
+    "rich>=15.0",
+    "safetensors>=0.8",
+    "scikit-learn>=1.9",  # the digits
+    "tensorboard>=2.21",  # clu's writers import it
+    "tensorflow-cpu>=2.21",  # clu's writers, and reading official checkpoints
+    "tensorflow-datasets>=4.9.10",
+]
+# Reading .pth with the weights-only loader. Bounded above: newer ones are untested.
+TORCH = ["torch>=2.13,<2.14"]
+
+setup(
+    name="multi-axis-jax",
+    version="0.1.0",
+    description="Multi-axis vision models in JAX: exact, trainable, fast",
+    long_description=(Path(__file__).parent / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=[f"{p}*" for p in ("common", "configs", "launch", "maxvit_jax", "maxim_jax")]
+    ),
+    install_requires=REQUIRED,
+    extras_require={
+        "torch": TORCH,
+        "test": [*TORCH, "pytest>=9.2", "ruff>=0.17.6", "scikit-image>=0.26"],
+        "cuda": ["jax[cuda13]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+    },
+)

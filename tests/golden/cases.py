@@ -1,0 +1,231 @@
+"""Reference outputs of the official code, each with the weights and images that made it.
+
+Weights and images are functions of their names, shapes and a seed (`weights.py`), so a case stores
+outputs only. `load_case(name)` knows, per family folder, one case for every manifest there:
+
+    case = load_case("tf_micro")
+    path = case.write_checkpoint(tmp_path / "model", "tf")  # or npz, safetensors, pth
+    errors = case.compare({"logits": logits, "stage_1": maps["stage_1"]})
+    assert max(errors.values()) < 1  # in units of the stored limit
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tests.golden.weights import make_image, make_weight
+
+FOLDER = pathlib.Path(__file__).parent
+EMA = "/ExponentialMovingAverage"
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """One stored output.
+
+    Attributes:
+      value: what is stored: a strided part of the full output.
+      part: index that cuts the full output down to `value`.
+      limit: largest allowed absolute difference, one for all or one per element.
+      channels_first: the reference is `[batch, channels, height, width]`.
+    """
+
+    value: np.ndarray
+    part: tuple[slice, ...]
+    limit: float | np.ndarray
+    channels_first: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One run of a reference implementation.
+
+    Attributes:
+      name: of the manifest.
+      config: configuration of the reference model, in its own words.
+      shapes: shape per foreign variable name.
+      expected: stored outputs. Gradient cases have `loss`, gradients under the foreign variable
+        names and their norms under `norm of <name>`; training cases have moving statistics
+        under the foreign variable names.
+      manifest: everything the manifest says.
+    """
+
+    name: str
+    config: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    expected: dict[str, Expected]
+    manifest: dict[str, Any]
+    weight_seed: int
+    image: dict[str, Any]
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """Returns the float32 weights under their foreign names."""
+        return {n: make_weight(n, shape, self.weight_seed) for n, shape in self.shapes.items()}
+
+    def images(self) -> np.ndarray:
+        """Returns the float32 input `[batch, height, width, 3]`."""
+        return make_image(**self.image)
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the fields of our model that are the reference's configuration."""
+        c = self.config
+        if "model" in c:  # a timm name; the rest are our defaults
+            return {"num_classes": c["num_classes"]}
+        window, ratio = c["window_size"], 1.0
+        if c["scale_ratio"]:
+            size, pretrained = map(int, c["scale_ratio"].split("/"))
+            ratio = size / pretrained
+        return {
+            "stem_widths": tuple(c["stem_hsize"]),
+            "widths": tuple(c["hidden_size"]),
+            "depths": tuple(c["num_blocks"]),
+            "num_classes": c["num_classes"],
+            "window_size": window,
+            "grid_size": c["grid_size"],
+            "bias_window_size": round(window / ratio) if c["scale_ratio"] else None,
+        }
+
+    def compare(self, outputs: Mapping[str, Any]) -> dict[str, float]:
+        """Returns max |difference| / limit per output; above 1 the output is wrong.
+
+        Args:
+          outputs: any of `expected`, in full size; maps are `[batch, height, width, channels]`.
+        """
+        return {name: self._error(name, output, limited=True) for name, output in outputs.items()}
+
+    def differences(self, outputs: Mapping[str, Any]) -> dict[str, float]:
+        """Returns max |difference| per output: see `compare`."""
+        return {name: self._error(name, output, limited=False) for name, output in outputs.items()}
+
+    def _error(self, name: str, output: Any, limited: bool) -> float:
+        expected = self.expected[name]
+        full = np.asarray(output, np.float32)
+        if expected.channels_first and full.ndim == 4:
+            full = full.transpose(0, 3, 1, 2)
+        got = full[expected.part]
+        assert got.shape == expected.value.shape, (name, got.shape, expected.value.shape)
+        return float(np.max(np.abs(got - expected.value) / (expected.limit if limited else 1.0)))
+
+    def write_checkpoint(self, path: str | pathlib.Path, fmt: str, ema: bool = False) -> str:
+        """Writes the variables as a foreign file.
+
+        Args:
+          path: where to; a prefix for `tf`.
+          fmt: `tf` (name-based checkpoint), `npz`, `safetensors` or `pth`.
+          ema: as the official releases (`tf` only): moving averages under their own names, beside
+            raw weights, optimizer slots and a step that must all be ignored.
+
+        Returns:
+          The path to load from.
+        """
+        arrays = self.variables()
+        if ema:
+            raw = {n: np.zeros_like(a) for n, a in arrays.items()}
+            slots = {f"{n}/Adam": np.zeros_like(a) for n, a in arrays.items()}
+            slots["global_step"] = np.array(90_000, np.int64)
+            arrays = {n + EMA: a for n, a in arrays.items()} | raw | slots
+        return write_arrays(path, arrays, fmt)
+
+
+def write_arrays(path: str | pathlib.Path, arrays: Mapping[str, np.ndarray], fmt: str) -> str:
+    """Writes named arrays in a foreign format (see `Case.write_checkpoint`); returns the path."""
+    path = str(path)
+    match fmt:
+        case "tf":
+            import tensorflow as tf
+
+            names = list(arrays)
+            tensors = [tf.constant(arrays[n]) for n in names]
+            tf.raw_ops.SaveV2(
+                prefix=path, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors
+            )
+        case "npz":
+            with open(path, "wb") as f:  # a file object: savez appends ".npz" to names
+                np.savez(f, **arrays)
+        case "safetensors":
+            from safetensors.numpy import save_file
+
+            save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, path)
+        case "pth":
+            import torch
+
+            torch.save({n: torch.from_numpy(np.array(a)) for n, a in arrays.items()}, path)
+        case _:
+            raise ValueError(f"unknown format {fmt}")
+    return path
+
+
+def load_case(name: str, family: str = "maxvit") -> Case:
+    """Reads one case, such as `tf_micro`, `tf_micro_grads` or `timm_maxvit_tiny_tf_224`."""
+    path = FOLDER / family / f"{name}.json"
+    manifest = json.loads(path.read_text())
+    with np.load(path.with_suffix(".npz")) as file:
+        stored = {key.replace("|", "/"): file[key] for key in file.files}
+    if "base_case" in manifest:
+        base = load_case(manifest["base_case"].split()[0], family)
+        read = _gradients if "loss" in manifest else _training
+        return dataclasses.replace(
+            base, name=name, expected=read(stored, manifest), manifest=manifest
+        )
+    config = manifest.get("config") or {k: manifest[k] for k in ("model", "num_classes")}
+    image = {k: manifest["input"][k] for k in ("shape", "seed", "low", "high")}
+    return Case(
+        name,
+        config,
+        {n: tuple(shape) for n, shape in manifest["variables"].items()},
+        _outputs(stored, manifest),
+        manifest,
+        manifest["weights"]["seed"],
+        image,
+    )
+
+
+def _outputs(stored: dict[str, np.ndarray], manifest: dict[str, Any]) -> dict[str, Expected]:
+    tolerance = manifest["tolerance"]
+    relative = tolerance["endpoints_max_abs_diff_over_max_abs"]
+    return {
+        name: Expected(
+            stored[name],
+            tuple(slice(None, None, stride) for stride in spec["strides"]),
+            tolerance["logits_atol"] if name == "logits" else relative * spec["max_abs"],
+            spec.get("layout", "").startswith("NCHW"),
+        )
+        for name, spec in manifest["outputs"].items()
+        if name in stored
+    }
+
+
+def _training(stored: dict[str, np.ndarray], manifest: dict[str, Any]) -> dict[str, Expected]:
+    """Outputs share the limit of the logits; stored parts are written `[:, ::5, ::5, ::3]`."""
+    tolerance, outputs = manifest["tolerance"], manifest["outputs"]
+
+    def part(text: str) -> tuple[slice, ...]:
+        if text == "full":
+            return ()
+        steps = [axis.strip().removeprefix("::") for axis in text.strip("[]").split(",")]
+        return tuple(slice(None) if s == ":" else slice(None, None, int(s)) for s in steps)
+
+    return {
+        name: Expected(value, part(outputs[name]), tolerance["logits_atol"])
+        if name in outputs
+        else Expected(value, (), tolerance["moving_atol"])
+        for name, value in stored.items()
+    }
+
+
+def _gradients(stored: dict[str, np.ndarray], manifest: dict[str, Any]) -> dict[str, Expected]:
+    """Norms below 1e-6 are left out: those gradients are zero but for rounding."""
+    norms = {
+        f"norm of {name}": np.float32(norm)
+        for name, norm in manifest["gradient_l2_norms"].items()
+        if norm > 1e-6
+    }
+    rtol, atol = manifest["tolerance"]["rtol"], manifest["tolerance"]["atol"]
+    return {
+        name: Expected(value, (), atol + rtol * np.abs(value))
+        for name, value in (stored | norms).items()
+    }

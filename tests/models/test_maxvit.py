@@ -1,0 +1,242 @@
+"""MaxViT against the official code, and what the official code does not have."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from jax import numpy as jnp
+
+import maxvit_jax
+from common.errors import UserError
+from maxvit_jax.models.maxvit import VARIANTS, MaxViT
+from tests.golden.cases import load_case
+
+PARAMETERS = {
+    "maxvit_tiny": 30_916_528,
+    "maxvit_small": 68_927_956,
+    "maxvit_base": 119_467_708,
+    "maxvit_large": 211_785_560,
+    "maxvit_xlarge": 474_951_952,
+}
+MICRO = {
+    "stem_widths": (8, 8),
+    "widths": (32, 64),
+    "depths": (1, 2),
+    "window_size": 2,
+    "num_classes": 5,
+}
+
+
+@functools.cache
+def golden(name: str, folder: str):
+    case = load_case(name)
+    path = case.write_checkpoint(f"{folder}/{name}.npz", "npz")
+    model, variables = maxvit_jax.load_pretrained(MaxViT(**case.fields()), path)
+    return case, model, variables
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("golden"))
+    return lambda name: golden(name, folder)
+
+
+@functools.cache
+def micro(size=(32, 48), **fields):
+    """A tiny model, its variables and images."""
+    model = MaxViT(**{**MICRO, **fields})
+    images = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    return model, jax.jit(model.init)(jax.random.key(1), images), images
+
+
+def outputs(model, variables, images):
+    """All that the golden files name."""
+
+    @jax.jit
+    def run(variables, images):
+        maps = model.apply(variables, images, method="features")
+        last = list(maps.values())[-1]
+        return maps | {
+            "pooled_features": last.mean((1, 2)),
+            "normed_features": model.clone(num_classes=0).apply(variables, images),
+            "logits": model.apply(variables, images),
+        }
+
+    return run(variables, images)
+
+
+@pytest.mark.parametrize("name", ["tf_micro", "tf_micro_ft384"])
+def test_outputs_are_the_official_ones(load, name):
+    case, model, variables = load(name)
+    errors = case.compare(outputs(model, variables, case.images()))
+    assert max(errors.values()) < 1, errors
+
+
+def test_gradients_are_the_official_ones(load):
+    """Inference-mode statistics, as in the reference. Gradients of k biases are zero."""
+    case, model, variables = load("tf_micro_grads")
+    labels = jnp.asarray(case.manifest["labels"])
+
+    @jax.jit
+    def loss_and_gradients(params):
+        def loss(params):
+            logits = model.apply({**variables, "params": params}, case.images())
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        return jax.value_and_grad(loss)(params)
+
+    loss, gradients = loss_and_gradients(variables["params"])
+    statistics = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
+    named = maxvit_jax.export_weights(
+        model, {"params": gradients, "batch_stats": statistics}, "official"
+    )
+    norms = {f"norm of {name}": np.linalg.norm(value) for name, value in named.items()}
+    available = {"loss": loss, **named, **norms}
+    errors = case.compare({name: available[name] for name in case.expected})
+    assert len(errors) > 100 and max(errors.values()) < 1, errors
+
+
+def test_training_mode_statistics(load):
+    """The moving variance is the biased one here, the unbiased one in the reference."""
+    case, model, variables = load("tf_micro_train")
+
+    @jax.jit
+    def run(variables, images):
+        apply = functools.partial(model.apply, variables, images, True, mutable=["batch_stats"])
+        logits, updates = apply()
+        return {"logits": logits, **apply(method="features")[0]}, updates["batch_stats"]
+
+    results, statistics = run(variables, case.images())
+    named = maxvit_jax.export_weights(model, {**variables, "batch_stats": statistics}, "official")
+    before = maxvit_jax.export_weights(model, variables, "official")
+    for name in case.expected:
+        if name in results:
+            continue
+        value = np.asarray(named[name])
+        if name.endswith("moving_variance"):
+            # Count of values per channel: the stem's norm sees stride 2, the other stride 8.
+            n = 2 * (32 if "stem" in name else 8) ** 2
+            batch = (value - 0.99 * before[name]) / 0.01
+            value = 0.99 * before[name] + 0.01 * batch * n / (n - 1)
+        results[name] = value
+    errors = case.compare({name: results[name] for name in case.expected})
+    assert max(errors.values()) < 1, errors
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameter_counts(name):
+    model = maxvit_jax.create_model(name)
+    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert sum(x.size for x in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    # At 384 with the tables of window 7, as officially fine-tuned: the same.
+    model = maxvit_jax.create_model(name, window_size=12, bias_window_size=7)
+    images = jax.ShapeDtypeStruct((1, 384, 384, 3), jnp.float32)
+    finetuned = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert jax.tree.map(jnp.shape, finetuned) == jax.tree.map(jnp.shape, variables)
+
+
+def test_features_have_their_strides():
+    model, variables, images = micro()
+    maps = jax.eval_shape(lambda v: model.apply(v, images, method="features"), variables)
+    assert list(maps) == ["stem", "stage_1", "stage_2"] == list(model.feature_strides)
+    for name, stride in model.feature_strides.items():
+        assert maps[name].shape[1:3] == (32 // stride, 48 // stride)
+
+
+def test_without_classes_ends_after_the_norm():
+    _, variables, images = micro()
+    model = MaxViT(**{**MICRO, "num_classes": 0})
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert set(shapes["params"]["head"]) == {"norm"}
+    features = jax.jit(model.apply)(variables, images)
+    assert features.shape == (2, 64)
+    np.testing.assert_allclose(features.mean(-1), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(224, 200), (448, 300)])
+def test_sizes_that_do_not_fit_name_the_nearest(size):
+    model = maxvit_jax.create_model("maxvit_tiny")
+    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    with pytest.raises(UserError, match=rf"width {size[1]} .*nearest valid: .*(224|448)"):
+        jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+def test_grid_may_differ_from_the_window():
+    model, variables, images = micro((32, 64), window_size=2, grid_size=4)
+    table = variables["params"]["stage_1_block_0"]["grid"]["attention"]["relative_bias"]["table"]
+    assert table.shape == (1, 7, 7)
+    assert jax.eval_shape(model.apply, variables, images).shape == (2, 5)
+    with pytest.raises(UserError, match="grids of 4"):
+        jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 48, 3)))
+
+
+def test_padding_takes_any_size_and_changes_nothing_where_it_fits():
+    model, variables, images = micro()
+    padded = model.clone(pad_inputs=True)
+    same = jax.jit(padded.apply)(variables, images)
+    np.testing.assert_array_equal(same, jax.jit(model.apply)(variables, images))
+    odd = jax.jit(padded.apply)(variables, images[:, :29, :41])
+    assert odd.shape == (2, 5) and bool(jnp.isfinite(odd).all())
+
+
+def test_bfloat16_is_close_and_logits_stay_float32():
+    model, variables, images = micro()
+    low = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, images)
+    assert low.dtype == jnp.float32
+    full = jax.jit(model.apply)(variables, images)
+    np.testing.assert_allclose(low, full, atol=0.05 * np.abs(full).max())
+
+
+def test_rematerialisation_and_training_gradients():
+    """The same gradients with blocks recomputed; every parameter but k biases gets one."""
+
+    def gradients(model, variables, images):
+        def loss(params):
+            logits, _ = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(3)},
+            )
+            return jnp.mean(jnp.sin(logits))
+
+        return jax.jit(jax.grad(loss))(variables["params"])
+
+    model, variables, images = micro(drop_path_rate=0.5)
+    images = jnp.concatenate([images] * 4)  # enough that no branch is dropped for all
+    plain = gradients(model, variables, images)
+    again = gradients(model.clone(remat=True), variables, images)
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(plain), jax.tree.leaves(again), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6, err_msg=str(path))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name.endswith("qkv/bias"):
+            assert jnp.abs(a[1]).max() < 1e-5  # keys: softmax doesn't see a shift
+            a = a[jnp.array([0, 2])]
+        assert jnp.abs(a).max() > 0, name
+
+
+def test_stochastic_depth_grows_with_the_block():
+    model = MaxViT(**{**MICRO, "depths": (2, 2)}, drop_path_rate=0.4)
+    rates = [block.drop_path_rate for block in model.bind({}).blocks]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_blocks_are_modules_to_build_with():
+    from maxvit_jax.models.maxvit import MaxViTBlock
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return MaxViTBlock(32, 2, window_size=2, grid_size=2)(x, False)
+
+    x = jnp.zeros((1, 8, 8, 16))
+    shapes = jax.eval_shape(lambda: Net().init_with_output(jax.random.key(0), x))
+    assert shapes[0].shape == (1, 4, 4, 32)

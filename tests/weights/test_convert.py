@@ -1,0 +1,91 @@
+"""`python -m launch.convert`: every direction, exact, and one line for mistakes."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import maxvit_jax
+from common.errors import UserError
+from common.weights.mapping import flatten
+from common.weights.readers import read_arrays
+from launch.convert import convert
+from tests.golden.cases import load_case
+
+CASE = load_case("tf_micro_ft384")
+NAME = "maxvit_micro"
+
+
+@pytest.fixture(autouse=True)
+def micro(monkeypatch):
+    monkeypatch.setitem(maxvit_jax.FAMILIES["maxvit"].variants, NAME, CASE.fields())
+
+
+def assert_same(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], strict=True)
+
+
+def test_a_tour_through_all_formats_ends_where_it_began(tmp_path):
+    source = CASE.write_checkpoint(tmp_path / "official", "tf", ema=True)
+    own, back = tmp_path / "own", tmp_path / "back" / "model"
+    lines = convert(NAME, source, str(own))
+    assert "126 arrays used" in lines and "183,336 parameters, 10 classes" in lines
+    assert f"wrote {own} (safetensors)" in lines
+    convert(NAME, str(own), str(back), "official")
+    assert_same(read_arrays(back).arrays, CASE.variables())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
+def test_timm_gets_tables_of_the_window_in_use(name, tmp_path):
+    source = CASE.write_checkpoint(tmp_path / "official.npz", "npz")
+    lines = convert(NAME, source, str(tmp_path / name), "timm")
+    assert "4 relative-bias tables resized from 13x13 to 23x23" in lines
+    file = read_arrays(tmp_path / name)
+    assert file.format == ("PyTorch" if name.endswith("pth") else "safetensors")
+    table = "stages.0.blocks.0.attn_grid.attn.rel_pos.relative_position_bias_table"
+    assert file.arrays[table].shape == (1, 23, 23)
+    _, want = maxvit_jax.load_pretrained(NAME, source, bias_window_size=None)
+    _, got, report = maxvit_jax.load_with_report(NAME, tmp_path / name, bias_window_size=None)
+    assert not report.resized
+    assert_same(flatten(got), flatten(want))
+
+
+def test_overrides_and_a_taken_output(tmp_path):
+    source = CASE.write_checkpoint(tmp_path / "official.npz", "npz")
+    lines = convert(NAME, source, str(tmp_path / "own"), num_classes=3)
+    assert "3 classes" in lines and "freshly initialised: params/head/logits/bias" in lines
+    with pytest.raises(UserError, match="exists already"):
+        convert(NAME, source, str(tmp_path / "own"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explanation"),
+    [
+        (
+            ["--model=maxvit_tiny", "--input=nowhere.pth", "--output=o"],
+            "nowhere.pth does not exist",
+        ),
+        (["--model=maxvit_tony", "--input=x", "--output=o"], "unknown model 'maxvit_tony'"),
+        (["--model=maxvit_tiny", "--input=x", "--output=o", "--to=onnx"], "onnx"),
+        (["--model=maxvit_tiny", "--input=x"], "output"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, explanation, tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    root = pathlib.Path(maxvit_jax.__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-m", "launch.convert", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert explanation in result.stderr and len(result.stderr.splitlines()) == 1
