@@ -27,6 +27,7 @@ def parse_section(cls: type[T], values: Mapping[str, Any], name: str) -> T:
     Raises:
       UserError: a field is unknown, missing, or of another type.
     """
+    require(hasattr(values, "items"), f"config.{name}={values!r}: expected a section of fields")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     checked = {}
@@ -92,7 +93,8 @@ def _check(value: Any, hint: Any, where: str) -> Any:
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         if origin is tuple and isinstance(value, list | tuple):
-            return tuple(value)
+            item = (typing.get_args(option) or (typing.Any,))[0]
+            return tuple(_check(v, item, f"{where}[{i}]") for i, v in enumerate(value))
         if origin is dict and isinstance(value, Mapping):
             return dict(value)
         if origin is typing.Literal:

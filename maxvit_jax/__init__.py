@@ -45,17 +45,19 @@ class Family:
       model: the module class.
       variants: field values per model name.
       weights: module of `weights` with TABLES, CLASSIFIER, HEAD, `lookalike`, `infer_fields`.
+      published: ImageNet-1k top-1 in per cent by image size, per model name.
       identity: fields that tell variants apart, whatever else is overridden.
     """
 
     model: type[nn.Module]
     variants: Mapping[str, Mapping[str, Any]]
     weights: Any
+    published: Mapping[str, Mapping[int, float]]
     identity: tuple[str, ...] = ("stem_widths", "widths", "depths")
 
 
 FAMILIES = {
-    "maxvit": Family(maxvit.MaxViT, maxvit.VARIANTS, maxvit_weights),
+    "maxvit": Family(maxvit.MaxViT, maxvit.VARIANTS, maxvit_weights, maxvit.PUBLISHED),
 }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from common.errors import UserError
+
 
 class ClassificationEvaluator:
     """Accumulates top-1, top-5, per-class accuracy, confusion matrix and calibration error.
@@ -24,12 +26,20 @@ class ClassificationEvaluator:
         Args:
           outputs: `logits`, float `[batch, num_classes]`.
           batch: `label`, int `[batch]`; `mask` `[batch]`, 0 for padding, which is not counted.
+
+        Raises:
+          UserError: logits that are not finite, or labels that are not in [0, num_classes).
         """
         real = batch["mask"].astype(bool)
         logits = np.asarray(outputs["logits"], np.float64)[real]
         labels = batch["label"][real]
         if not len(labels):
             return
+        if not np.isfinite(logits).all():
+            raise UserError("the model's logits are not finite: its weights can't be evaluated")
+        classes = len(self.confusion)
+        if not 0 <= labels.min() <= labels.max() < classes:
+            raise UserError(f"labels {labels.min()} to {labels.max()} don't fit {classes} classes")
         log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         predicted = logits.argmax(axis=1)
         np.add.at(self.confusion, (labels, predicted), 1)
@@ -49,11 +59,11 @@ class ClassificationEvaluator:
         """Returns fractions in [0, 1], the mean negative log likelihood in nats, and the count.
 
         Raises:
-          ValueError: nothing was counted.
+          UserError: nothing was counted.
         """
         total = int(self.confusion.sum())
         if not total:
-            raise ValueError("no example was evaluated")
+            raise UserError("no example was evaluated: the data set is empty or unreadable")
         gaps = np.abs(self._bin_correct - self._bin_confidence)
         return {
             "accuracy_top1": float(np.trace(self.confusion) / total),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ class CheckpointConfig:
     def __post_init__(self):
         require(self.every_steps > 0, "config.checkpoint.every_steps must be positive")
         require(self.keep_latest > 0, "config.checkpoint.keep_latest must be positive")
+        require(self.keep_best >= 0, "config.checkpoint.keep_best must not be negative")
 
 
 class Checkpoints:
@@ -48,7 +50,10 @@ class Checkpoints:
     def __init__(self, workdir: str, config: CheckpointConfig):
         kept = [policies.LatestN(config.keep_latest)]
         if config.keep_best:
-            kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
+            best = policies.BestN(
+                get_metric_fn=_score, n=config.keep_best, keep_checkpoints_without_metrics=False
+            )
+            kept.append(best)
         self._manager = ocp.CheckpointManager(
             epath.Path(workdir).resolve() / FOLDER,
             options=ocp.CheckpointManagerOptions(
@@ -79,7 +84,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
         )
-        metrics = None if score is None else {"score": score}
+        metrics = {} if score is None else {"score": score}  # Orbax warns of None
         self._manager.save(step, args=items, metrics=metrics)
 
     def restore(self, abstract_state: TrainState) -> TrainState | None:
@@ -160,12 +165,12 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
 
 
 def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+    return metrics.get("score", -math.inf)  # not evaluated: never the best
 
 
 def _stored_score(folder: epath.Path) -> float | None:
     path = folder / "metrics" / "metrics"  # written by Orbax
-    return _score(json.loads(path.read_text())) if path.exists() else None
+    return json.loads(path.read_text()).get("score") if path.exists() else None
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

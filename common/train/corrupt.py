@@ -38,7 +38,7 @@ class CorruptCounter:
             name = self._source.name(position)
             if self.count > self._limit:
                 raise UserError(
-                    f"{name} is unreadable, and so are {self.count - 1} examples before it:"
-                    f" more than config.data.max_corrupt={self._limit}; mend the data or raise it"
+                    f"{name} is unreadable, number {self.count} of its kind, more than"
+                    f" config.data.max_corrupt={self._limit}; mend the data or raise the limit"
                 )
             logging.warning("%s is unreadable (%d of at most %d)", name, self.count, self._limit)

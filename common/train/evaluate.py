@@ -1,6 +1,7 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -65,14 +66,17 @@ class EvalLoop:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        for batch in batches:
-            corrupt.take(batch)
-            outputs = jax.device_get(self._step(variables, put(batch, self._mesh)))
-            evaluator.update(outputs, batch)
-            if not pictures:
-                pictures = self._task.visualise(batch, outputs)
-            done += int(batch["mask"].sum())
-            progress(done)
+        with closing(batches):
+            for batch in batches:
+                corrupt.take(batch)
+                outputs = jax.device_get(self._step(variables, put(batch, self._mesh)))
+                evaluator.update(outputs, batch)
+                real = batch["mask"].astype(bool)
+                if not pictures and real.any():
+                    shown = jax.tree.map(lambda x, real=real: x[real], (batch, outputs))
+                    pictures = self._task.visualise(*shown)
+                done += int(real.sum())
+                progress(done)
         metrics = evaluator.compute()
         if corrupt.count:
             metrics["corrupt"] = float(corrupt.count)

@@ -19,6 +19,7 @@ RESUMABLE = (
     "checkpoint",
     "data.num_workers",
     "data.eval_batch_size",
+    "data.max_corrupt",
 )
 
 
@@ -55,7 +56,8 @@ def open_run(workdir: str, config: dict[str, Any]) -> list[str]:
         for key, line in zip(changed, lines, strict=True)
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)
     ]
-    started = (root / "checkpoints").exists() and any((root / "checkpoints").iterdir())
+    folder = root / "checkpoints"
+    started = folder.exists() and any(entry.name.isdigit() for entry in folder.iterdir())
     if refused and started:
         raise UserError(
             f"{workdir} holds a run with another config ({'; '.join(refused)});"
@@ -76,9 +78,12 @@ def read_config(workdir: str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{workdir} is no run directory: it has no {CONFIG_FILE}")
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        config = json.loads(path.read_text())
+    except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(config, dict) or "train" not in config:
+        raise UserError(f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's")
+    return config
 
 
 def _write_json(path: epath.Path, value: dict[str, Any]) -> None:

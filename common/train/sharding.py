@@ -82,7 +82,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def check_batch_size(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
     """Raises UserError unless `size` divides over the mesh's batch axes, `parts` times over."""
     shards = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
-    nearest = max(size // shards, 1) * shards
+    nearest = max(round(size / shards), 1) * shards
     require(
         size > 0 and size % shards == 0,
         f"{name}={size} does not divide over {shards} parts (devices x accumulation steps);"

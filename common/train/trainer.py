@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -111,10 +112,12 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     checkpoints = Checkpoints(workdir, sections["checkpoint"])
     state = checkpoints.restore(_place(abstract, shardings))
     if state is None:
-        init = jax.jit(lambda rng: create(task.init(rng)), out_shardings=shardings)
-        state = init(jax.random.key(seed))
         if (pretrained := task.pretrained()) is not None:
             state = jax.jit(create, out_shardings=shardings)(pretrained)
+        else:
+            init = jax.jit(lambda rng: create(task.init(rng)), out_shardings=shardings)
+            state = init(jax.random.key(seed))
+        del pretrained
     first_step = int(state.step)
 
     train_step = jax.jit(
@@ -166,7 +169,8 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     )
     results: dict[str, float] = {}
     window, waited, window_start = [], 0.0, time.monotonic()
-    with progress:
+    # However the loop ends, checkpoints under way are completed and workers sent home.
+    with closing(writer), closing(checkpoints), closing(batches), progress:
         for step in range(first_step + 1, cfg.num_steps + 1):
             asked = time.monotonic()
             batch = next(batches)
@@ -205,10 +209,8 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
                 score = results.get(task.best_metric) if evaluating else None
                 checkpoints.save(state, plain, score)
                 window_start += time.monotonic() - paused
-    checkpoints.close()
-    if not results:  # nothing was left to train
-        results = evaluate(first_step)
-    writer.close()
+        if not results:  # nothing was left to train
+            results = evaluate(first_step)
     return results
 
 
@@ -250,5 +252,6 @@ def _check_finite(metrics: dict[str, float], step: int) -> None:
         if not math.isfinite(value):
             raise UserError(
                 f"train/{name} is {value} at step {step}: the run stops; its checkpoints are kept."
-                " Try a lower config.optimizer.learning_rate or a config.optimizer.clip_norm"
+                " Try a lower config.optimizer.learning_rate or a config.optimizer.clip_norm,"
+                " in another --workdir"
             )

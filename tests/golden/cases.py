@@ -64,7 +64,9 @@ class Case:
 
     def variables(self) -> dict[str, np.ndarray]:
         """Returns the float32 weights under their foreign names."""
-        return {n: make_weight(n, shape, self.weight_seed) for n, shape in self.shapes.items()}
+        scale = np.float32(self.manifest.get("weights", {}).get("scale", 1.0))
+        arrays = {n: make_weight(n, s, self.weight_seed) for n, s in self.shapes.items()}
+        return {n: a * scale if a.ndim >= 2 else a for n, a in arrays.items()}
 
     def images(self) -> np.ndarray:
         """Returns the float32 input `[batch, height, width, 3]`."""

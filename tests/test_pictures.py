@@ -1,0 +1,91 @@
+"""Contact sheets and confusion matrices, by the colours of their pixels."""
+
+import numpy as np
+import pytest
+
+from common.pictures import CAPTION_HEIGHT, captioned_sheet, confusion_picture
+
+
+def red(picture):
+    r, g, b = np.moveaxis(picture.astype(int), -1, 0)
+    return (r > 150) & (g < 100) & (b < 100)
+
+
+def test_sheet_is_near_square_and_shows_the_images_in_order():
+    shades = np.arange(5, dtype=np.uint8) * 40
+    images = np.broadcast_to(shades[:, None, None, None], (5, 8, 8, 3))
+    sheet = captioned_sheet(images, list("abcde"), side=64)
+    cell_height, cell_width = 64 + CAPTION_HEIGHT + 4, 64 + 4
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (2 * cell_height, 3 * cell_width, 3)
+    for i, shade in enumerate(shades):
+        row, column = divmod(i, 3)
+        image = sheet[row * cell_height + 2 :, column * cell_width + 2 :][:64, :64]
+        assert (image == shade).all()
+    assert (sheet[cell_height:, 2 * cell_width :] == 255).all()  # the sixth place is empty
+
+
+@pytest.mark.parametrize("height_width", [(4, 16), (300, 150)])
+def test_longer_side_is_scaled(height_width):
+    height, width = height_width
+    sheet = captioned_sheet(np.zeros((1, height, width, 3), np.uint8), [""], side=32)
+    scale = 32 / max(height, width)
+    expected = (round(height * scale) + CAPTION_HEIGHT + 4, round(width * scale) + 4, 3)
+    assert sheet.shape == expected
+
+
+def test_small_images_are_not_smoothed():
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, 0, 0] = 255
+    pixels = captioned_sheet(image, [""], side=32)[2:34, 2:34]
+    assert (pixels[:16, :16] == 255).all() and (np.delete(pixels, range(16), 0) == 0).all()
+
+
+def test_wrong_predictions_are_red_without_the_mark():
+    images = np.full((2, 8, 8, 3), 255, np.uint8)
+    sheet = captioned_sheet(images, ["cat", "!cat"], side=64)
+    right, wrong = np.split(sheet, 2, axis=1)
+    assert not red(right).any() and (right < 100).all(-1).any()
+    assert red(wrong).any() and not (wrong < 100).all(-1).any()
+    # The same letters, so the same number of inked columns.
+    inked = [(part < 200).any((0, 2)).sum() for part in (right, wrong)]
+    assert inked[0] == inked[1]
+
+
+def test_long_captions_stay_in_their_cell():
+    images = np.full((2, 8, 8, 3), 255, np.uint8)
+    sheet = captioned_sheet(images, ["!" + "w" * 200, "b"], side=64)
+    left, right = np.split(sheet, 2, axis=1)
+    assert red(left).any() and not red(right).any()
+
+
+def test_confusion_rows_are_labels():
+    """Class 0 always taken for class 1: ink at row 0, column 1 alone."""
+    cells = cells_of(confusion_picture(np.array([[0, 5], [0, 0]]), ["a", "b"]), 2, 32)
+    assert (cells[0][1] < 255).mean() > 0.9
+    for row, column in ((0, 0), (1, 0), (1, 1)):
+        assert (cells[row][column] == 255).all()
+
+
+def test_confusion_shade_is_the_share_of_the_row():
+    cells = cells_of(confusion_picture(np.array([[9, 1], [900, 100]]), ["a", "b"]), 2, 32)
+    corners = [[cell[-1, -1].tolist() for cell in row] for row in cells]
+    assert corners[0] == corners[1]  # however many examples a class has
+    assert sum(corners[0][0]) < sum(corners[0][1]) < 3 * 255
+
+
+@pytest.mark.parametrize("classes", [1, 30, 31, 1000, 2000])
+def test_confusion_of_any_size(classes):
+    picture = confusion_picture(np.eye(classes, dtype=int), [str(i) for i in range(classes)])
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    assert picture.shape[0] == picture.shape[1] <= 2100
+    size = picture.shape[0]
+    assert picture[size - 1, size - 1].sum() < 3 * 255  # the diagonal ends in the corner
+
+
+def cells_of(picture, classes, cell):
+    margin = len(picture) - classes * cell
+    grid = picture[margin:, margin:]
+    return [
+        [grid[i * cell :, j * cell :][:cell, :cell] for j in range(classes)] for i in range(classes)
+    ]
