@@ -1,7 +1,8 @@
 """Evaluates a run or a file of weights, and writes a report.
 
     python -m launch.evaluate --workdir=runs/digits
-    python -m launch.evaluate --model=maxvit_tiny --weights=maxvit_tiny_tf_224.safetensors
+    python -m launch.evaluate --model=maxvit_tiny --weights=maxvit_tiny_tf_224.safetensors \\
+        --output=reports/tiny
 
 A run is evaluated on its own evaluation split, with its moving-average weights. Weights are
 evaluated on the data of `--config`, by default ImageNet's validation split with the official
@@ -55,11 +56,11 @@ def main(argv: list[str]) -> None:
         output = _OUTPUT.value or f"{_WORKDIR.value}/report/step_{step}"
     else:
         require(bool(_MODEL.value), "--weights needs --model")
+        require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
         config = load_config(_CONFIG)
         config.model.name = _MODEL.value
         task = make_task(config)
         _, variables = maxvit_jax.load_pretrained(task.model, _WEIGHTS.value)
-        require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
         output = _OUTPUT.value
 
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import logging as stdlib_logging
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from common.errors import UserError, did_you_mean
+
+_ROOT = Path(__file__).parent.parent
+_PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
 
 # What the operating system says when a path is the user's mistake or the disk is full.
 _ENVIRONMENT = {
@@ -37,20 +41,19 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
       default_config: config file to use when the command line names none.
     """
     logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)  # Orbax tells its life at INFO
+    logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_PlainFormatter())
-    # tfds warns of what our own messages say better.
-    logging.get_absl_handler().addFilter(
-        lambda record: "tensorflow_datasets" not in record.pathname
-    )
+    logging.get_absl_handler().addFilter(_worth_showing)
 
     def guarded(argv: list[str]) -> None:
         try:
             main(argv)
-        except (UserError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _ENVIRONMENT:
-                raise
+        except UserError as error:
             fail(str(error))
+        except OSError as error:
+            if error.errno not in _ENVIRONMENT:
+                raise
+            fail(f"can't use {error.filename}: {error.strerror}" if error.filename else str(error))
         except KeyboardInterrupt:
             sys.exit(130)
 
@@ -75,6 +78,14 @@ def compilation_cache() -> None:
     if not jax.config.jax_compilation_cache_dir:
         folder = Path.home() / ".cache" / "multi-axis-jax"
         jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _worth_showing(record: stdlib_logging.LogRecord) -> bool:
+    """Our own messages, and the warnings of others but tfds's, which our messages say better."""
+    path = Path(record.pathname)
+    if path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _PACKAGES:
+        return True
+    return record.levelno >= stdlib_logging.WARNING and "tensorflow_datasets" not in path.parts
 
 
 class _PlainFormatter(logging.PythonFormatter):

@@ -20,7 +20,11 @@ def main(argv: list[str]) -> None:
     del argv
     compilation_cache()
     config = load_config(_CONFIG)
-    results = train(make_task(config), config, _WORKDIR.value)
+    try:
+        results = train(make_task(config), config, _WORKDIR.value)
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues from the last checkpoint")
+        raise
     for name, value in results.items():
         print(f"{name}: {value:.4f}")
     print(f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}")

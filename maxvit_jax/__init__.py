@@ -73,15 +73,16 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     Args:
       name: one of `list_models()`.
       **overrides: fields of the model class, such as `num_classes`, `window_size` or `dtype`
-        (`"bfloat16"` will do).
+        (`"bfloat16"` will do); None leaves a field as the variant has it.
 
     Raises:
       UserError: an unknown name, field or dtype.
     """
     for family in FAMILIES.values():
         if name in family.variants:
-            fields = {**family.variants[name], **_clean(family.model, overrides)}
-            return family.model(**fields)
+            given = _clean(family.model, overrides)
+            given = {field: value for field, value in given.items() if value is not None}
+            return family.model(**{**family.variants[name], **given})
     raise UserError(f"unknown model {name!r}: {did_you_mean(name, list_models())}")
 
 
@@ -93,7 +94,8 @@ def load_pretrained(
     `num_classes` follows the file when a model is given by name and nothing else is asked for. With
     `num_classes=n` other than the file's, the classifier's last layer starts fresh (from a fixed
     seed); with `num_classes=0` the file's head is left out. Relative-bias tables are resized when
-    they are of another window than the model's.
+    they are of another window than the model's. Our own directories and runs bring their fields
+    along, so that a name also gets a custom model back.
 
     Args:
       name_or_model: one of `list_models()`, or a model.
@@ -215,9 +217,10 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
             )
         if name == "dtype":
             try:
-                value = jnp.dtype(value)
+                if not jnp.issubdtype(value := jnp.dtype(value), jnp.floating):
+                    raise TypeError
             except TypeError as error:
-                raise UserError(f"unknown dtype {value!r}: try float32 or bfloat16") from error
+                raise UserError(f"unknown dtype '{value}': try float32 or bfloat16") from error
         result[name] = tuple(value) if isinstance(value, list) else value
     return result
 
@@ -236,17 +239,25 @@ def _read(path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str,
     path = epath.Path(path)
     if io.is_own(path):
         file, config = io.load(path)
-        if name and name != config.get("model"):
-            held = config.get("model") or f"a custom {config.get('family')}"
-            raise UserError(f"{path} holds {held}, not {name}")
-        return file, config.get("fields", {})
-    if (path / "checkpoints").is_dir():
+        held, fields = config.get("model"), config.get("fields", {})
+        family = FAMILIES.get(config.get("family"))
+        if held is None and family and name in family.variants:
+            held = name  # a custom model, whose fields are all stored: its family will do
+    elif (path / "checkpoints").is_dir():
         from common.train.checkpoint import restore_variables
+        from common.train.run_directory import read_config
 
+        fields = dict(read_config(str(path)).get("model", {}))
+        held = fields.pop("name", None)
+        fields = {n: v for n, v in fields.items() if n not in _RUNTIME_FIELDS}
         _, variables = restore_variables(str(path))
         arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
-        return WeightFile(str(path), "run", arrays), {}
-    return read_arrays(path), {}
+        file = WeightFile(str(path), "run", arrays)
+    else:
+        return read_arrays(path), {}
+    if name and name != held:
+        raise UserError(f"{path} holds {held or 'a model of another family'}, not {name}")
+    return file, fields
 
 
 def _table(file: WeightFile, family: Family) -> Table:

@@ -67,7 +67,7 @@ def test_accepted(field, given, expected):
         ("flip", 1, "config.part.flip=1: expected bool"),
         ("name", 3, "config.part.name=3: expected str or NoneType"),
         ("kind", "cosin", "config.part.kind='cosin': did you mean 'cosine'?"),
-        ("kind", None, "config.part.kind=None: choose from"),
+        ("kind", None, "config.part.kind=None: "),
         ("mean", 1.0, "config.part.mean=1.0: expected tuple"),
         ("mean", [1, "2"], "config.part.mean[1]='2': expected float"),
         ("sise", 1, "config.part.sise: unknown field, did you mean 'size'"),

@@ -50,10 +50,7 @@ class Checkpoints:
     def __init__(self, workdir: str, config: CheckpointConfig):
         kept = [policies.LatestN(config.keep_latest)]
         if config.keep_best:
-            best = policies.BestN(
-                get_metric_fn=_score, n=config.keep_best, keep_checkpoints_without_metrics=False
-            )
-            kept.append(best)
+            kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
         self._manager = ocp.CheckpointManager(
             epath.Path(workdir).resolve() / FOLDER,
             options=ocp.CheckpointManagerOptions(
@@ -64,7 +61,11 @@ class Checkpoints:
                 best_mode="max",
                 create=True,
             ),
-            item_names=("state", "config"),
+            # Named, or the tree of a stored state can't be looked at before it is restored.
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "config": ocp.JsonCheckpointHandler(),
+            },
         )
 
     def save(
@@ -84,7 +85,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
         )
-        metrics = {} if score is None else {"score": score}  # Orbax warns of None
+        metrics = {} if score is None else {"score": score}  # None would be kept for ever
         self._manager.save(step, args=items, metrics=metrics)
 
     def restore(self, abstract_state: TrainState) -> TrainState | None:

@@ -37,8 +37,12 @@ class OptimizerConfig:
 
     def __post_init__(self):
         require(self.learning_rate > 0, "config.optimizer.learning_rate must be positive")
-        in_range = self.ema_decay is None or 0 <= self.ema_decay < 1
-        require(in_range, "config.optimizer.ema_decay must be in [0, 1)")
+        require(self.weight_decay >= 0, "config.optimizer.weight_decay must not be negative")
+        clips = self.clip_norm is None or self.clip_norm > 0
+        require(clips, "config.optimizer.clip_norm must be positive, or None for no clipping")
+        for name in ("b1", "b2", "ema_decay"):
+            in_range = getattr(self, name) is None or 0 <= getattr(self, name) < 1
+            require(in_range, f"config.optimizer.{name} must be in [0, 1)")
         try:
             re.compile(self.no_decay)
         except re.error as error:

@@ -29,7 +29,7 @@ class ProgressReport:
         if self._console.is_terminal and not quiet:
             self._live = Progress(
                 TextColumn(unit + " {task.completed}/{task.total}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=12),
                 _MetricsColumn(),
                 TextColumn("ETA"),
                 ETAColumn(),
@@ -53,7 +53,8 @@ class ProgressReport:
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Shows the metrics of a step: in the live line, or as a plain line."""
-        text = "  ".join(f"{name.split('/')[-1]} {value:.4g}" for name, value in values.items())
+        parts = [f"{name.split('/')[-1].replace('_', ' ')} {v:.4g}" for name, v in values.items()]
+        text = "  ".join(parts)
         if self._live:
             self._live.update(self._task, completed=step, metrics=text)
             return
@@ -71,7 +72,7 @@ class ProgressReport:
 
 class _MetricsColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(task.fields.get("metrics", "compiling"))
+        return Text(task.fields.get("metrics", ""))
 
 
 def _clock(seconds: float) -> str:

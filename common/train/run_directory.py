@@ -17,6 +17,8 @@ RESUMABLE = (
     "train.sample_images",
     "eval.every_steps",
     "checkpoint",
+    "data.root",  # data that moved
+    "data.data_dir",
     "data.num_workers",
     "data.eval_batch_size",
     "data.max_corrupt",

@@ -191,10 +191,11 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
             if saving or step % cfg.log_every == 0:
                 means = _mean(jax.device_get(window))
                 elapsed = time.monotonic() - window_start
+                means = {"loss": means.pop("loss"), **means}  # first on the screen
                 values = {f"train/{key}": value for key, value in means.items()} | {
-                    "train/learning_rate": float(schedule(step - 1)),
                     "train/images_per_second": len(window) * task.data.batch_size / elapsed,
                     "train/data_wait": waited / elapsed,
+                    "train/learning_rate": float(schedule(step - 1)),
                 }
                 if corrupt.count:
                     values["train/corrupt"] = float(corrupt.count)
@@ -226,7 +227,8 @@ def parse_trainer_sections(config: Mapping[str, Any]) -> dict[str, Any]:
     known = {*TRAINER_SECTIONS, *TASK_SECTIONS, "seed"}
     for name in config:
         require(name in known, f"config.{name}: unknown section, {did_you_mean(name, known)}")
-    require(isinstance(config.get("seed"), int), "config.seed must be an integer")
+    seed = config.get("seed")
+    require(type(seed) is int and seed >= 0, "config.seed must be an integer, 0 or more")
     return {
         name: parse_section(cls, config.get(name, {}), name)
         for name, cls in TRAINER_SECTIONS.items()

@@ -19,22 +19,25 @@ def classification(config: ConfigDict) -> ConfigDict:
     """Returns a classification recipe with every field of every section present.
 
     Args:
-      config: what the recipe sets; `config.model.name` at least. A model's `num_classes` that it
-        leaves out stays open and follows the data.
+      config: what the recipe sets; `config.model.name` at least. Of the model's fields that it
+        leaves out, those that make the variant stay open and follow `config.model.name`, and
+        `num_classes` follows the data.
     """
     for name, section in (_CLASSIFICATION | TRAINER_SECTIONS).items():
         config[name] = _fill(section, config.get(name, {}))
     given = dict(config.model)
-    model = maxvit_jax.create_model(given.pop("name"))
+    name = given.pop("name")
+    model = maxvit_jax.create_model(name)
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-    values |= {"dtype": "float32", "num_classes": None}
+    variant = next(f.variants[name] for f in maxvit_jax.FAMILIES.values() if name in f.variants)
+    values |= {"dtype": "float32", "num_classes": None} | dict.fromkeys(variant)
     hints = typing.get_type_hints(type(model))
     fields = {
         name: _open(value, hints[name])
         for name, value in values.items()
         if name not in ("parent", "name")
     }
-    config.model = {"name": config.model.name} | fields | given
+    config.model = {"name": name} | fields | given
     return config
 
 
@@ -53,4 +56,5 @@ def _open(value: Any, hint: Any) -> Any:
     if value is not None:
         return value
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return placeholder(next(kind for kind in kinds if kind is not type(None)))
+    kind = next(kind for kind in kinds if kind is not type(None))
+    return placeholder(typing.get_origin(kind) or kind)

@@ -42,10 +42,10 @@ def finetune(name: str, arg: str) -> ConfigDict:
       arg: `size=384` or `512`; `smoke=true` for three steps at batch 8.
     """
     arg = parse_arg(arg, size=384, smoke=False)
-    require(arg.size % 32 == 0, f"size={arg.size}: must be a multiple of 32")
+    require(arg.size > 0 and arg.size % 32 == 0, f"size={arg.size}: must be a multiple of 32")
     config = _base(name, batch_size=512, smoke=arg.smoke)
     steps = 30 * TRAIN_IMAGES // 512
-    config.init = {"reset_head": True}
+    config.init = {"weights": "", "reset_head": True}
     config.model.update({"num_classes": 1000, "window_size": arg.size // 32, "bias_window_size": 7})
     config.data.update(_imagenet_1k() | {"mean": HALF_RANGE, "std": HALF_RANGE})
     config.data.image_size = arg.size

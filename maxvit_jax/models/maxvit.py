@@ -12,6 +12,7 @@ from jax import Array
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
+from common.config import require
 from common.errors import UserError
 from common.layers.attention import MultiAxisAttention
 from common.layers.conv import conv
@@ -154,6 +155,7 @@ class MaxViT(nn.Module):
 
     def setup(self):
         """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
+        self._check_fields()
         self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
         block_class = nn.remat(MaxViTBlock, static_argnums=(2,)) if self.remat else MaxViTBlock
         blocks = []
@@ -215,6 +217,17 @@ class MaxViT(nn.Module):
           UserError: height or width does not fit window and grid, and `pad_inputs` is False.
         """
         return self.head(list(self.features(images, train).values())[-1])
+
+    def _check_fields(self) -> None:
+        widths, depths = self.widths, self.depths
+        stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
+        require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
+        require(len(self.stem_widths) == 2, f"stem_widths={self.stem_widths}: two are needed")
+        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
+        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
+        for name in ("window_size", "grid_size", "bias_window_size"):
+            side = getattr(self, name)
+            require(side is None or side > 0, f"{name}={side} must be positive")
 
     def _check_size(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[-1] != 3:

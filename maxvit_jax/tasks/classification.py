@@ -62,7 +62,9 @@ class ClassificationData(LoaderConfig):
     image_size: int = 224
     crop: Literal["inception", "resize"] = "inception"
     min_area: float = 0.08
-    interpolation: str = "bicubic"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "legacy_bicubic"] = (
+        "bicubic"
+    )
     flip: bool = True
     shift: int = 0
     randaugment_layers: int = 0
@@ -71,6 +73,17 @@ class ClassificationData(LoaderConfig):
     eval_crop_fraction: float = 0.875
     mean: tuple[float, ...] = preprocess.IMAGENET_MEAN
     std: tuple[float, ...] = preprocess.IMAGENET_STD
+
+    def __post_init__(self):
+        legacy = self.crop == "resize" and self.interpolation == "legacy_bicubic"
+        require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
+        require(self.image_size > 0, "config.data.image_size must be positive")
+        require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
+        require(self.shift >= 0, "config.data.shift must not be negative")
+        require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
+        require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
+        channels = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        require(channels, "config.data.mean and std: three numbers each, std positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +106,8 @@ class InitConfig:
     """The config's `init` section.
 
     Attributes:
-      weights: file or directory to start from (anything `load_pretrained` reads); None: random.
+      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
+        "": a recipe that leaves them to you.
       reset_head: start with random dense layers in the head, whatever the file's.
     """
 
@@ -144,6 +158,7 @@ class ClassificationTask:
         """See `common.task.Task`."""
         if self.init_config.weights is None:
             return None
+        require(bool(self.init_config.weights), "this recipe needs --config.init.weights=<path>")
         if not self.init_config.reset_head:
             _, variables = maxvit_jax.load_pretrained(self.model, self.init_config.weights)
             return variables
@@ -180,7 +195,14 @@ class ClassificationTask:
         data = self.data
         randaugment = None
         if data.randaugment_layers:
-            randaugment = RandAugment(data.randaugment_layers, data.randaugment_magnitude)
+            # Shifts and cuts are pixels of images of 224 and more; of small ones nothing was left.
+            scale = min(1.0, data.image_size / 224)
+            randaugment = RandAugment(
+                data.randaugment_layers,
+                data.randaugment_magnitude,
+                translate_const=100 * scale,
+                cutout_const=40 * scale,
+            )
         transform = TrainTransform(
             size=data.image_size,
             crop=data.crop,

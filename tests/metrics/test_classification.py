@@ -16,7 +16,7 @@ def sample(classes=CLASSES, examples=EXAMPLES, seed=0):
     labels = rng.integers(classes, size=examples)
     logits = rng.normal(size=(examples, classes)) * 2
     logits[np.arange(examples), labels] += 1.5
-    return logits.astype(np.float32), labels.astype(np.int32)
+    return logits, labels.astype(np.int32)
 
 
 def evaluate(logits, labels, mask=None, batch=EXAMPLES, classes=CLASSES):
@@ -37,7 +37,7 @@ def test_against_scikit_learn():
     assert found["accuracy_top1"] == metrics.accuracy_score(labels, predicted)
     top5 = metrics.top_k_accuracy_score(labels, logits, k=5, labels=names)
     assert found["accuracy_top5"] == top5
-    nll = metrics.log_loss(labels, probabilities.astype(np.float64), labels=names)
+    nll = metrics.log_loss(labels, probabilities, labels=names)
     np.testing.assert_allclose(found["loss"], nll, rtol=1e-5)
     assert found["examples"] == EXAMPLES
     confusion = metrics.confusion_matrix(labels, predicted, labels=names)
@@ -68,7 +68,7 @@ def test_certain_and_right_is_perfectly_calibrated():
 def test_padding_does_not_count():
     logits, labels = sample()
     expected = evaluate(logits, labels).compute()
-    junk = np.full((50, CLASSES), np.nan, np.float32)
+    junk = np.full((50, CLASSES), np.nan)
     mask = np.concatenate([np.ones(EXAMPLES), np.zeros(50)]).astype(np.float32)
     order = np.random.default_rng(1).permutation(len(mask))
     logits, labels = np.concatenate([logits, junk]), np.concatenate([labels, np.full(50, -1)])

@@ -1,0 +1,236 @@
+"""Every recipe holds together, carries the published numbers, and can be asked for in its words."""
+
+import functools
+import importlib
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import configs
+from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD
+from common.errors import UserError
+from common.train.optimizer import make_optimizer
+from common.train.schedule import make_schedule
+from common.train.state import create_state, make_train_step
+from common.train.trainer import parse_trainer_sections
+from maxvit_jax.tasks.classification import ClassificationTask
+
+FOLDER = pathlib.Path(configs.__file__).parent
+FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+VARIANTS = ("tiny", "small", "base", "large", "xlarge")
+DROP_PATH = {"tiny": 0.2, "small": 0.3, "base": 0.4, "large": 0.6, "xlarge": 0.7}
+
+# What else than its defaults a file is asked for.
+ARGUMENTS = {
+    "evaluate": ["size=512"],
+    "maxvit_folder": ["variant=maxvit_small,size=160,steps=50"],
+    "maxvit_tiny_finetune": ["size=512"],
+}
+RECIPES = [(name, arg) for name in FILES for arg in ("", *ARGUMENTS.get(name, []))]
+
+
+def module(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+def get(name, arg=""):
+    return module(name).get_config(arg) if arg else module(name).get_config()
+
+
+def make_task(config):
+    """The task without its data: where the classes follow the data, there are ten."""
+    config.model.num_classes = config.model.num_classes or 10
+    return ClassificationTask(config)
+
+
+def build_step(config):
+    """Traces model and training step at the recipe's size, and checks that the state keeps its
+    shape."""
+    task = make_task(config)
+    sections = parse_trainer_sections(config.to_dict())
+    cfg = sections["optimizer"]
+    optimizer = make_optimizer(cfg, make_schedule(sections["schedule"], cfg.learning_rate))
+    create = functools.partial(create_state, optimizer=optimizer, ema=cfg.ema_decay is not None)
+    state = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(0))
+    size = task.data.image_size
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, size, size, 3), np.uint8),
+        "label": jax.ShapeDtypeStruct((2,), np.int32),
+    }
+    step = make_train_step(task, optimizer, seed=config.seed, ema_decay=cfg.ema_decay)
+    new_state, metrics = jax.eval_shape(step, state, batch)
+    assert jax.tree.map(jax.typeof, new_state) == jax.tree.map(jax.typeof, state)
+    assert {"loss", "accuracy_top1", "grad_norm"} <= metrics.keys()
+    assert all(value.shape == () for value in metrics.values())
+
+
+def test_there_is_a_file_for_every_recipe():
+    expected = {"evaluate", "maxvit_digits", "maxvit_folder"}
+    expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
+    expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
+    assert set(FILES) == expected
+
+
+@pytest.mark.parametrize(("name", "arg"), RECIPES)
+def test_builds_with_one_block_per_stage(name, arg):
+    """A stage's further blocks repeat the first, and tracing all takes long: see below."""
+    config = get(name, arg)
+    config.model.depths = (1,) * len(make_task(get(name, arg)).model.depths)
+    build_step(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "arg"), RECIPES)
+def test_builds(name, arg):
+    build_step(get(name, arg))
+
+
+# ---------------------------------------------------------------- published numbers
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pretraining(variant):
+    config = get(f"maxvit_{variant}")
+    steps = 300 * 1_281_167 // 4096
+    assert config.train.num_steps == config.schedule.decay_steps == steps == 93_835
+    assert config.data.batch_size == 4096 and config.data.image_size == 224
+    assert config.data.name == "imagenet2012" and config.data.source == "tfds"
+    assert (config.data.train_split, config.data.eval_split) == ("train", "validation")
+    assert config.optimizer.learning_rate == 3e-3 and config.schedule.kind == "cosine"
+    assert config.schedule.warmup_steps == 10_000 and config.schedule.end_value == 1e-5
+    assert config.optimizer.weight_decay == 0.05
+    assert config.data.mean == IMAGENET_MEAN and config.data.std == IMAGENET_STD
+    assert config.init.weights is None and not config.init.reset_head
+    model = check_common(config, variant)
+    assert model.window_size == 7 and model.bias_window_size is None
+    assert model.drop_path_rate == DROP_PATH[variant]
+
+
+@pytest.mark.parametrize("size", [384, 512])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_finetuning(variant, size):
+    config = get(f"maxvit_{variant}_finetune", f"size={size}")
+    assert config.train.num_steps == 30 * 1_281_167 // 512 == 75_068
+    assert config.data.batch_size == 512 and config.data.image_size == size
+    assert config.optimizer.learning_rate == 5e-5
+    assert config.schedule.kind == "constant" and config.schedule.warmup_steps == 0
+    assert config.optimizer.weight_decay == 1e-8
+    assert config.data.mean == config.data.std == HALF_RANGE
+    assert config.init.reset_head
+    model = check_common(config, variant)
+    assert model.window_size == size // 32 and model.bias_window_size == 7
+    # 13 x 13 tables for windows of 7, resized in every pass.
+    task = make_task(config)
+    task.model = task.model.clone(depths=(1, 1, 1, 1))
+    params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+    for partition in ("window", "grid"):
+        table = params["stage_1_block_0"][partition]["attention"]["relative_bias"]["table"]
+        assert table.shape[1:] == (13, 13)
+
+
+def check_common(config, variant):
+    """Checks what the official recipes share, and returns the model."""
+    assert config.optimizer.clip_norm == 1.0
+    assert config.optimizer.ema_decay == 0.9999
+    assert config.optimizer.no_decay == "bias|scale"
+    assert config.task.label_smoothing == 0.1
+    assert config.task.mixup_alpha == 0.8 and config.task.cutmix_alpha == 0
+    data = config.data
+    assert (data.randaugment_layers, data.randaugment_magnitude) == (2, 15)
+    assert (data.crop, data.min_area, data.flip, data.shift) == ("inception", 0.08, True, 0)
+    assert data.interpolation == "legacy_bicubic" and data.eval_method == "official"
+    model = make_task(config).model
+    assert config.model.name == f"maxvit_{variant}"
+    assert model.num_classes == 1000 and model.dtype == "bfloat16"
+    return model
+
+
+@pytest.mark.parametrize("variant", ["base", "large", "xlarge"])
+def test_pretraining_on_21k(variant):
+    config = get(f"maxvit_{variant}_21k")
+    assert config.data.source == "folder" and config.data.batch_size == 4096
+    assert config.train.num_steps == config.schedule.decay_steps == 90 * 14_197_122 // 4096
+    assert config.schedule.warmup_steps == 5 * 14_197_122 // 4096
+    assert config.optimizer.learning_rate == 1e-3 and config.optimizer.weight_decay == 0.01
+    assert config.task.mixup_alpha == 0 and config.data.randaugment_layers == 0
+    assert config.data.mean == config.data.std == HALF_RANGE
+
+
+# ---------------------------------------------------------------- how it is asked for
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "mean"), [(224, 7, IMAGENET_MEAN), (384, 12, HALF_RANGE)]
+)
+def test_evaluation(size, window, mean):
+    config = get("evaluate", f"size={size}")
+    assert config.data.image_size == size and config.data.mean == mean
+    assert config.model.window_size == window and config.data.eval_split == "validation"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "evaluate"])
+def test_smoke_is_short(name):
+    if name == "maxvit_folder":
+        assert get(name, "steps=3").train.num_steps == 3
+        return
+    config = get(name, "smoke=true")
+    assert config.train.num_steps <= 20 and config.data.num_workers == 0
+    assert config.eval.every_steps >= config.train.num_steps
+
+
+@pytest.mark.parametrize(
+    ("name", "arg", "message"),
+    [
+        ("maxvit_tiny", "smok=true", "config argument 'smok': did you mean 'smoke'?"),
+        ("maxvit_tiny", "size=384", "config argument 'size': choose from smoke"),
+        ("maxvit_tiny_finetune", "size=big", "expected size=<int>"),
+        ("maxvit_tiny_finetune", "size=400", "size=400: must be a multiple of 32"),
+        ("maxvit_base_21k", "smoke", "expected smoke=<bool>"),
+        ("maxvit_folder", "variant=maxvit_tinny", "did you mean 'maxvit_tiny'"),
+        ("evaluate", "size=0", "size=0: must be a multiple of 32"),
+        ("evaluate", "sise=384", "config argument 'sise': did you mean 'size'?"),
+        ("maxvit_digits", "smoke=yes", "expected smoke=<bool>"),
+    ],
+)
+def test_wrong_arguments(name, arg, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        get(name, arg)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_field_of_every_section_is_there(name):
+    """Else the command line could not override it, and config.json would not tell the story."""
+    config = get(name)
+    task = make_task(get(name))
+    sections = parse_trainer_sections(config.to_dict())
+    sections |= {"data": task.data, "task": task.loss_config, "init": task.init_config}
+    for section, parsed in sections.items():
+        assert set(config[section]) == set(vars(parsed)), section
+    fields = set(type(task.model).__dataclass_fields__) - {"parent"}
+    assert set(config.model) == fields  # "name" is the variant's
+
+
+def test_variant_can_be_changed_from_outside():
+    config = get("maxvit_folder")
+    config.model.name = "maxvit_base"
+    model = make_task(config).model
+    assert model.widths == (96, 192, 384, 768) and model.drop_path_rate == DROP_PATH["base"]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "evaluate"])
+def test_docstring_says_how_to_run_the_file(name):
+    text = module(name).__doc__
+    commands = re.findall(r"python -m launch\.train ((?:.*\\\n)*.*)", text)
+    assert commands
+    for command in commands:
+        assert f"--config=configs/{name}.py" in command and "--workdir=" in command
+        for field in re.findall(r"--config\.([\w.]+)=", text):
+            section, key = field.split(".")
+            assert key in get(name)[section]
+    if "Published" in text:  # of the ImageNet recipes
+        letter = {"tiny": "T", "small": "S", "base": "B", "large": "L", "xlarge": "XL"}
+        assert text.startswith(f"MaxViT-{letter[name.split('_')[1]]} ")
+        assert "Recipe:" in text and "Hardware:" in text

@@ -1,0 +1,272 @@
+"""The classification task against independent computations, and where its weights come from."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+import maxvit_jax
+from common.data.preprocess import eval_official
+from common.data.sources import ArraySource
+from common.errors import UserError
+from maxvit_jax.tasks.classification import SHEET_IMAGES, ClassificationTask
+from tests.train import tiny
+
+MICRO = {"stem_widths": (4, 8), "widths": (32, 32), "depths": (1, 1)}
+HEAD_DENSE = ("head/inner", "head/logits")
+
+
+def photos(count=6, classes=3, sides=(40, 48)):
+    """Larger than the model's input, and not square."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *sides, 3), np.uint8)
+    return ArraySource(images, np.arange(count) % classes, [f"class {i}" for i in range(classes)])
+
+
+def make_task(changes=None, source=None, **model):
+    changes = {"model": {"name": "maxvit_tiny", "window_size": 2} | MICRO | model} | (changes or {})
+    source = source or tiny.source()
+    return ClassificationTask(tiny.config(changes), train_source=source, eval_source=source)
+
+
+def flat(variables):
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Without stochastic depth and mixing; with its variables and a batch."""
+    changes = {"task": {"label_smoothing": 0.1}, "data.image_size": 16}
+    task = make_task(changes, num_classes=3)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    rng = np.random.default_rng(1)
+    batch = {
+        "image": rng.integers(0, 256, (5, 16, 16, 3), np.uint8),
+        "label": np.array([0, 2, 1, 1, 0], np.int32),
+    }
+    return task, variables, batch
+
+
+# ---------------------------------------------------------------- loss and evaluation
+
+
+def test_loss(plain):
+    """Cross entropy with 0.1 of the target spread over all classes, in plain NumPy."""
+    task, variables, batch = plain
+    loss, (updates, metrics) = jax.jit(task.loss, static_argnums=3)(
+        variables, batch, jax.random.key(0), False
+    )
+    mean, std = np.array(task.data.mean), np.array(task.data.std)
+    images = ((batch["image"] - mean) / std).astype(np.float32)
+    logits = np.asarray(jax.jit(task.model.apply)(variables, images), np.float64)
+    targets = np.full((5, 3), 0.1 / 3)
+    targets[np.arange(5), batch["label"]] += 0.9
+    expected = -(targets * log_softmax(logits, axis=1)).sum(1).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert updates == {}
+    right = np.mean(logits.argmax(1) == batch["label"])
+    np.testing.assert_allclose(metrics["accuracy_top1"], right, rtol=1e-6)
+    outputs = jax.jit(task.eval_step)(variables, batch)
+    np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
+
+
+def test_training_updates_batch_statistics(plain):
+    task, variables, batch = plain
+    loss = jax.jit(task.loss, static_argnums=3)
+    _, (updates, _) = loss(variables, batch, jax.random.key(0), True)
+    old, new = flat(variables["batch_stats"]), flat(updates)
+    assert old.keys() == new.keys()
+    assert all(not np.array_equal(old[name], new[name]) for name in old)
+
+
+def test_mixed_images_have_mixed_targets():
+    task = make_task({"task": {"mixup_alpha": 1.0}}, num_classes=3)
+    images = np.zeros((4, 8, 8, 3), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
+    labels = np.array([0, 1, 2, 0], np.int32)
+    _, targets = task._inputs(jax.random.key(0), images, labels)
+    _, plain_targets = make_task({"task": {}}, num_classes=3)._inputs(
+        jax.random.key(0), images, labels
+    )
+    np.testing.assert_array_equal(plain_targets, np.eye(3)[labels])
+    np.testing.assert_allclose(np.sum(targets, axis=1), 1, rtol=1e-6)
+    assert not np.array_equal(targets, plain_targets)
+
+
+# ---------------------------------------------------------------- classes
+
+
+def test_classes_follow_the_data():
+    task = make_task(source=photos(classes=3))
+    assert task.model.num_classes == 3
+    assert task.class_names == ["class 0", "class 1", "class 2"]
+    assert make_task(source=photos(classes=2), num_classes=None).model.num_classes == 2
+
+
+def test_digits_have_ten_classes():
+    config = tiny.config()
+    del config["model"]["num_classes"]
+    config["data"]["eval_split"] = "test"
+    assert ClassificationTask(config).model.num_classes == 10
+
+
+@pytest.mark.parametrize("part", ["train_data", "eval_data"])
+def test_other_number_of_classes_is_refused(part):
+    task = ClassificationTask(tiny.config({"model.num_classes": 7, "data.eval_split": "test"}))
+    with pytest.raises(UserError, match=r"config\.model\.num_classes=7, but .* has 10 classes"):
+        getattr(task, part)()
+
+
+# ---------------------------------------------------------------- weights to start from
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Weights of window 7 and 5 classes, as our directory; no array is as initialised."""
+    model = maxvit_jax.create_model("maxvit_tiny", **MICRO, num_classes=5)
+    variables = jax.jit(model.init)(jax.random.key(1), np.zeros((1, 56, 56, 3), np.float32))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda x: rng.uniform(0.5, 1, x.shape).astype(np.float32), variables)
+    path = tmp_path_factory.mktemp("weights") / "own"
+    maxvit_jax.save_pretrained(path, model, variables)
+    return str(path), variables
+
+
+def test_reset_head_keeps_all_but_the_dense_layers(pretrained):
+    path, stored = pretrained
+    task = make_task(
+        {"init": {"weights": path, "reset_head": True}, "data.image_size": 56},
+        num_classes=3,
+        window_size=7,
+    )
+    loaded, fresh = flat(task.pretrained()), flat(jax.jit(task.init)(jax.random.key(0)))
+    stored = flat(stored)
+    assert loaded.keys() == fresh.keys()
+    reset = {name for name in loaded if any(f"/{part}/" in name for part in HEAD_DENSE)}
+    assert len(reset) == 4
+    for name in loaded.keys() - reset:
+        np.testing.assert_array_equal(loaded[name], stored[name], err_msg=name)
+    for name in reset:  # as initialised: small kernels, no bias
+        assert loaded[name].shape == fresh[name].shape
+        assert np.abs(loaded[name]).max() < 0.25, name
+    assert loaded["params/head/logits/kernel"].std() > 0.01
+
+
+def test_without_reset_everything_is_kept(pretrained):
+    path, stored = pretrained
+    changes = {"init": {"weights": path}, "data.image_size": 56}
+    loaded = flat(make_task(changes, num_classes=5, window_size=7).pretrained())
+    for name, array in flat(stored).items():
+        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+    with pytest.raises(UserError, match="has 5 classes: num_classes=3"):
+        make_task(changes, num_classes=3, window_size=7).pretrained()
+
+
+def test_fine_tuning_keeps_the_tables_of_window_seven(pretrained):
+    """Windows of 12 with 13x13 tables, as the official fine-tuning; resized in the forward pass.
+    Without `bias_window_size` the tables are resized once, when loaded."""
+    path, stored = pretrained
+    table = "params/stage_1_block_0/window/attention/relative_bias/table"
+    changes = {"init": {"weights": path, "reset_head": True}, "data.image_size": 96}
+    task = make_task(changes, num_classes=3, window_size=12, bias_window_size=7)
+    variables = task.pretrained()
+    np.testing.assert_array_equal(flat(variables)[table], flat(stored)[table])
+    batch = {"image": np.zeros((1, 96, 96, 3), np.uint8)}
+    kept = jax.jit(task.eval_step)(variables, batch)["logits"]
+
+    task = make_task(changes, num_classes=3, window_size=12)
+    variables = task.pretrained()
+    assert flat(variables)[table].shape[1:] == (23, 23)
+    resized = jax.jit(task.eval_step)(variables, batch)["logits"]
+    np.testing.assert_allclose(kept, resized, atol=1e-5)
+
+
+def test_nothing_to_start_from():
+    assert make_task(num_classes=3).pretrained() is None
+    with pytest.raises(UserError, match=r"needs --config\.init\.weights"):
+        make_task({"init": {"weights": ""}}, num_classes=3).pretrained()
+    with pytest.raises(UserError, match="does not exist"):
+        make_task({"init": {"weights": "/nowhere"}}, num_classes=3).pretrained()
+
+
+# ---------------------------------------------------------------- images
+
+
+def transformed(field, *args, **data):
+    changes = {f"data.{name}": value for name, value in data.items()}
+    dataset = getattr(make_task(changes, source=photos(), num_classes=3), field)()
+    source, transform = dataset["eval"] if isinstance(dataset, dict) else dataset
+    example = source[1]
+    return example["image"], transform(example, *args)
+
+
+@pytest.mark.parametrize("crop", ["inception", "resize"])
+def test_training_images(crop):
+    interpolation = "legacy_bicubic" if crop == "inception" else "bicubic"
+    settings = {"crop": crop, "image_size": 24, "interpolation": interpolation}
+    _, result = transformed("train_data", np.random.default_rng(0), **settings)
+    assert result["image"].dtype == np.uint8 and result["image"].shape == (24, 24, 3)
+    assert result["label"] == 1 and result["label"].dtype == np.int32
+    _, again = transformed("train_data", np.random.default_rng(0), **settings)
+    np.testing.assert_array_equal(result["image"], again["image"])
+    _, other = transformed("train_data", np.random.default_rng(1), **settings)
+    assert not np.array_equal(result["image"], other["image"])
+
+
+def test_small_images_survive_randaugment():
+    """The published shifts and cuts in pixels would leave nothing of them."""
+    source = tiny.source()
+    changes = {"data.randaugment_layers": 2, "data.randaugment_magnitude": 10.0}
+    _, transform = make_task(changes, num_classes=3, source=source).train_data()
+    randaugment = transform.randaugment
+    assert randaugment.translate_const < tiny.SIDE / 2 and randaugment.cutout_const < tiny.SIDE / 4
+    for size in (224, 384):
+        task = make_task(changes | {"data.image_size": size}, num_classes=3, source=source)
+        published = task.train_data().transform.randaugment
+        assert (published.translate_const, published.cutout_const) == (100, 40)
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype"), [("official", np.float32), ("standard", np.uint8), ("resize", np.uint8)]
+)
+def test_evaluation_images(method, dtype):
+    """Also in recipes that train with the legacy resize, which only the official one has."""
+    settings = {"eval_method": method, "crop": "inception", "interpolation": "legacy_bicubic"}
+    settings["image_size"] = 24
+    image, result = transformed("eval_data", **settings)
+    assert result["image"].dtype == dtype and result["image"].shape == (24, 24, 3)
+    assert result["label"] == 1
+    if method == "official":
+        np.testing.assert_array_equal(result["image"], eval_official(image, 24))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_pictures():
+    task = make_task(num_classes=3)
+    rng = np.random.default_rng(0)
+    count = SHEET_IMAGES + 3
+    batch = {
+        "image": rng.integers(0, 256, (count, 8, 8, 3), np.uint8),
+        "label": rng.integers(3, size=count).astype(np.int32),
+    }
+    training = task.visualise(batch, None)["images"]
+    logits = np.eye(3)[batch["label"]]
+    right = task.visualise(batch, {"logits": logits})["images"]
+    wrong = task.visualise(batch, {"logits": -logits})["images"]
+    for sheet in (training, right, wrong):
+        assert sheet.dtype == np.uint8 and sheet.shape == (5 * 148, 5 * 132, 3)
+    red = np.array([255, 0, 0])
+    captions = np.arange(len(right)) % 148 >= 2 + 128  # the lines below the images
+
+    def reds(sheet):
+        return np.all(sheet[captions] == red, axis=-1).sum()
+
+    assert reds(wrong) > 0 == reds(right)
+    assert not np.array_equal(training, right)  # mixed, as the network sees them
+    np.testing.assert_array_equal(
+        right[2:130, 2:130], batch["image"][0].repeat(16, 0).repeat(16, 1)
+    )
