@@ -53,8 +53,7 @@ class ProgressReport:
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Shows the metrics of a step: in the live line, or as a plain line."""
-        parts = [f"{name.split('/')[-1].replace('_', ' ')} {v:.4g}" for name, v in values.items()]
-        text = "  ".join(parts)
+        text = "  ".join(f"{name.split('/')[-1]} {value:.4g}" for name, value in values.items())
         if self._live:
             self._live.update(self._task, completed=step, metrics=text)
             return

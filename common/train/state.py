@@ -113,7 +113,7 @@ def make_train_step(
             new = {"params": params, "batch_stats": batch_stats}
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(new, ema, 1 - decay)
-        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
         return state, metrics
 
