@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from common.config import require
+
 Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
 
@@ -37,6 +39,12 @@ class LoaderConfig:
     eval_batch_size: int | None = None
     num_workers: int = 0
     max_corrupt: int = 0
+
+    def __post_init__(self):
+        sizes = (self.batch_size, 1 if self.eval_batch_size is None else self.eval_batch_size)
+        require(min(sizes) > 0, "config.data.batch_size and eval_batch_size must be positive")
+        for name in ("num_workers", "max_corrupt"):
+            require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
 
 
 class Evaluator(Protocol):

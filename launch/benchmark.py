@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from common.errors import UserError
 from launch.process_settings import CPU_COMPILER_OPTIONS, tune_allocator
 
 
@@ -157,11 +158,14 @@ class Peer:
         command = [args.peer_python, str(script), f"--peer_mode={mode}", f"--warmup={args.warmup}"]
         for name in ("model", "size", "batch", "mode", "dtype"):
             command.append(f"--{name}={getattr(args, name)}")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        except OSError as error:
+            raise UserError(f"can't run {args.peer_python}: {error.strerror}") from error
         if self._process.stdout.readline().strip() != "ready":
-            sys.exit(f"error: the peer did not start: {' '.join(command)}")
+            raise UserError(f"the peer did not start: {' '.join(command)}")
 
     def repetition(self) -> float:
         """Runs one repetition and returns its seconds."""
@@ -176,25 +180,34 @@ def _timed(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise UserError(message)
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="maxvit_tiny")
-    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=_positive, default=224, help="side of the images in pixels")
+    parser.add_argument("--batch", type=_positive, default=8)
     parser.add_argument("--mode", choices=("infer", "train"), default="infer")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--remat", action="store_true", help="recompute blocks when training")
     parser.add_argument("--settings", choices=("default", "tuned"), default="default")
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--warmup", type=_positive, default=2)
+    parser.add_argument("--repeats", type=_positive, default=9)
     parser.add_argument("--peer_python", help="Python of an environment with PyTorch and timm")
     parser.add_argument("--peer_modes", nargs="+", default=["eager", "channels_last", "compile"])
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    from common.errors import UserError
-
     try:
         main()
     except UserError as error:

@@ -4,6 +4,7 @@ import errno
 import itertools
 import logging as stdlib_logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
 def _explain(error: Exception, argv: list[str]) -> str:
     """One line for what went wrong in a config file or an override of one of its fields."""
     last = str(error).strip().splitlines()[-1]
+    if absent := re.search(r"--(\w+) must have a value other than None", last):
+        return f"--{absent[1]} is missing"
     if UserError.__name__ in last:  # raised by get_config, whose traceback came as text
         return last.partition(": ")[2]
     for arg in argv:

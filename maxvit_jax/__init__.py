@@ -243,21 +243,24 @@ def _read(path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str,
         family = FAMILIES.get(config.get("family"))
         if held is None and family and name in family.variants:
             held = name  # a custom model, whose fields are all stored: its family will do
-    elif (path / "checkpoints").is_dir():
+        _require_held(path, name, held)
+        return file, fields
+    if (path / "checkpoints").is_dir():
         from common.train.checkpoint import restore_variables
         from common.train.run_directory import read_config
 
         fields = dict(read_config(str(path)).get("model", {}))
-        held = fields.pop("name", None)
+        _require_held(path, name, fields.pop("name", None))
         fields = {n: v for n, v in fields.items() if n not in _RUNTIME_FIELDS}
         _, variables = restore_variables(str(path))
         arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
-        file = WeightFile(str(path), "run", arrays)
-    else:
-        return read_arrays(path), {}
+        return WeightFile(str(path), "run", arrays), fields
+    return read_arrays(path), {}
+
+
+def _require_held(path: epath.Path, name: str | None, held: str | None) -> None:
     if name and name != held:
         raise UserError(f"{path} holds {held or 'a model of another family'}, not {name}")
-    return file, fields
 
 
 def _table(file: WeightFile, family: Family) -> Table:

@@ -75,6 +75,7 @@ class ClassificationData(LoaderConfig):
     std: tuple[float, ...] = preprocess.IMAGENET_STD
 
     def __post_init__(self):
+        super().__post_init__()
         legacy = self.crop == "resize" and self.interpolation == "legacy_bicubic"
         require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
         require(self.image_size > 0, "config.data.image_size must be positive")

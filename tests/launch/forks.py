@@ -7,6 +7,7 @@ The commands are a JSON object of argument lists by name, the first argument a m
 exactly as they would from a shell but for the seconds of imports.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -18,6 +19,17 @@ import warnings
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+# What the mains import, but for the modules that define flags.
+_IMPORTS = (
+    "launch",
+    "common.train.trainer",
+    "configs.base.imagenet",
+    "maxvit_jax.tasks.classification",
+    "sklearn.datasets",
+    "tensorflow_datasets",
+)
 
 
 class Result(NamedTuple):
@@ -79,12 +91,8 @@ def main() -> None:
     """Runs the commands of stdin."""
     folder = pathlib.Path(sys.argv[1])
     commands = json.load(sys.stdin)
-    # What the mains import, but for the modules that define flags.
-    import common.train.trainer
-    import configs.base.imagenet
-    import maxvit_jax.tasks.classification
-
-    del common, configs, maxvit_jax
+    for name in _IMPORTS:
+        importlib.import_module(name)
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: nothing runs yet
     for name, (module, *arguments) in commands.items():
         child = os.fork()
