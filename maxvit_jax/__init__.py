@@ -73,16 +73,15 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     Args:
       name: one of `list_models()`.
       **overrides: fields of the model class, such as `num_classes`, `window_size` or `dtype`
-        (`"bfloat16"` will do); None leaves a field as the variant has it.
+        (`"bfloat16"` will do).
 
     Raises:
       UserError: an unknown name, field or dtype.
     """
     for family in FAMILIES.values():
         if name in family.variants:
-            given = _clean(family.model, overrides)
-            given = {field: value for field, value in given.items() if value is not None}
-            return family.model(**{**family.variants[name], **given})
+            fields = {**family.variants[name], **_clean(family.model, overrides)}
+            return family.model(**fields)
     raise UserError(f"unknown model {name!r}: {did_you_mean(name, list_models())}")
 
 
@@ -251,7 +250,9 @@ def _read(path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str,
 
         fields = dict(read_config(str(path)).get("model", {}))
         _require_held(path, name, fields.pop("name", None))
-        fields = {n: v for n, v in fields.items() if n not in _RUNTIME_FIELDS}
+        fields = {  # in a config, None leaves a field to the variant or the data
+            n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
+        }
         _, variables = restore_variables(str(path))
         arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
         return WeightFile(str(path), "run", arrays), fields

@@ -143,6 +143,9 @@ class ClassificationTask:
         self._train_source, self._eval_source = train_source, eval_source
         self._model_config = dict(config["model"])
         require("name" in self._model_config, "config.model.name is missing")
+        for what, source in (("train_source", train_source), ("eval_source", eval_source)):
+            if source is not None:
+                self._check_classes(source, what)
         self.model = self._create_model()
 
     @property
@@ -261,7 +264,8 @@ class ClassificationTask:
         return {"images": captioned_sheet(pixels, captions)}
 
     def _create_model(self) -> Any:
-        overrides = dict(self._model_config)
+        # None leaves a field as the variant has it.
+        overrides = {n: v for n, v in self._model_config.items() if v is not None}
         name = overrides.pop("name")
         classes = overrides.pop("num_classes", None)
         if classes is None:
@@ -279,13 +283,16 @@ class ClassificationTask:
             train_split=data.train_split,
             holdout=data.holdout,
         )
+        self._check_classes(source, f"split {split!r} of the data")
+        return source
+
+    def _check_classes(self, source: Source, what: str) -> None:
         found, expected = len(source.class_names), self._model_config.get("num_classes")
         if expected is not None and expected != found:
             raise UserError(
-                f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
+                f"config.model.num_classes={expected}, but {what} has {found}"
                 " classes; set it to that, or leave it out"
             )
-        return source
 
     def _normalize(self, images: Array) -> Array:
         images = jnp.asarray(images, jnp.float32)

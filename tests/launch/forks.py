@@ -21,6 +21,13 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
+# One CPU device, and the compiled programs of the tests.
+ENVIRONMENT = {
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    "JAX_PLATFORMS": "cpu",
+}
+
 # What the mains import, but for the modules that define flags.
 _IMPORTS = (
     "launch",
@@ -44,14 +51,7 @@ def run_commands(
     commands: dict[str, list[str]], folder: pathlib.Path, timeout: float = 300
 ) -> dict[str, Result]:
     """Runs commands in turn and returns what each left."""
-    # The programs are tiny: what every process needs is the cache of the tests.
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TFDS_DATA_DIR": str(folder / "no_data_sets"),
-    }
+    environment = os.environ | ENVIRONMENT | {"TFDS_DATA_DIR": str(folder / "no_data_sets")}
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         [sys.executable, "-m", "tests.launch.forks", str(folder)],

@@ -5,6 +5,7 @@ All commands run in `commands`, once; the tests look at what each left.
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from common.data.sources import digits_source
 from common.train.checkpoint import restore_variables
 from common.weights.mapping import flatten
 from common.weights.readers import read_arrays
-from tests.launch.forks import ROOT, run_commands
+from tests.launch.forks import ENVIRONMENT, ROOT, run_commands
 
 DIGITS = "configs/maxvit_digits.py"
 SMALL = {
@@ -363,6 +364,7 @@ def run_blocked(code, blocked):
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
         timeout=120,
     )
 

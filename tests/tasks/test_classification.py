@@ -157,7 +157,9 @@ def test_reset_head_keeps_all_but_the_dense_layers(pretrained):
 def test_without_reset_everything_is_kept(pretrained):
     path, stored = pretrained
     changes = {"init": {"weights": path}, "data.image_size": 56}
-    loaded = flat(make_task(changes, num_classes=5, window_size=7).pretrained())
+    loaded = flat(
+        make_task(changes, source=photos(classes=5), num_classes=5, window_size=7).pretrained()
+    )
     for name, array in flat(stored).items():
         np.testing.assert_array_equal(loaded[name], array, err_msg=name)
     with pytest.raises(UserError, match="has 5 classes: num_classes=3"):
