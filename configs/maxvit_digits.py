@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "std": (127.5,) * 3,
         "batch_size": 128,
     }
-    steps = 20 if arg.smoke else 700
+    steps = 20 if arg.smoke else 500
     config.optimizer = {
         "learning_rate": 2e-3,
         "weight_decay": 0.05,

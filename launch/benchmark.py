@@ -21,6 +21,9 @@ from collections.abc import Callable
 from common.errors import UserError
 from launch.process_settings import CPU_COMPILER_OPTIONS, tune_allocator
 
+# Seconds between repetitions of different processes: idle threads spin for a while.
+PAUSE = 0.5
+
 
 def main() -> None:
     """Parses the command line and prints the result."""
@@ -35,7 +38,10 @@ def main() -> None:
     for _ in range(args.repeats):
         times.append(_timed(run))
         for mode, peer in peers.items():
+            time.sleep(PAUSE)
             peer_times[mode].append(peer.repetition())
+        if peers:
+            time.sleep(PAUSE)
     seconds = statistics.median(times)
     result |= {
         "step_seconds": seconds,
