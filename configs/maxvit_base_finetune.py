@@ -7,7 +7,8 @@
 Recipe: official release of MaxViT-T; stochastic depth is not released for this size, the
 pre-training rate is kept (the paper reports a larger one): `--config.model.drop_path_rate`.
 Published: 86.34 % top-1 at 384, 86.66 % at 512 (official release). Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 512 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 512
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

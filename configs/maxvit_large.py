@@ -4,7 +4,8 @@
 
 Recipe: official release.
 Published: 85.17 % top-1 (official release). Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 4096 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 4096
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,8 @@
 `init.weights` takes a run, or an official or timm file trained at 224.
 Recipe: official release (stochastic depth 0.2 as in pre-training).
 Published: 85.24 % top-1 at 384, 85.72 % at 512 (official release). Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 512 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 512
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,8 @@
 Recipe: official release for the smaller ones; stochastic depth 0.7 as TensorFlow Model Garden.
 Published: none on ImageNet-1k alone; TensorFlow Model Garden's replication reports 84.8 % top-1.
 Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 4096 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 4096
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

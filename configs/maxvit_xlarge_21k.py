@@ -6,7 +6,8 @@
 The folder holds one folder of images per class.
 Recipe: the paper's appendix (not released as code).
 Published: fine-tuned on 1k afterwards, 88.51 % at 384, 88.70 % at 512 top-1. Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 4096 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 4096
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

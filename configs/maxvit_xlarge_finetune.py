@@ -8,7 +8,8 @@ Recipe: official release of MaxViT-T; stochastic depth is not released for this 
 pre-training rate is kept (the paper reports a larger one): `--config.model.drop_path_rate`.
 Published: none from ImageNet-1k weights; from 21k weights 88.51 % at 384, 88.70 % at 512
 (the paper's figures, not verified). Our own: not run yet.
-Hardware: a TPU or GPU pod; global batch 512 (`--config.train.accumulate_steps` fits it in less).
+Hardware: expected, not tried: a host with eight or more accelerators; global batch 512
+(`--config.train.accumulate_steps` fits it in less memory).
 """
 
 from ml_collections import ConfigDict

@@ -26,5 +26,6 @@ def tune_allocator() -> bool:
     except (OSError, AttributeError):
         return False
     arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
-    settings = ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**28))
+    # A threshold of -1 never trims; training steps free more than the largest one that fits an int.
+    settings = ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1), (top_pad, 2**28))
     return [mallopt(parameter, value) for parameter, value in settings] == [1] * len(settings)

@@ -94,6 +94,8 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     sections = parse_trainer_sections(plain)
     seed, cfg = plain["seed"], sections["train"]
 
+    require(jax.process_count() == 1, "training by several processes is not supported: use one")
+
     # Where everything lives: shapes first, so that nothing is ever whole on one device.
     mesh = sharding.make_mesh(sections["mesh"])
     sharding.check_batch_size(
