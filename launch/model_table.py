@@ -6,6 +6,7 @@ Run from the root of a clone: the golden errors are measured with the reference 
 import math
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,6 @@ def _inner_jaxprs(equation: Any) -> Iterator[Any]:
 
 def golden_error(name: str, case_name: str) -> float:
     """Returns the largest difference of a logit from a stored reference output."""
-    import tempfile
-
     from tests.golden.cases import load_case
 
     case = load_case(case_name)

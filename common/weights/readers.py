@@ -112,6 +112,7 @@ def _detect(path: epath.Path, data: bytes) -> Callable[[epath.Path, bytes], Weig
             names, broken = archive.namelist(), archive.testzip()  # PyTorch checks no sums
             if broken:
                 raise zipfile.BadZipFile(f"checksum of {broken}")
+        # zipfile raises the last one for a compression that it doesn't know.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise _damaged(path, "zip (.npz or .pth)", error) from error
         if any("/code/" in name for name in names):

@@ -257,7 +257,9 @@ def test_workers_leave_main_tensorflow_and_devices_alone(script):
     assert not any(alive(pid) for pid in result.stdout.split()[1:])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="looks for the workers in /proc, which Linux alone has"
+)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_parent(script, how):
     command, env = script
