@@ -1,7 +1,8 @@
 """Depthwise convolution by shifted multiply-adds on CPU, by XLA's grouped convolution elsewhere.
 
 XLA's CPU backend runs a grouped convolution as a naive loop. Adding up k * k shifted copies of the
-input, each times one filter row, is some 30 times faster, the hand-written gradients below some 10 times.
+input, each times one filter row, is some 30 times faster, the hand-written gradients below some 10
+times (docs/benchmarks.md).
 """
 
 from functools import partial
