@@ -26,12 +26,12 @@ def block_partition(x: Array, window: tuple[int, ...]) -> Array:
     Raises:
       UserError: a side is not a multiple; the message names the nearest sides that are.
     """
-    return _partition(x, _counts(x.shape[1:-1], window), window, positions_inner=True)
+    return _partition(x, group_counts(x.shape[1:-1], window), window, positions_inner=True)
 
 
 def block_unpartition(x: Array, window: tuple[int, ...], spatial: tuple[int, ...]) -> Array:
     """Inverse of `block_partition`; returns `[batch, *spatial, channels]`."""
-    return _unpartition(x, _counts(spatial, window), window, positions_inner=True)
+    return _unpartition(x, group_counts(spatial, window), window, positions_inner=True)
 
 
 def grid_partition(x: Array, grid: tuple[int, ...]) -> Array:
@@ -49,12 +49,12 @@ def grid_partition(x: Array, grid: tuple[int, ...]) -> Array:
     Raises:
       UserError: a side is not a multiple; the message names the nearest sides that are.
     """
-    return _partition(x, grid, _counts(x.shape[1:-1], grid), positions_inner=False)
+    return _partition(x, grid, group_counts(x.shape[1:-1], grid), positions_inner=False)
 
 
 def grid_unpartition(x: Array, grid: tuple[int, ...], spatial: tuple[int, ...]) -> Array:
     """Inverse of `grid_partition`; returns `[batch, *spatial, channels]`."""
-    return _unpartition(x, grid, _counts(spatial, grid), positions_inner=False)
+    return _unpartition(x, grid, group_counts(spatial, grid), positions_inner=False)
 
 
 def axial_partition(x: Array, axis: int) -> Array:
@@ -94,6 +94,26 @@ def pad_to_multiple(x: Array, multiple: tuple[int, ...]) -> tuple[Array, Array |
     return jnp.pad(x, widths), jnp.pad(real, widths)
 
 
+def group_counts(spatial: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns how many windows fit along each spatial axis.
+
+    Raises:
+      UserError: a side is not a multiple; the message names the nearest sides that are.
+    """
+    if len(spatial) != len(window):
+        raise UserError(
+            f"{len(window)} window sides {window} for {len(spatial)} spatial axes {spatial}"
+        )
+    for side, w in zip(spatial, window, strict=True):
+        if side % w:
+            below, above = side // w * w, -(-side // w) * w
+            raise UserError(
+                f"feature map side {side} of {spatial} is not a multiple of the window or grid side"
+                f" {w}; the nearest that are: {f'{below} and ' if below else ''}{above}"
+            )
+    return tuple(side // w for side, w in zip(spatial, window, strict=True))
+
+
 def _partition(
     x: Array, outer: tuple[int, ...], inner: tuple[int, ...], *, positions_inner: bool
 ) -> Array:
@@ -126,18 +146,3 @@ def _interleave(a: Iterable[int], b: Iterable[int]) -> list[int]:
 
 def _line(spatial: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return tuple(side if i == axis else 1 for i, side in enumerate(spatial))
-
-
-def _counts(spatial: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, ...]:
-    if len(spatial) != len(window):
-        raise UserError(
-            f"{len(window)} window sides {window} for {len(spatial)} spatial axes {spatial}"
-        )
-    for side, w in zip(spatial, window, strict=True):
-        if side % w:
-            below, above = side // w * w, -(-side // w) * w
-            raise UserError(
-                f"feature map side {side} of {spatial} is not a multiple of the window or grid side"
-                f" {w}; the nearest that are: {f'{below} and ' if below else ''}{above}"
-            )
-    return tuple(side // w for side, w in zip(spatial, window, strict=True))

@@ -1,0 +1,64 @@
+"""Resizes against `jax.image`, and the convolutions that are computed before them."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import numpy as jnp
+
+from common.errors import UserError
+from common.layers.conv import UpConv
+from common.layers.resize import MultiScaleDense, nearest_downsample, resize
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def reference(x, height, width, method="bilinear"):
+    return jax.image.resize(x, (x.shape[0], height, width, x.shape[-1]), method)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("size", [(8, 16), (16, 8)])
+def test_as_jax_image_in_both_directions(size, factor):
+    height, width = size
+    x = normal(2, height, width, 3)
+    up = resize(x, height * factor)
+    np.testing.assert_allclose(up, reference(x, *up.shape[1:3]), atol=2e-6)
+    down = resize(x, height // factor)
+    np.testing.assert_allclose(down, reference(x, *down.shape[1:3]), atol=2e-6)
+    nearest = reference(x, *down.shape[1:3], "nearest")
+    np.testing.assert_array_equal(nearest_downsample(x, factor), nearest)
+
+
+def test_gradient_as_jax_image():
+    x, weight = normal(1, 8, 8, 2), normal(1, 4, 4, 2, seed=1)
+    ours = jax.grad(lambda x: (resize(x, 4) * weight).sum())(x)
+    theirs = jax.grad(lambda x: (reference(x, 4, 4) * weight).sum())(x)
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize(("size", "height"), [((9, 9), 3), ((8, 8), 6), ((8, 6), 2)])
+def test_factors_that_do_not_work(size, height):
+    with pytest.raises(UserError, match="not resized"):
+        resize(normal(1, *size, 1), height)
+
+
+def test_multi_scale_dense_is_a_convolution_of_the_upsampled_concatenation():
+    fine, coarse, coarsest = normal(2, 8, 12, 3), normal(2, 4, 6, 2), normal(2, 2, 3, 5)
+    maps = [coarse, fine, coarsest, fine]  # one map may come twice
+    module = MultiScaleDense(4)
+    variables = module.init(jax.random.key(0), maps)
+    variables["params"]["bias"] = normal(4, seed=3)
+    stacked = jnp.concatenate([reference(x, 8, 12) for x in maps], -1)
+    expected = stacked @ variables["params"]["kernel"] + variables["params"]["bias"]
+    np.testing.assert_allclose(module.apply(variables, maps), expected, atol=5e-6)
+
+
+def test_up_conv_is_linens_transposed_convolution():
+    x = normal(2, 3, 5, 4)
+    ours, theirs = UpConv(6), nn.ConvTranspose(6, (2, 2), (2, 2))
+    variables = theirs.init(jax.random.key(0), x)
+    variables["params"]["bias"] = normal(6, seed=1)
+    np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=2e-6)
