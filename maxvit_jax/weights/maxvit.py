@@ -1,8 +1,10 @@
 """MaxViT weights of the official TensorFlow release and of timm (`maxvit_*_tf_*`)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from flax import linen as nn
 
 from common.weights.layouts import (
     BIAS_TABLE,
@@ -134,7 +136,13 @@ TIMM = Table(
     ],
 )
 
-TABLES = {"official": OFFICIAL, "timm": TIMM}
+FOLLOWED = ("num_classes",)
+
+
+def tables(model: nn.Module) -> dict[str, Table]:
+    """Returns the names of every foreign source, the same for all models."""
+    del model
+    return {"official": OFFICIAL, "timm": TIMM}
 
 
 def lookalike(file: WeightFile) -> str | None:
@@ -152,16 +160,41 @@ def lookalike(file: WeightFile) -> str | None:
 
 
 def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
-    """Reads off a file what it says about the model: `widths` and `depths`."""
+    """Reads off a file what it says about the model.
+
+    Returns:
+      `widths` and `depths`, and `num_classes` where the file has a classifier.
+    """
     blocks: Mapping[int, dict[int, int]] = {}
+    classes = {}
     for name, array in file.arrays.items():
-        ours = re.fullmatch(
-            r"stage_(\d+)_block_(\d+)/window/attention_norm/scale", table.ours(name) or ""
-        )
-        if ours:
-            blocks.setdefault(int(ours[1]), {})[int(ours[2])] = array.size
+        ours = table.ours(name) or ""
+        if block := re.fullmatch(r"stage_(\d+)_block_(\d+)/window/attention_norm/scale", ours):
+            blocks.setdefault(int(block[1]), {})[int(block[2])] = array.size
+        elif ours == f"{CLASSIFIER}/bias":
+            classes = {"num_classes": array.size}
     stages = [blocks[s] for s in sorted(blocks)]
     return {
         "widths": tuple(next(iter(stage.values())) for stage in stages),
         "depths": tuple(len(stage) for stage in stages),
+        **classes,
     }
+
+
+def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
+    """Returns the modules that take nothing from a file: see `Weights.left_out`."""
+    if model.num_classes == 0:
+        return HEAD
+    fresh = "num_classes" in asked and model.num_classes != found.get("num_classes")
+    return (CLASSIFIER,) if fresh else ()
+
+
+def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
+    """Returns what to do about a file with another number of classes."""
+    classes = found.get("num_classes", 0)
+    if classes == model.num_classes:
+        return ""
+    return (
+        f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
+        " starts the last layer fresh"
+    )
