@@ -1,57 +1,188 @@
-"""Writes the model table of the README from the code; `--check` fails when it is stale.
+"""Writes the tables of models and checkpoints from the code; `--check` fails when one is stale.
 
 Run from the root of a clone: the golden errors are measured with the reference data of the tests.
 """
 
+import dataclasses
 import math
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax import numpy as jnp
 
+import maxim_jax
 import maxvit_jax
+from maxim_jax.checkpoints import checkpoint_markdown
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- models: python -m launch.model_table -->", "<!-- end of models -->"
-SIZE = 224
+ROOT = Path(__file__).parent.parent
+MAXVIT_SIZE = 224
+MAXIM_SIZE = 256
 
-# Full-size reference outputs per model: of the official code, of timm.
-GOLDEN = {
-    "maxvit_tiny": ("tf_tiny_224", "timm_maxvit_tiny_tf_224"),
-    "maxvit_small": (None, "timm_maxvit_small_tf_224"),
-    "maxvit_base": (None, "timm_maxvit_base_tf_224"),
-    "maxvit_large": (None, "timm_maxvit_large_tf_224"),
-    "maxvit_xlarge": (None, "timm_maxvit_xlarge_tf_224"),
-}
+
+@dataclasses.dataclass(frozen=True)
+class GeneratedTable:
+    """A Markdown table between two marks of a file.
+
+    Attributes:
+      file: relative to the root.
+      title: in the marks.
+      header: its first two lines.
+      facts: per row, the cells that are the same on every machine.
+      cases: per row, the golden cases whose errors are the last cell; None for one that is missing.
+      error: of a row and a case.
+    """
+
+    file: str
+    title: str
+    header: str
+    facts: Mapping[str, str]
+    cases: Mapping[str, Sequence[str | None]] = dataclasses.field(default_factory=dict)
+    error: Callable[[str, str], float] | None = None
+
+    @property
+    def begin(self) -> str:
+        """The mark before the table."""
+        return f"<!-- {self.title}: python -m launch.model_table -->"
+
+    @property
+    def end(self) -> str:
+        """The mark after it."""
+        return f"<!-- end of {self.title} -->"
+
+    def write(self) -> None:
+        """Replaces the table in its file."""
+        lines = [self.header]
+        for name, facts in self.facts.items():
+            errors = [
+                f"{_round_up(self.error(name, case)):.0e}" if case else "-"
+                for case in self.cases.get(name, ())
+            ]
+            lines.append(f"{facts} {' / '.join(errors)} |" if errors else facts)
+        path = ROOT / self.file
+        before, _, rest = path.read_text().partition(self.begin)
+        _, _, after = rest.partition(self.end)
+        table = "\n".join(lines)
+        path.write_text(f"{before}{self.begin}\n{table}\n{self.end}{after}")
+
+    def stale(self) -> str | None:
+        """Returns what is stale, if anything: facts are equal, errors no larger than written."""
+        _, _, rest = (ROOT / self.file).read_text().partition(self.begin)
+        lines = rest.partition(self.end)[0].strip().splitlines()
+        header = self.header.splitlines()
+        rows = lines[len(header) :]
+        if lines[: len(header)] != header or len(rows) != len(self.facts):
+            return f"{self.file}: {self.title} are stale; run python -m launch.model_table"
+        for row, (name, facts) in zip(rows, self.facts.items(), strict=True):
+            limits = [float(x) for x in re.findall(r"\de-\d+", row.removeprefix(facts))]
+            cases = [case for case in self.cases.get(name, ()) if case]
+            if not row.startswith(facts) or len(limits) != len(cases):
+                return f"{self.file}: the row of {name} is stale; run python -m launch.model_table"
+            for limit, case in zip(limits, cases, strict=True):
+                if (error := self.error(name, case)) > limit:
+                    return f"{self.file}: {name} is off by {error:.1e} in {case}, not {limit:.0e}"
+        return None
 
 
 def main() -> None:
-    """Writes or checks the table."""
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    old, _, after = rest.partition(END)
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(_stale(old))
-    README.write_text(f"{before}{BEGIN}\n{_table()}\n{END}{after}")
+    """Writes or checks the tables."""
+    for table in (maxvit_table(), maxim_table(), published_table()):
+        if sys.argv[1:] == ["--check"]:
+            if problem := table.stale():
+                sys.exit(problem)
+        else:
+            table.write()
 
 
-def count_macs(model: Any, size: int) -> int:
+def maxvit_table() -> GeneratedTable:
+    """MaxViT's variants, with errors against the official code and timm."""
+    facts = {}
+    for name in maxvit_jax.list_models():
+        model = maxvit_jax.create_model(name)
+        variables = abstract_variables(model, MAXVIT_SIZE)
+        published = maxvit_jax.FAMILIES["maxvit"].published.get(name, {})
+        accuracy = " / ".join(f"{value:.2f} %" for value in published.values()) or "none"
+        facts[name] = (
+            f"| `{name}` | {count_parameters(variables):,} |"
+            f" {count_macs(model, variables, MAXVIT_SIZE) / 1e9:.2f} G | {accuracy} |"
+        )
+    return GeneratedTable(
+        "README.md",
+        "models",
+        f"| model | parameters | multiply-adds at {MAXVIT_SIZE} |"
+        " published top-1 at 224 / 384 / 512 | largest logit error against official / timm |\n"
+        "| --- | ---: | ---: | --- | --- |",
+        facts,
+        cases={
+            name: ("tf_tiny_224" if name == "maxvit_tiny" else None, f"timm_{name}_tf_224")
+            for name in facts
+        },
+        error=golden_error,
+    )
+
+
+def maxim_table() -> GeneratedTable:
+    """MAXIM's variants, with errors against the official code."""
+    facts = {}
+    for name in maxim_jax.list_models():
+        model = maxim_jax.create_model(name)
+        side = model.size_multiple
+        variables = abstract_variables(model, side)
+        one_scale = abstract_variables(model.clone(num_supervision_scales=1), side)
+        facts[name] = (
+            f"| `{name}` | {count_parameters(variables):,} | {count_parameters(one_scale):,} |"
+            f" {count_macs(model, variables, MAXIM_SIZE) / 1e9:.2f} G |"
+        )
+    cases = {"maxim_s2": "S-2_128x192", "maxim_s3": "S-3_128x128"}
+    return GeneratedTable(
+        "README.md",
+        "MAXIM models",
+        "| model | parameters, 3 scales | parameters, 1 scale |"
+        f" multiply-adds at {MAXIM_SIZE}, 3 scales |"
+        " largest error against official, over the output's deviation |\n"
+        "| --- | ---: | ---: | ---: | --- |",
+        facts,
+        cases={name: (cases.get(name),) for name in facts},
+        error=maxim_golden_error,
+    )
+
+
+def published_table() -> GeneratedTable:
+    """The published MAXIM checkpoints."""
+    header, rule, *rows = checkpoint_markdown().splitlines()
+    names = [row.split(" | ")[1] for row in rows]
+    facts = dict(zip(names, rows, strict=True))
+    return GeneratedTable("docs/maxim_checkpoints.md", "checkpoints", f"{header}\n{rule}", facts)
+
+
+def abstract_variables(model: Any, size: int) -> dict[str, Any]:
+    """Returns the shapes of the variables of a linen module on `[batch, size, size, 3]`."""
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+def count_parameters(variables: dict[str, Any]) -> int:
+    """Counts trainable parameters."""
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+def count_macs(model: Any, variables: dict[str, Any], size: int) -> int:
     """Counts multiply-adds of all products and convolutions for one image.
 
     Args:
       model: a linen module on `[batch, height, width, 3]`.
+      variables: its variables or their shapes.
       size: side of the image in pixels.
 
     Returns:
       The sum over `dot_general` and `conv_general_dilated`; element-wise work is not counted.
     """
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
     return _macs(jax.make_jaxpr(model.apply)(variables, images).jaxpr)
 
 
@@ -81,7 +212,7 @@ def _inner_jaxprs(equation: Any) -> Iterator[Any]:
 
 
 def golden_error(name: str, case_name: str) -> float:
-    """Returns the largest difference of a logit from a stored reference output."""
+    """Returns the largest difference of a MaxViT's logit from a stored reference output."""
     from tests.golden.cases import load_case
 
     case = load_case(case_name)
@@ -92,45 +223,18 @@ def golden_error(name: str, case_name: str) -> float:
     return case.differences({"logits": logits})["logits"]
 
 
-def _table() -> str:
-    lines = [
-        f"| model | parameters | multiply-adds at {SIZE} | published top-1 at 224 / 384 / 512 |"
-        " largest logit error against official / timm |",
-        "| --- | ---: | ---: | --- | --- |",
-    ]
-    for name in maxvit_jax.list_models():
-        errors = [
-            f"{_round_up(golden_error(name, case)):.0e}" if case else "-" for case in GOLDEN[name]
-        ]
-        lines.append(f"{_facts(name)} {' / '.join(errors)} |")
-    return "\n".join(lines)
+def maxim_golden_error(name: str, case_name: str) -> float:
+    """Returns the largest difference of a MAXIM from stored reference outputs of all stages and
+    scales, in units of each output's standard deviation."""
+    from tests.golden.cases import load_maxim_case, named_outputs
 
-
-def _facts(name: str) -> str:
-    """The part of a row that is the same on every machine."""
-    model = maxvit_jax.create_model(name)
-    images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
-    families = maxvit_jax.FAMILIES.values()
-    published = next((f.published[name] for f in families if name in f.published), {})
-    accuracy = " / ".join(f"{value:.2f} %" for value in published.values()) or "none"
-    macs = count_macs(model, SIZE)
-    return f"| `{name}` | {parameters:,} | {macs / 1e9:.2f} G | {accuracy} |"
-
-
-def _stale(table: str) -> str | int:
-    """Returns what is stale, 0 if nothing: facts are equal, errors no larger than written."""
-    for name in maxvit_jax.list_models():
-        row = next((r for r in table.splitlines() if r.startswith(f"| `{name}` |")), "")
-        if not row.startswith(_facts(name)):
-            return f"README.md: the row of {name} is stale; run python -m launch.model_table"
-        written = [float(x) for x in re.findall(r"\de-\d+", row)]
-        cases = [case for case in GOLDEN[name] if case]
-        for limit, case in zip(written, cases, strict=True):
-            if (error := golden_error(name, case)) > limit:
-                return f"README.md: {name} is off by {error:.1e} in {case}, {limit:.0e} is written"
-    return 0
+    case = load_maxim_case(case_name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = case.write_checkpoint(f"{folder}/{case_name}.npz", "npz")
+        model, variables = maxim_jax.load_pretrained(name, path)
+    outputs = named_outputs(jax.jit(model.apply)(variables, case.images()))
+    errors = case.differences(outputs)
+    return max(error / float(np.std(case.expected[n].value)) for n, error in errors.items())
 
 
 def _round_up(value: float) -> float:

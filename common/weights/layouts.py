@@ -1,8 +1,9 @@
 """How frameworks lay out the same weights: pairs of exactly inverse array functions.
 
 Ours: dense kernels `[in, out]`, convolutions `[height, width, in, out]`, depthwise ones
-`[height, width, 1, channels]`; attention keeps its axes apart: `[in, 3, heads, head_dim]` for
-q, k, v and `[heads, head_dim, out]` for the projection. 1x1 convolutions are dense.
+`[height, width, 1, channels]`, transposed ones as linen has them; attention keeps its axes apart:
+`[in, 3, heads, head_dim]` for q, k, v and `[heads, head_dim, out]` for the projection. 1x1
+convolutions are dense.
 """
 
 import dataclasses
@@ -52,6 +53,11 @@ TF_POINTWISE = Layout(lambda a: [a[None, None]], lambda arrays, _: arrays[0][0, 
 TF_DEPTHWISE = _transposed(0, 1, 3, 2)
 
 TORCH_CONV = _transposed(3, 2, 0, 1)  # also depthwise
+# Transposed convolutions: PyTorch's kernel, also `[in, out, height, width]`, is flipped in space.
+TORCH_UP_CONV = Layout(
+    lambda a: [a[::-1, ::-1].transpose(2, 3, 0, 1)],
+    lambda arrays, _: arrays[0].transpose(2, 3, 0, 1)[::-1, ::-1],
+)
 TORCH_DENSE = Layout(lambda a: [_matrix(a, 1)], lambda arrays, shape: arrays[0].T.reshape(shape))
 TORCH_DENSE_FROM_HEADS = dataclasses.replace(TORCH_DENSE, to_theirs=lambda a: [_matrix(a, 2)])
 TORCH_POINTWISE = Layout(

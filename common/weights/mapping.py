@@ -86,12 +86,14 @@ class Table:
       separator: between the parts of their names.
       rows: see the module.
       respell: (pattern, replacement) pairs for names that come in several spellings.
+      idle: patterns of names that the source's models hold but never compute with.
     """
 
     source: str
     separator: str
     rows: Sequence[Row]
     respell: Sequence[tuple[str, str]] = ()
+    idle: Sequence[str] = ()
 
     @functools.cached_property
     def rules(self) -> list[Rule]:
@@ -114,6 +116,10 @@ class Table:
         for pattern, replacement in self.respell:
             name = re.sub(pattern, replacement, name)
         return name
+
+    def is_idle(self, name: str) -> bool:
+        """Whether a foreign name stands for an array that is never computed with."""
+        return any(re.fullmatch(pattern, name) for pattern in self.idle)
 
     def theirs(self, our_name: str) -> tuple[tuple[str, ...], Layout]:
         """Returns the foreign names of one of our arrays (without collection), and the layout.
@@ -167,7 +173,7 @@ class Report:
       used: foreign arrays that went into the model.
       resized: relative-bias tables of ours that were resized, with both shapes.
       fresh: arrays of ours that keep their initial values, as asked.
-      left: foreign arrays that were not wanted, as asked.
+      left: foreign arrays that were not wanted, as asked, or that no model computes with.
     """
 
     file: WeightFile
@@ -261,10 +267,15 @@ def import_arrays(
         if not wrong:
             result[flat] = np.asarray(layout.to_ours(arrays, shape), np.float32, order="C")
 
-    rest = {key: table.ours(key) for key in spelled.keys() - used}
-    left = sorted(spelled[key][0] for key, ours in rest.items() if ours and _within(ours, skip))
-    unused = sorted(key for key, ours in rest.items() if ours and not _within(ours, skip))
-    unexpected = sorted(spelled[key][0] for key, ours in rest.items() if not ours)
+    left, unused, unexpected = [], [], []
+    for key in sorted(spelled.keys() - used):
+        name, ours = spelled[key][0], table.ours(key)
+        if table.is_idle(key) or (ours and _within(ours, skip)):
+            left.append(name)
+        elif ours:
+            unused.append(key)
+        else:
+            unexpected.append(name)
     problems = {
         "missing": missing,
         "mis-shaped": misshaped,

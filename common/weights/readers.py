@@ -28,6 +28,7 @@ _BOOKKEEPING = re.compile(
     r"|(.*\.)?num_batches_tracked",
     re.IGNORECASE,
 )
+_OPTIMIZER_TARGET = "opt/target/"  # where old flax training states keep the weights
 # Where training scripts keep weights within a .pth file, moving averages first.
 _WRAPPERS = (
     *("state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema"),
@@ -155,13 +156,16 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
     """Chooses what to read among stored names.
 
     A moving average stands for its variable, steps and optimizer slots are left out, and a `:0`
-    at the end of a name is cut off.
+    at the end of a name is cut off. Of an old flax training state, the optimizer's target alone is
+    read.
 
     Returns:
       The stored name to read for each variable.
     """
+    names = list(names)
+    targets = [name for name in names if name.startswith(_OPTIMIZER_TARGET)]
     chosen = {}
-    for name in names:
+    for name in targets or names:
         variable = name.removesuffix(":0").removesuffix(EMA_SUFFIX)
         averaged = variable != name.removesuffix(":0")
         if not _BOOKKEEPING.fullmatch(variable) and (averaged or variable not in chosen):

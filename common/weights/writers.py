@@ -1,4 +1,4 @@
-"""Weight files for other frameworks: safetensors, PyTorch and TensorFlow."""
+"""Weight files for other frameworks: safetensors, PyTorch, NumPy and TensorFlow."""
 
 import os
 from collections.abc import Mapping
@@ -36,6 +36,28 @@ def write_state_dict(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> 
                 torch.save(tensors, file)
         else:
             scratch.write_bytes(to_safetensors(arrays))
+        scratch.rename(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_npz(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an uncompressed NumPy archive.
+
+    Args:
+      path: the file to make, whatever it ends in.
+      arrays: by name.
+
+    Raises:
+      UserError: the path is taken.
+    """
+    path = epath.Path(path)
+    require_free(path)
+    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with scratch.open("wb") as file:  # a file object: savez appends ".npz" to names
+            np.savez(file, **arrays)
         scratch.rename(path)
     finally:
         scratch.unlink(missing_ok=True)

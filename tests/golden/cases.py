@@ -7,12 +7,16 @@ outputs only. `load_case(name)` knows, per family folder, one case for every man
     path = case.write_checkpoint(tmp_path / "model", "tf")  # or npz, safetensors, pth
     errors = case.compare({"logits": logits, "stage_1": maps["stage_1"]})
     assert max(errors.values()) < 1  # in units of the stored limit
+
+`load_maxim_case(name)` knows the cases of `maxim/manifest.json`; their outputs are named as
+`named_outputs` does: `stage_1/scale_0` is the first stage's finest.
 """
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,12 +36,14 @@ class Expected:
       part: index that cuts the full output down to `value`.
       limit: largest allowed absolute difference, one for all or one per element.
       channels_first: the reference is `[batch, channels, height, width]`.
+      rms_limit: largest allowed root mean square of the difference.
     """
 
     value: np.ndarray
     part: tuple[slice, ...]
     limit: float | np.ndarray
     channels_first: bool = False
+    rms_limit: float = np.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +83,9 @@ class Case:
         c = self.config
         if "model" in c:  # a timm name; the rest are our defaults
             return {"num_classes": c["num_classes"]}
+        if "num_supervision_scales" in c:  # MAXIM's fields, by the same names
+            fields = {k: v for k, v in c.items() if k != "variant"}
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         window, ratio = c["window_size"], 1.0
         if c["scale_ratio"]:
             size, pretrained = map(int, c["scale_ratio"].split("/"))
@@ -92,7 +101,8 @@ class Case:
         }
 
     def compare(self, outputs: Mapping[str, Any]) -> dict[str, float]:
-        """Returns max |difference| / limit per output; above 1 the output is wrong.
+        """Returns max |difference| / limit per output (or that of the root mean square, where it
+        is limited and closer to its limit); above 1 the output is wrong.
 
         Args:
           outputs: any of `expected`, in full size; maps are `[batch, height, width, channels]`.
@@ -110,7 +120,11 @@ class Case:
             full = full.transpose(0, 3, 1, 2)
         got = full[expected.part]
         assert got.shape == expected.value.shape, (name, got.shape, expected.value.shape)
-        return float(np.max(np.abs(got - expected.value) / (expected.limit if limited else 1.0)))
+        difference = np.abs(got - expected.value)
+        if not limited:
+            return float(np.max(difference))
+        rms = float(np.sqrt(np.mean(np.square(difference))))
+        return max(float(np.max(difference / expected.limit)), rms / expected.rms_limit)
 
     def write_checkpoint(self, path: str | pathlib.Path, fmt: str, ema: bool = False) -> str:
         """Writes the variables as a foreign file.
@@ -184,6 +198,58 @@ def load_case(name: str, family: str = "maxvit") -> Case:
         manifest["weights"]["seed"],
         image,
     )
+
+
+def load_maxim_case(name: str) -> Case:
+    """Reads one case of MAXIM, such as `micro_asym_64x64` or `S-2_128x192`."""
+    folder = FOLDER / "maxim"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    case = manifest["cases"][name]
+    tree = json.loads((folder / case["shapes"]).read_text())
+    with np.load(folder / case["file"]) as file:
+        stored = {key: file[key] for key in file.files}
+    return Case(
+        name,
+        case["config"],
+        dict(_leaves(tree, "opt/target")),
+        _restored(stored, case),
+        {**case, "weights": {"scale": manifest["weights"]["kernel_gain"]}},
+        case["weight_seed"],
+        {"shape": case["input_shape"], "seed": case["input_seed"], "low": 0.0, "high": 1.0},
+    )
+
+
+def named_outputs(outputs: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Names MAXIM's outputs: stages count from 1, scales from 0 for the finest."""
+    return {
+        f"stage_{t}/scale_{s}": output
+        for t, scales in enumerate(outputs, start=1)
+        for s, output in enumerate(scales)
+    }
+
+
+def _leaves(tree: dict[str, Any], path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}/{key}")
+        else:
+            yield f"{path}/{key}", tuple(value)
+
+
+def _restored(stored: dict[str, np.ndarray], case: dict[str, Any]) -> dict[str, Expected]:
+    """Keys are `out/stage{t}/scale{k}/stride{s}`; stages count from 0, scales from the coarsest."""
+    tolerance, scales = case["tolerance"], case["config"]["num_supervision_scales"]
+    expected = {}
+    for key, value in stored.items():
+        stage, scale, stride = map(int, re.fullmatch(r"\D+(\d+)\D+(\d+)\D+(\d+)", key).groups())
+        sampled = slice(None, None, stride)
+        expected[f"stage_{stage + 1}/scale_{scales - 1 - scale}"] = Expected(
+            value,
+            (slice(None), sampled, sampled),
+            tolerance["max_abs_over_std"] * float(value.std()),
+            rms_limit=tolerance["rms_over_std"] * float(value.std()),
+        )
+    return expected
 
 
 def _outputs(stored: dict[str, np.ndarray], manifest: dict[str, Any]) -> dict[str, Expected]:

@@ -8,20 +8,24 @@ import sys
 import numpy as np
 import pytest
 
+import maxim_jax
 import maxvit_jax
 from common.errors import UserError
 from common.weights.mapping import flatten
 from common.weights.readers import read_arrays
 from launch.convert import convert
-from tests.golden.cases import load_case
+from tests.golden.cases import load_case, load_maxim_case
 
 CASE = load_case("tf_micro_ft384")
 NAME = "maxvit_micro"
+MAXIM_CASE = load_maxim_case("micro_1stage_64x64")
+MAXIM_NAME = "maxim_micro"
 
 
 @pytest.fixture(autouse=True)
 def micro(monkeypatch):
     monkeypatch.setitem(maxvit_jax.FAMILIES["maxvit"].variants, NAME, CASE.fields())
+    monkeypatch.setitem(maxim_jax.FAMILIES["maxim"].variants, MAXIM_NAME, MAXIM_CASE.fields())
 
 
 def assert_same(got, want):
@@ -55,6 +59,24 @@ def test_timm_gets_tables_of_the_window_in_use(name, tmp_path):
     assert_same(flatten(got), flatten(want))
 
 
+def test_maxim_through_all_formats_ends_where_it_began(tmp_path):
+    source = MAXIM_CASE.write_checkpoint(tmp_path / "official.npz", "npz")
+    own, torch, back = (str(tmp_path / name) for name in ("own", "model.pth", "back"))
+    lines = convert(MAXIM_NAME, source, own)
+    assert "298 arrays, 1,101,894 parameters, 2 supervision scales" in lines
+    assert "wrote" in convert(MAXIM_NAME, own, torch, "torch")
+    convert(MAXIM_NAME, torch, back, "official")
+    file = read_arrays(back)
+    assert file.format == "npz"
+    assert_same(file.arrays, MAXIM_CASE.variables())
+    with pytest.raises(UserError, match="exists already"):
+        convert(MAXIM_NAME, torch, back, "official")
+    with pytest.raises(
+        UserError, match="unknown weight source 'timm': choose from official, torch"
+    ):
+        convert(MAXIM_NAME, own, str(tmp_path / "no"), "timm")
+
+
 def test_overrides_and_a_taken_output(tmp_path):
     source = CASE.write_checkpoint(tmp_path / "official.npz", "npz")
     lines = convert(NAME, source, str(tmp_path / "own"), num_classes=3)
@@ -70,6 +92,8 @@ def test_overrides_and_a_taken_output(tmp_path):
             ["--model=maxvit_tiny", "--input=nowhere.pth", "--output=o"],
             "nowhere.pth does not exist",
         ),
+        (["--model=maxim_s4", "--input=x", "--output=o"], "unknown model 'maxim_s4'"),
+        (["--model=maxim_s2", "--input=x", "--output=o", "--num_classes=3"], "no field"),
         (["--model=maxvit_tony", "--input=x", "--output=o"], "unknown model 'maxvit_tony'"),
         (["--model=maxvit_tiny", "--input=x", "--output=o", "--to=onnx"], "onnx"),
         (["--model=maxvit_tiny", "--input=x"], "output"),

@@ -105,6 +105,7 @@ def test_both_directions_are_exact_inverses():
         (layouts.TF_DEPTHWISE, (3, 3, 1, 8), (3, 3, 8, 1)),
         (layouts.TORCH_CONV, (3, 5, 8, 16), (16, 8, 3, 5)),
         (layouts.TORCH_CONV, (3, 3, 1, 8), (8, 1, 3, 3)),
+        (layouts.TORCH_UP_CONV, (2, 2, 8, 16), (8, 16, 2, 2)),
         (layouts.TORCH_DENSE, (8, 3, 2, 4), (24, 8)),
         (layouts.TORCH_DENSE_FROM_HEADS, (2, 4, 8), (8, 8)),
         (layouts.TORCH_POINTWISE, (8, 16), (16, 8, 1, 1)),
@@ -166,6 +167,15 @@ def test_skipped_modules_stay_fresh_and_leave_their_arrays():
     assert "2 not of this model" in problem(theirs, headless)
     back, report = import_arrays(weight_file(theirs), TABLE, headless, skip=("head/logits",))
     assert report.fresh == () and len(report.left) == 2
+
+
+def test_idle_arrays_are_left():
+    table = Table("their names", "/", TABLE.rows, idle=[r"net/block_99_\d+/.*", "net/head/b"])
+    theirs = export_arrays(table, make())
+    idle = {"net/block_99_00/batch_norm/gamma": np.full(1, np.nan)}
+    back, report = import_arrays(weight_file(theirs | idle), table, SHAPES)
+    assert report.left == tuple(idle)
+    assert set(back) == set(SHAPES)  # what the model computes with is used, idle or not
 
 
 def test_bias_tables_are_resized_when_only_their_sides_differ():

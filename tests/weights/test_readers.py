@@ -88,6 +88,13 @@ def test_moving_averages_are_preferred_and_bookkeeping_is_ignored():
     assert published_names(reversed(names))["w"] == f"w{ema}"
 
 
+def test_of_an_old_training_state_the_target_alone_is_read():
+    names = ["opt/target/a/kernel", "opt/state/step", "opt/state/param_states/a/kernel/grad_ema"]
+    names += ["opt/target/b/step", "ema/a/kernel", "epoch"]
+    assert set(published_names(names)) == {"opt/target/a/kernel", "opt/target/b/step"}
+    assert set(published_names(names[4:])) == {"ema/a/kernel", "epoch"}
+
+
 def test_low_precision_becomes_float32(tmp_path):
     import torch
     from safetensors.torch import save_file

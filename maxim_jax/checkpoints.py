@@ -1,0 +1,80 @@
+"""The published MAXIM checkpoints: which model restores what, and how well it is said to.
+
+The table of the official release, github.com/google-research/maxim. Published values are not ours:
+`launch.evaluate` measures them, `maxim_jax.protocols` says how.
+"""
+
+import dataclasses
+
+BUCKET = "https://storage.googleapis.com/gresearch/maxim/ckpt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One row of the release's table.
+
+    Attributes:
+      task: what is restored.
+      data_set: what it is measured on, by its name in `maxim_jax.protocols`.
+      model: name for `maxim_jax.load_pretrained`.
+      folder: of the file within the bucket: the task and the set that it was trained on.
+      psnr: as published, in dB; a mean of five sets for `rain13k`.
+      ssim: as published.
+    """
+
+    task: str
+    data_set: str
+    model: str
+    folder: str
+    psnr: float
+    ssim: float
+
+    @property
+    def path(self) -> str:
+        """The file's path within the bucket."""
+        return f"{self.folder}/checkpoint.npz"
+
+
+CHECKPOINTS = (
+    Checkpoint("denoising", "sidd", "maxim_s3", "Denoising/SIDD", 39.96, 0.960),
+    Checkpoint("denoising", "dnd", "maxim_s3", "Denoising/SIDD", 39.84, 0.954),
+    Checkpoint("deblurring", "gopro", "maxim_s3", "Deblurring/GoPro", 32.86, 0.961),
+    Checkpoint("deblurring", "hide", "maxim_s3", "Deblurring/GoPro", 32.83, 0.956),
+    Checkpoint("deblurring", "reds", "maxim_s3", "Deblurring/REDS", 28.93, 0.865),
+    Checkpoint("deblurring", "realblur_r", "maxim_s3", "Deblurring/RealBlur_R", 39.45, 0.962),
+    Checkpoint("deblurring", "realblur_j", "maxim_s3", "Deblurring/RealBlur_J", 32.84, 0.935),
+    Checkpoint("deraining", "rain13k", "maxim_s2", "Deraining/Rain13k", 33.24, 0.933),
+    Checkpoint("deraining", "raindrop", "maxim_s2", "Deraining/Raindrop", 31.87, 0.935),
+    Checkpoint("dehazing", "reside_indoor", "maxim_s2", "Dehazing/SOTS-Indoor", 38.11, 0.991),
+    Checkpoint("dehazing", "reside_outdoor", "maxim_s2", "Dehazing/SOTS-Outdoor", 34.19, 0.985),
+    Checkpoint("enhancement", "lol", "maxim_s2", "Enhancement/LOL", 23.43, 0.863),
+    Checkpoint("enhancement", "fivek", "maxim_s2", "Enhancement/FiveK", 26.15, 0.945),
+)
+
+_HEADER = ("task", "data set", "model", "file", "published PSNR", "SSIM")
+
+
+def checkpoint_table() -> str:
+    """Returns the table as aligned text, and where the files are."""
+    rows = [_HEADER, *_cells()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, f"Files are under {BUCKET}"])
+
+
+def checkpoint_markdown() -> str:
+    """Returns the table in Markdown."""
+    lines = [
+        f"| {' | '.join(_HEADER)} |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+    ]
+    for task, data_set, model, path, *values in _cells():
+        cells = [task, data_set, f"`{model}`", f"[{path}]({BUCKET}/{path})", *values]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cells() -> list[tuple[str, ...]]:
+    return [
+        (c.task, c.data_set, c.model, c.path, f"{c.psnr:.2f}", f"{c.ssim:.3f}") for c in CHECKPOINTS
+    ]

@@ -1,0 +1,1 @@
+"""Names of MAXIM's weights in other frameworks."""

@@ -1,0 +1,213 @@
+"""MAXIM: exact against the release, every parameter learns, sizes, options."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import maxim_jax
+from common.errors import UserError
+from common.weights.mapping import flatten
+from launch.plain_maxim import plain_maxim
+from maxim_jax.models.maxim import MAXIM
+from tests.golden.cases import load_maxim_case, named_outputs
+
+MICRO = [
+    "micro_1stage_64x64",
+    "micro_2stage_64x128",
+    "micro_asym_64x64",
+    "micro_nocross_nobias_64x64",
+]
+TINY = {
+    "features": 4,
+    "depth": 2,
+    "num_groups": 1,
+    "num_bottleneck_blocks": 1,
+    "num_supervision_scales": 2,
+    "block_size_hr": (4, 4),
+    "grid_size_hr": (4, 4),
+    "block_size_lr": (2, 2),
+    "high_res_stages": 1,
+    "channels_reduction": 1,
+}
+# Parameters with three supervision scales, as released, and with one: the release's own table.
+COUNTS = {
+    "maxim_s1": (6_139_561, 6_108_515),
+    "maxim_s2": (14_176_178, 13_353_830),
+    "maxim_s3": (22_212_795, 20_599_145),
+    "maxim_m1": (19_464_265, 19_361_219),
+    "maxim_m2": (43_227_986, 40_839_110),
+    "maxim_m3": (66_991_707, 62_317_001),
+}
+
+
+def images(height=8, width=8, seed=0, batch=1):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.uniform(size=(batch, height, width, 3)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    model = MAXIM(**TINY, num_stages=2)
+    return model, jax.jit(model.init)(jax.random.key(0), images())
+
+
+def restored(case, tmp_path):
+    """Outputs of one golden case, its weights read from a file as released."""
+    path = case.write_checkpoint(tmp_path / "checkpoint.npz", "npz")
+    fields = case.fields()
+    if "variant" in case.config:
+        name = f"maxim_{case.config['variant'].replace('-', '').lower()}"
+        model, variables = maxim_jax.load_pretrained(name, path, **fields)
+    else:
+        model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
+    return named_outputs(jax.jit(model.apply)(variables, case.images()))
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_restores_as_the_release(name, tmp_path):
+    case = load_maxim_case(name)
+    errors = case.compare(restored(case, tmp_path))
+    assert errors.keys() == case.expected.keys()
+    assert max(errors.values()) < 0.5, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["S-2_128x192", "S-3_128x128"])
+def test_published_sizes_restore_as_the_release(name, tmp_path):
+    case = load_maxim_case(name)
+    errors = case.compare(restored(case, tmp_path))
+    assert errors.keys() == case.expected.keys()
+    assert max(errors.values()) < 0.5, errors
+
+
+@pytest.mark.parametrize("name", ["micro_asym_64x64", "micro_nocross_nobias_64x64"])
+def test_the_plain_formulation_restores_as_the_release(name):
+    case = load_maxim_case(name)
+    weights = {n.removeprefix("opt/target/"): a for n, a in case.variables().items()}
+    fields = MAXIM(**case.fields()).shared()
+    outputs = jax.jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
+    errors = case.compare(named_outputs([scales[::-1] for scales in outputs]))
+    assert max(errors.values()) < 0.5, errors
+
+
+@pytest.mark.parametrize("scales", [3, 1])
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts(name, scales):
+    model = maxim_jax.create_model(name, num_supervision_scales=scales)
+    assert maxim_jax.create_model(name).num_supervision_scales == 3
+    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), shape)
+    assert sum(a.size for a in jax.tree.leaves(shapes)) == COUNTS[name][scales == 1]
+
+
+def test_outputs_are_stages_of_scales_finest_first(tiny):
+    model, variables = tiny
+    outputs = model.apply(variables, images(8, 16, batch=2))
+    assert isinstance(outputs, tuple) and isinstance(outputs[0], tuple)
+    assert [[x.shape for x in scales] for scales in outputs] == [
+        [(2, 8, 16, 3), (2, 4, 8, 3)],
+        [(2, 8, 16, 3), (2, 4, 8, 3)],
+    ]
+
+
+def test_every_parameter_learns(tiny):
+    model, variables = tiny
+    rng = np.random.default_rng(0)
+    # Away from the initial zeros, which hide some from others.
+    variables = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype("f") * 0.1, variables)
+
+    def loss(variables):
+        outputs = model.apply(variables, images(), train=True)
+        return sum((x**2).mean() for scales in outputs for x in scales)
+
+    for name, gradient in flatten(jax.jit(jax.grad(loss))(variables)).items():
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, name
+
+
+def test_remat_changes_nothing_but_memory(tiny):
+    model, variables = tiny
+
+    def gradients(model):
+        def loss(variables):
+            outputs = model.apply(variables, images(), True)
+            return sum((x**2).mean() for scales in outputs for x in scales)
+
+        return jax.jit(jax.value_and_grad(loss))(variables)
+
+    pairs = zip(
+        jax.tree.leaves(gradients(model)),
+        jax.tree.leaves(gradients(model.clone(remat=True))),
+        strict=True,
+    )
+    for plain, again in pairs:
+        np.testing.assert_allclose(again, plain, rtol=2e-3, atol=1e-5)
+
+
+def test_bfloat16_is_close_and_float32_outside(tiny):
+    model, variables = tiny
+    exact = model.apply(variables, images())[-1][0]
+    half = model.clone(dtype=jnp.bfloat16).apply(variables, images())[-1][0]
+    assert half.dtype == jnp.float32
+    assert 0 < np.abs(half - exact).max() < 0.05
+
+
+def test_dropout_reaches_the_output_in_training_only(tiny):
+    model, variables = tiny
+    model = model.clone(dropout_rate=0.5)
+    rngs = {"dropout": jax.random.key(1)}
+    still = model.apply(variables, images())[-1][0]
+    np.testing.assert_array_equal(still, tiny[0].apply(variables, images())[-1][0])
+    assert np.abs(model.apply(variables, images(), True, rngs=rngs)[-1][0] - still).max() > 1e-4
+
+
+def test_low_resolution_grid_is_the_block(tiny):
+    """The release's quirk: `grid_size_lr` is accepted and never read."""
+    model, variables = tiny
+    other = model.clone(grid_size_lr=(4, 4)).apply(variables, images())
+    np.testing.assert_array_equal(other[-1][0], model.apply(variables, images())[-1][0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "multiple"),
+    [({}, 8), ({"block_size_lr": (4, 2)}, 16), ({"grid_size_hr": (3, 4)}, 24), ({"depth": 3}, 16)],
+)
+def test_size_multiple(changes, multiple):
+    assert MAXIM(**TINY | changes).size_multiple == multiple
+    assert maxim_jax.create_model("maxim_m3").size_multiple == 64
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 12, 8, 3), "height 12 is not a multiple of 8; nearest valid: 8 or 16"),
+        ((1, 8, 3, 3), "width 3 is not a multiple of 8; nearest valid: 8"),
+        ((8, 8, 3), r"must be \[batch, height, width, 3\]"),
+        ((1, 8, 8, 1), r"must be \[batch, height, width, 3\]"),
+    ],
+)
+def test_sizes_that_do_not_work(tiny, shape, message):
+    model, variables = tiny
+    with pytest.raises(UserError, match=message):
+        model.apply(variables, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_supervision_scales": 3}, "num_supervision_scales=3: 1 to 2"),
+        ({"dropout_rate": 1.0}, "dropout_rate=1.0"),
+        ({"high_res_stages": 3}, "high_res_stages=3"),
+    ],
+)
+def test_fields_that_do_not_work(changes, message):
+    with pytest.raises(UserError, match=message):
+        jax.eval_shape(MAXIM(**TINY | changes).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_fields_reach_every_part():
+    """Each field is in what stages and levels are made from."""
+    names = {f.name for f in dataclasses.fields(MAXIM)} - {"parent", "name"}
+    assert MAXIM(**TINY).shared().keys() == names
