@@ -10,7 +10,7 @@ import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 _ORIENTATION_TAG = 0x0112
 _WHITE = 255
@@ -19,6 +19,15 @@ _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 class CorruptImage(ValueError):
     """An image file that can't be read; the message says why, the pipeline adds which file."""
+
+
+def corrupt_image(error: Exception) -> CorruptImage:
+    """Returns what to raise for whatever a decoder raised."""
+    if isinstance(error, CorruptImage):
+        return error
+    if isinstance(error, UnidentifiedImageError):  # its text names a buffer's address
+        return CorruptImage("not an image of a known format")
+    return CorruptImage(f"{type(error).__name__}: {error}")
 
 
 def decode(data: bytes | np.ndarray, *, min_side: int | None = None) -> np.ndarray:
@@ -44,26 +53,29 @@ def decode(data: bytes | np.ndarray, *, min_side: int | None = None) -> np.ndarr
     """
     if isinstance(data, np.ndarray):
         return _rgb8(data)
-    if _QUIET_PILLOW not in warnings.filters:  # `catch_warnings` would not be thread-safe
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    quiet_pillow()
     try:
         image = Image.open(io.BytesIO(data))
         if min_side and image.format == "JPEG":
             image.draft(None, (min_side, min_side))
-        deep = _is_deep(image, data)
+        deep = is_deep(image, data)
         image.load()  # also for deep images: OpenCV returns half an image when data is truncated
-        pixels = _read_deep(data) if deep else _read(image)
-        orientation = _orientation(image)  # after load: Pillow has turned TIFFs by then
+        pixels = _read_deep(data) if deep else read_rgb8(image)
+        orientation = orientation_of(image)  # after load: Pillow has turned TIFFs by then
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise about any type on broken data
-        if isinstance(error, CorruptImage):
-            raise
-        raise CorruptImage(f"{type(error).__name__}: {error}") from error
-    return np.ascontiguousarray(_orient(pixels, orientation))
+        raise corrupt_image(error) from error
+    return np.ascontiguousarray(orient(pixels, orientation))
 
 
-def _read(image: Image.Image) -> np.ndarray:
+def quiet_pillow() -> None:
+    """Silences the warnings that Pillow gives about odd files, for this process."""
+    if _QUIET_PILLOW not in warnings.filters:  # `catch_warnings` would not be thread-safe
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def read_rgb8(image: Image.Image) -> np.ndarray:
     """A loaded 8-bit image as uint8 `[height, width, 3]`."""
     if image.mode in ("I", "F"):
         raise CorruptImage(f"unsupported pixel type {image.mode!r} (32-bit)")
@@ -74,7 +86,7 @@ def _read(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
+def is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether samples have 16 bits, which the mode of a Pillow image doesn't tell."""
     if image.format == "PNG":
         return data[24] == 16  # the bit depth in the header chunk
@@ -114,14 +126,15 @@ def _rgb8(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Returns the EXIF tag Orientation, 1 (upright) where there is none."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken metadata doesn't make the pixels bad
         return 1
 
 
-def _orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undoes how the camera was held (EXIF 2.3, tag Orientation)."""
     match orientation:
         case 2:

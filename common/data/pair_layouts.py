@@ -1,0 +1,259 @@
+"""Where the pairs of each public restoration data set lie, as data; and finding them.
+
+Layouts are those of the data sets' own downloads and of the folders that public training code
+expects. RealBlur's lists, SIDD's names and RESIDE's sizes were compared with public code that reads
+them, the others are from memory; none with the downloads themselves.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from common.data.sources import IMAGE_SUFFIXES
+from common.errors import UserError
+
+_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+_FIELD = re.compile(r"\{(\w+)\}")
+_CROSS_FOLDERS = {"path": ".+", "folder": "(?:.*/)?"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a data set arranges its pairs. A pair agrees in all fields that both patterns have.
+
+    Attributes:
+      patterns: alternatives of (input, target) paths below the root, without suffix; the first that
+        finds both counts. `{split}` is the split's folder, `{path}` any path, every other field
+        anything within one folder or file name.
+      splits: folders of the splits that aren't called "train" or "test".
+      lists: file below the root with a line `target input` per pair, instead of patterns.
+      blocks: MATLAB files of inputs and targets below the root: every split but the training one.
+      shared_targets: many inputs have one target; targets that nobody uses are no mistake, and one
+        larger than its input is cropped at the centre.
+    """
+
+    patterns: tuple[tuple[str, str], ...] = ()
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lists: str = ""
+    blocks: tuple[str, str] | None = None
+    shared_targets: bool = False
+
+
+_RESIDE = (
+    ("{split}/hazy/{id}_{haze}", "{split}/gt/{id}"),
+    ("{split}/hazy/{id}_{haze}", "{split}/clear/{id}"),
+)
+
+LAYOUTS = {
+    "equal": Layout(
+        (
+            ("{split}/input/{path}", "{split}/target/{path}"),
+            ("input/{path}", "target/{path}"),
+        )
+    ),
+    "crops": Layout((("{split}/input_crops/{path}", "{split}/target_crops/{path}"),)),
+    "sidd": Layout(
+        (("{split}/{scene}/{id}_NOISY_SRGB_{n}", "{split}/{scene}/{id}_GT_SRGB_{n}"),),
+        splits={"train": "Data"},
+        blocks=("ValidationNoisyBlocksSrgb.mat", "ValidationGtBlocksSrgb.mat"),
+    ),
+    "gopro": Layout((("{split}/{scene}/blur/{frame}", "{split}/{scene}/sharp/{frame}"),)),
+    "gopro_gamma": Layout(
+        (("{split}/{scene}/blur_gamma/{frame}", "{split}/{scene}/sharp/{frame}"),)
+    ),
+    "reds": Layout(
+        (
+            ("{split}_blur/{scene}/{frame}", "{split}_sharp/{scene}/{frame}"),
+            # As the archives unpack.
+            ("{split}/{split}_blur/{scene}/{frame}", "{split}/{split}_sharp/{scene}/{frame}"),
+        ),
+        splits={"test": "val"},
+    ),
+    "realblur_r": Layout(lists="RealBlur_R_{split}_list.txt"),
+    "realblur_j": Layout(lists="RealBlur_J_{split}_list.txt"),
+    "rain13k": Layout(
+        (
+            ("{split}/input/{path}", "{split}/target/{path}"),
+            ("{split}/{set}/input/{path}", "{split}/{set}/target/{path}"),
+        )
+    ),
+    "raindrop": Layout(
+        (("{split}/data/{id}_rain", "{split}/gt/{id}_clean"),), splits={"test": "test_a"}
+    ),
+    "reside_indoor": Layout(
+        _RESIDE, splits={"train": "ITS", "test": "SOTS/indoor"}, shared_targets=True
+    ),
+    "reside_outdoor": Layout(
+        _RESIDE, splits={"train": "OTS", "test": "SOTS/outdoor"}, shared_targets=True
+    ),
+    "lol": Layout(
+        (("{split}/low/{path}", "{split}/high/{path}"),),
+        splits={"train": "our485", "test": "eval15"},
+    ),
+    "fivek": Layout(
+        (
+            ("{split}/input/{path}", "{split}/expertC/{path}"),
+            ("input/{path}", "expertC/{path}"),
+        )
+    ),
+}
+
+
+class FoundPairs(NamedTuple):
+    """What a search found.
+
+    Attributes:
+      inputs: paths of the degraded images, below their root.
+      targets: as many paths of targets, below theirs.
+      problems: kind of problem -> paths, such as files without a partner.
+      has_splits: whether the split chose the files.
+    """
+
+    inputs: list[str]
+    targets: list[str]
+    problems: dict[str, list[str]]
+    has_splits: bool
+
+
+def find_pairs(layout: Layout, root: Path, split: str) -> FoundPairs:
+    """Finds the pairs of one split of a data set.
+
+    Args:
+      layout: how its files are named.
+      root: its folder.
+      split: "train", "test" or the name of a folder; "" is `root` itself.
+
+    Raises:
+      UserError: there are none; the message says what was expected.
+    """
+    folder = layout.splits.get(split, split)
+    if layout.lists:
+        return _listed_pairs(root / layout.lists.format(split=folder))
+    expected = []
+    for alternative in layout.patterns:
+        patterns = [pattern.replace("{split}", folder).lstrip("/") for pattern in alternative]
+        found = _match(root, patterns[0], root, patterns[1], layout.shared_targets)
+        if found.inputs:
+            return found._replace(has_splits="{split}" in alternative[0])
+        expected.append(" with ".join(patterns))
+    raise UserError(
+        f"no pairs in {root} for split {split!r}; expected images {', or '.join(expected)}"
+    )
+
+
+def find_partners(layout: Layout, input_root: Path, target_root: Path) -> FoundPairs:
+    """Pairs the files of two folders: equal folders inside, file names as a layout has them.
+
+    Args:
+      layout: gives the file names; those of "equal" agree but for the suffix.
+      input_root: folder of the degraded images.
+      target_root: folder of the targets.
+
+    Raises:
+      UserError: there are no pairs, or the layout has no name rule.
+    """
+    if not layout.patterns:
+        raise UserError("this layout lists its pairs in a file; give root, not two folders")
+    names = [pattern.rsplit("/", 1)[-1] for pattern in layout.patterns[0]]
+    patterns = ["{folder}" + name for name in names]
+    found = _match(input_root, patterns[0], target_root, patterns[1], layout.shared_targets)
+    if not found.inputs:
+        raise UserError(
+            f"no pairs in {input_root} and {target_root}; expected images {' with '.join(names)}"
+        )
+    return found
+
+
+def image_paths(root: Path, below: str = "") -> list[str]:
+    """Returns all image files in a folder and the folders in it, sorted, hidden ones left out.
+
+    Args:
+      root: what paths are relative to.
+      below: folder below `root` to search.
+    """
+    found = []
+    for parent, folders, files in os.walk(root / below, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = os.path.relpath(parent, root)
+        found += [
+            os.path.normpath(os.path.join(prefix, name))
+            for name in files
+            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _match(
+    input_root: Path, input_pattern: str, target_root: Path, target_pattern: str, shared: bool
+) -> FoundPairs:
+    """Pairs the files whose paths agree in the fields that both patterns have."""
+    common = sorted(set(_FIELD.findall(input_pattern)) & set(_FIELD.findall(target_pattern)))
+    inputs, odd_inputs = _keyed(input_root, input_pattern, common)
+    targets, odd_targets = _keyed(target_root, target_pattern, common)
+    candidates: dict[tuple, list[str]] = {}
+    for path, key in targets.items():
+        candidates.setdefault(key, []).append(path)
+    pairs = []
+    for path, key in inputs.items():
+        if options := candidates.get(key):
+            # `a.png` beside `a.jpg`: the one like the input.
+            pairs.append((path, min(options, key=lambda o: _suffix(o) != _suffix(path))))
+    used = {target for _, target in pairs}
+    unpaired_inputs = [path for path, key in inputs.items() if key not in candidates]
+    unpaired_targets = [] if shared else [path for path in targets if path not in used]
+    # Where inputs and targets share a folder, each is odd to the other's pattern.
+    odd = {input_root / path for path in odd_inputs} | {target_root / path for path in odd_targets}
+    odd -= {input_root / path for path in inputs} | {target_root / path for path in targets}
+    problems = {
+        "input without target": [str(input_root / path) for path in unpaired_inputs],
+        "target without input": [str(target_root / path) for path in unpaired_targets],
+        "file whose name fits no rule": sorted(map(str, odd)),
+    }
+    found = [list(side) for side in zip(*pairs, strict=True)] or [[], []]
+    return FoundPairs(*found, {k: v for k, v in problems.items() if v}, has_splits=False)
+
+
+def _keyed(
+    root: Path, pattern: str, fields: list[str]
+) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """Paths that match with the values of their fields, and those odd ones in the same folders."""
+    whole = re.compile(_expression(pattern))
+    folder = re.compile(_expression(os.path.dirname(pattern)))
+    keys, odd = {}, set()
+    for path in image_paths(root, os.path.dirname(pattern.split("{")[0])):
+        stem = path.removesuffix(_suffix(path))
+        if match := whole.fullmatch(stem):
+            keys[path] = tuple(match[field] for field in fields)
+        elif folder.fullmatch(os.path.dirname(stem)):
+            odd.add(path)
+    return keys, odd
+
+
+def _expression(pattern: str) -> str:
+    """A pattern as a regular expression with a group per field."""
+    text = ""
+    for i, part in enumerate(_FIELD.split(pattern)):
+        field = _CROSS_FOLDERS.get(part, "[^/]+?")
+        text += f"(?P<{part}>{field})" if i % 2 else re.escape(part)
+    return text
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1]
+
+
+def _listed_pairs(file: Path) -> FoundPairs:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; it lists the pairs of this layout") from error
+    rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, row in rows:
+        if len(row) != 2:
+            raise UserError(f"{file}, line {number}: expected two paths, target and input")
+    if not rows:
+        raise UserError(f"{file} is empty; it lists the pairs of this layout")
+    return FoundPairs([row[1] for _, row in rows], [row[0] for _, row in rows], {}, True)
