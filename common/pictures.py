@@ -1,6 +1,7 @@
-"""Pictures for people: contact sheets of captioned images, and confusion matrices."""
+"""Pictures for people: sheets of captioned images, comparisons, and confusion matrices."""
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 CAPTION_HEIGHT = 16
@@ -18,23 +19,79 @@ def captioned_sheet(images: np.ndarray, captions: list[str], *, side: int = 128)
       uint8 `[sheet height, sheet width, 3]`.
     """
     count, height, width = images.shape[:3]
-    scale = side / max(height, width)
-    size = (round(width * scale), round(height * scale))
+    size = _fit(height, width, side)
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     cell = (size[0] + 4, size[1] + CAPTION_HEIGHT + 4)
     sheet = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
-    smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        x, y = i % columns * cell[0] + 2, i // columns * cell[1] + 2
-        sheet.paste(Image.fromarray(image).resize(size, smooth), (x, y))
-        wrong = caption.startswith("!")
-        while caption and draw.textlength(caption, font) > cell[0] - 2:
-            caption = caption[:-1]
-        color = "red" if wrong else "black"
-        draw.text((x, y + size[1]), caption.removeprefix("!"), fill=color, font=font)
+        corner = (i % columns * cell[0] + 2, i // columns * cell[1] + 2)
+        _paste(sheet, image, caption, corner, size, cell[0])
     return np.asarray(sheet)
+
+
+def comparison_sheet(
+    rows: list[list[np.ndarray]], captions: list[list[str]], *, side: int = 256
+) -> np.ndarray:
+    """Lays images out in rows to be compared, such as input | restored | target.
+
+    Args:
+      rows: uint8 `[height, width, 3]` per image; sizes and row lengths may differ. Small images
+        are enlarged without smoothing.
+      captions: one line of text per image, in the same nesting; `!` first makes it red.
+      side: pixels of an image's longer side on the sheet.
+
+    Returns:
+      uint8 `[sheet height, sheet width, 3]`.
+
+    Raises:
+      ValueError: there is no row, or captions and images don't pair up.
+    """
+    sizes = [[_fit(*image.shape[:2], side) for image in row] for row in rows]
+    heights = [max(h for _, h in row) + CAPTION_HEIGHT + 4 for row in sizes]
+    cell = max(w for row in sizes for w, _ in row) + 4
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * cell, sum(heights)), "white")
+    y = 2
+    for images, texts, row, height in zip(rows, captions, sizes, heights, strict=True):
+        for i, (image, text, size) in enumerate(zip(images, texts, row, strict=True)):
+            _paste(sheet, image, text, (i * cell + 2, y), size, cell)
+        y += height
+    return np.asarray(sheet)
+
+
+def save_png(path: epath.Path, picture: np.ndarray) -> None:
+    """Writes a uint8 `[height, width, 3]` picture under a temporary name, then renames it."""
+    temporary = path.parent / f".{path.name}.tmp"
+    with temporary.open("wb") as file:
+        Image.fromarray(picture).save(file, "PNG")
+    temporary.replace(path)
+
+
+def _fit(height: int, width: int, side: int) -> tuple[int, int]:
+    """Width and height with the longer one `side`."""
+    scale = side / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _paste(
+    sheet: Image.Image,
+    image: np.ndarray,
+    caption: str,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    cell_width: int,
+) -> None:
+    """Puts an image of `size` (width, height) at `corner`, and its caption below."""
+    smooth = size[0] < image.shape[1] or size[1] < image.shape[0]
+    method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    sheet.paste(Image.fromarray(image).resize(size, method), corner)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    color = "red" if caption.startswith("!") else "black"
+    text = caption.removeprefix("!")
+    while text and draw.textlength(text, font) > cell_width - 4:
+        text = text[:-1]
+    draw.text((corner[0], corner[1] + size[1]), text, fill=color, font=font)
 
 
 def confusion_picture(confusion: np.ndarray, names: list[str]) -> np.ndarray:

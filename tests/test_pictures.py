@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.pictures import CAPTION_HEIGHT, captioned_sheet, confusion_picture
+from common.pictures import CAPTION_HEIGHT, captioned_sheet, comparison_sheet, confusion_picture
 
 
 def red(picture):
@@ -89,3 +89,31 @@ def cells_of(picture, classes, cell):
     return [
         [grid[i * cell :, j * cell :][:cell, :cell] for j in range(classes)] for i in range(classes)
     ]
+
+
+def test_comparison_rows_hold_images_of_any_size():
+    dark, light = np.full((8, 16, 3), 40, np.uint8), np.full((300, 150, 3), 200, np.uint8)
+    sheet = comparison_sheet(
+        [[dark, light], [dark, dark, dark]], [["a", "!b"], ["", "", ""]], side=64
+    )
+    first, second, cell = 64 + CAPTION_HEIGHT + 4, 32 + CAPTION_HEIGHT + 4, 64 + 4
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (first + second, 3 * cell, 3)
+    assert (sheet[2:34, 2:66] == 40).all()
+    assert (sheet[2:66, cell + 2 : cell + 34] == 200).all()
+    assert (sheet[:first, 2 * cell :] == 255).all()  # the first row has two images
+    for column in range(3):
+        assert (sheet[first + 2 : first + 34, column * cell + 2 :][:, :64] == 40).all()
+    left, right = sheet[66:first, :cell], sheet[66:first, cell : 2 * cell]
+    assert red(right).any() and not red(left).any()
+
+
+def test_comparison_of_the_thinnest_images():
+    thin = np.zeros((1, 5000, 3), np.uint8)
+    assert comparison_sheet([[thin]], [["thin"]], side=64).shape == (1 + CAPTION_HEIGHT + 4, 68, 3)
+
+
+@pytest.mark.parametrize("captions", [[], [["a"]], [["a", "b"], ["c"]]])
+def test_every_compared_image_needs_a_caption(captions):
+    with pytest.raises(ValueError, match="zip"):
+        comparison_sheet([[np.zeros((8, 8, 3), np.uint8)] * 2], captions)

@@ -6,7 +6,8 @@ import math
 import numpy as np
 from clu import metric_writers
 from etils import epath
-from PIL import Image
+
+from common.pictures import save_png
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -52,14 +53,6 @@ class Writer:
         temporary = self._root / f".{METRICS_FILE}.tmp"
         temporary.write_text("".join(line + "\n" for line in kept))
         temporary.replace(self._metrics)
-
-
-def save_png(path: epath.Path, picture: np.ndarray) -> None:
-    """Writes a uint8 `[height, width, 3]` picture under a temporary name, then renames it."""
-    temporary = path.parent / f".{path.name}.tmp"
-    with temporary.open("wb") as file:
-        Image.fromarray(picture).save(file, "PNG")
-    temporary.replace(path)
 
 
 def _step(line: str) -> float:

@@ -33,6 +33,8 @@ _IMPORTS = (
     "launch",
     "common.train.trainer",
     "configs.base.imagenet",
+    "maxim_jax.evaluation",
+    "maxim_jax.tasks.restoration",
     "maxvit_jax.tasks.classification",
     "sklearn.datasets",
     "tensorflow_datasets",

@@ -100,7 +100,10 @@ MISTAKES = {
         ["launch.convert", "--model=maxvit_tiny", "--input={tmp}/file", "--output={tmp}/out"],
         "{tmp}/file is not a weight file we know",
     ),
-    "convert to": (["launch.convert", "--to=onnx"], "should be one of <safetensors|timm|official>"),
+    "convert to": (
+        ["launch.convert", "--to=onnx"],
+        "should be one of <safetensors|official|timm|torch>",
+    ),
     "convert another model": (
         ["launch.convert", "--model=maxvit_base", "--input={tmp}/run", "--output={tmp}/out"],
         "{tmp}/run holds maxvit_tiny, not maxvit_base",
