@@ -1,0 +1,273 @@
+"""Restores photos: one, a folder of them, or a video.
+
+    python -m launch.restore --model=maxim_s2 --weights=checkpoint.npz --input=photo.jpg \\
+        --output=restored
+    python -m launch.restore --workdir=runs/photos --input=holiday --output=restored --tile=512
+
+Weights are a file in any known format, or those of a run of our own (--workdir). A folder is
+restored with all its subfolders; photos whose result exists are skipped, so that an interrupted
+folder goes on where it ended. Names, bit depth, gray, transparency, color profile and EXIF are
+kept; see docs/restoring.md. Videos need PyAV.
+
+Exit status: 0 all is restored, 1 some photos could not be (their names are printed), 2 a mistake in
+the arguments.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+import maxim_jax
+from common.config import require
+from common.data.images import CorruptImage, decode
+from common.data.sources import IMAGE_SUFFIXES
+from common.errors import UserError
+from common.pictures import comparison_sheet
+from common.train.progress import ProgressReport
+from common.train.run_directory import read_config
+from launch.main import compilation_cache, run_main
+from maxim_jax.checkpoints import checkpoint_table
+from maxim_jax.inference import Restorer
+from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
+
+_MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
+_INPUT = flags.DEFINE_string("input", None, "Photo, folder or video.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder, or for one photo or a video also a file.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist.")
+_TILE = flags.DEFINE_integer("tile", None, "Side of tiles for large photos; none: restored whole.")
+_OVERLAP = flags.DEFINE_integer("overlap", 64, "Pixels that neighbouring tiles share at least.")
+_ENSEMBLE = flags.DEFINE_integer("ensemble", 1, "Mean over 4 or 8 rotated and mirrored views.")
+_DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
+_QUALITY = flags.DEFINE_integer(
+    "jpeg_quality", 95, "Of JPEG files.", lower_bound=1, upper_bound=100
+)
+_COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
+
+_SHEET_ROWS = 8
+_SHEET_SIDE = 256
+_SECONDS_BETWEEN_LINES = 10
+
+
+def main(argv: list[str]) -> None:
+    """Restores what the flags say."""
+    del argv
+    compilation_cache()
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    require(source.exists(), f"--input: there is no {source}")
+    if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
+        _restore_photos(source, output)
+    else:
+        _restore_video(source, output)
+
+
+def _restorer() -> Restorer:
+    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
+    require(
+        bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
+    )
+    if workdir:
+        name, weights = read_config(workdir)["model"]["name"], workdir
+    require(bool(name and weights), "--model and --weights go together")
+    model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
+    return Restorer(
+        model, variables, tile=_TILE.value, overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value
+    )
+
+
+# ---------------------------------------------------------------- photos
+
+
+def _restore_photos(source: Path, output: Path) -> None:
+    if source.is_dir():
+        jobs = _folder_jobs(source, output)
+        todo = [(p, target) for p, target in jobs if _OVERWRITE.value or not target.exists()]
+    else:
+        todo = jobs = [(source, _target(source, output, FORMATS))]
+    failed = _restore_all(_restorer(), todo) if todo else []
+    skipped = len(jobs) - len(todo)
+    print(
+        f"restored {len(todo) - len(failed)} of {len(jobs)} photos"
+        + f", {skipped} were there already" * bool(skipped)
+        + f", {len(failed)} failed" * bool(failed)
+    )
+    if _COMPARE.value:
+        folder = output if source.is_dir() else jobs[0][1].parent
+        _write_sheet([job for job in jobs if job[0] not in failed], folder)
+    if failed:
+        sys.exit(1)
+
+
+def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Photos of a folder and where they go; an output folder inside it is no input."""
+    require(not output.exists() or output.is_dir(), f"--output: {output} is a file")
+    _require_not_original(output.resolve() == folder.resolve(), output)
+    earlier = output.resolve() if output.resolve().is_relative_to(folder.resolve()) else None
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not (earlier and path.resolve().is_relative_to(earlier))
+    )
+    require(bool(found), f"--input: no photos in {folder} ({', '.join(IMAGE_SUFFIXES)})")
+    jobs = [(path, output / _written(path.relative_to(folder))) for path in found]
+    originals = {path.resolve() for path in found}
+    for _, target in jobs:
+        _require_not_original(target.resolve() in originals, target)
+    return jobs
+
+
+def _target(source: Path, output: Path, suffixes: Iterable[str]) -> Path:
+    """Where one file goes: to the output if that is named as a file, else into it as a folder."""
+    if output.is_dir() or not output.suffix or _OUTPUT.value.endswith(os.sep):
+        output = output / _written(Path(source.name))
+    known = ", ".join(suffixes)
+    require(
+        output.suffix.lower() in suffixes,
+        f"--output: can't write {output}: choose {known}, or end a folder's name with {os.sep}",
+    )
+    _require_not_original(output.resolve() == source.resolve(), output)
+    require(
+        _OVERWRITE.value or not output.exists(),
+        f"--output: {output} exists already: --overwrite replaces it",
+    )
+    return output
+
+
+def _require_not_original(original: bool, target: Path) -> None:
+    require(not original, f"--output: {target} is of the input: originals are never overwritten")
+
+
+def _written(path: Path) -> Path:
+    """The name of a result: what can be read but not written (GIF) becomes PNG."""
+    readable = path.suffix.lower() in IMAGE_SUFFIXES and path.suffix.lower() not in FORMATS
+    return path.with_name(f"{path.name}.png") if readable else path
+
+
+def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path]:
+    """Restores photo by photo; returns those that could not be."""
+    if _TILE.value:
+        Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
+    failed = []
+    with ProgressReport(len(jobs), unit="photo") as progress:
+        pace = _Pace(progress, len(jobs))
+        for done, (path, target) in enumerate(jobs, start=1):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                pixels, info = _read(path)
+                require_writable(target, info)
+                restored = restorer(pixels, partial(pace.part, path.name))
+                require(
+                    bool(np.isfinite(restored).all()),
+                    "the result is not finite: are these weights trained? try --dtype=float32",
+                )
+                write_photo(target, restored, info, jpeg_quality=_QUALITY.value)
+            except (CorruptImage, MemoryError, UserError) as error:
+                failed.append(path)
+                progress.log(f"failed: {path}: {error}")
+            pace(done)
+    return failed
+
+
+def _read(path: Path) -> tuple[np.ndarray, PhotoInfo]:
+    try:
+        return read_photo(path)
+    except OSError as error:
+        raise CorruptImage(error.strerror) from error
+    except CorruptImage as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+            raise CorruptImage(f"more than {limit} million pixels: use --tile=512") from error
+        raise
+
+
+def _write_sheet(jobs: list[tuple[Path, Path]], folder: Path) -> None:
+    """The first photos as a whole and a part of each in full resolution, before and after."""
+    rows, captions = [], []
+    for path, target in jobs[:_SHEET_ROWS]:
+        before, after = (decode(p.read_bytes()) for p in (path, target))
+        height, width = before.shape[:2]
+        rows.append([_thumbnail(before), _thumbnail(after), _center(before), _center(after)])
+        captions.append([f"{path.name} {width}x{height}", "restored", "center", "restored"])
+    if not rows:
+        return
+    sheet, number = folder / "comparison.png", 1
+    while sheet.exists():
+        number += 1
+        sheet = folder / f"comparison-{number}.png"
+    picture = comparison_sheet(rows, captions, side=_SHEET_SIDE)
+    write_photo(sheet, picture / np.float32(255), PhotoInfo())
+    print(f"the comparison is in {sheet}")
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(image)
+    small.thumbnail((_SHEET_SIDE, _SHEET_SIDE))
+    return np.asarray(small)
+
+
+def _center(image: np.ndarray) -> np.ndarray:
+    y, x = (max(0, (side - _SHEET_SIDE) // 2) for side in image.shape[:2])
+    return image[y : y + _SHEET_SIDE, x : x + _SHEET_SIDE]
+
+
+# ---------------------------------------------------------------- video
+
+
+def _restore_video(source: Path, output: Path) -> None:
+    from maxim_jax import video  # needs an optional dependency
+
+    require(
+        source.suffix.lower() in video.FORMATS,
+        f"--input: {source} is no photo ({', '.join(IMAGE_SUFFIXES)})"
+        f" and no video ({', '.join(video.FORMATS)})",
+    )
+    require(not _COMPARE.value, "--compare is for photos")
+    target = _target(source, output, video.FORMATS)
+    total = video.count_frames(source)
+    restorer = _restorer()
+    with ProgressReport(total, unit="frame") as progress:
+        summary = video.restore_video(source, target, restorer, _Pace(progress, total))
+    print(
+        f"restored {summary.frames} frames, copied {summary.copied} sound tracks"
+        + f", {summary.damaged} damaged packets skipped" * bool(summary.damaged)
+        + f", left out: {', '.join(summary.dropped)}" * bool(summary.dropped)
+    )
+
+
+class _Pace:
+    """Shows how far the work is and how fast it goes, as text every few seconds."""
+
+    def __init__(self, progress: ProgressReport, total: int):
+        self._progress, self._total = progress, total
+        self._started = self._shown = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        self._progress.advance(done)
+        if now - self._shown > _SECONDS_BETWEEN_LINES or done == self._total:
+            rate = done / (now - self._started)
+            self._progress.metrics(done, {"images_per_second": rate})
+            self._shown = now
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """The same within a large photo."""
+        if (now := time.monotonic()) - self._shown > _SECONDS_BETWEEN_LINES:
+            self._progress.log(f"{name}: tile {done}/{total}")
+            self._shown = now
+
+
+if __name__ == "__main__":
+    __doc__ = f"{__doc__}\nPublished weights:\n\n{checkpoint_table()}\n"
+    flags.mark_flags_as_required(["input", "output"])
+    run_main(main)

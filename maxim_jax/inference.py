@@ -1,0 +1,163 @@
+"""Restoring one image of any size: padding, self-ensemble and tiles (MAXIM's official inference).
+
+The model takes multiples of 64 only. As the official pipeline does, an image is first made even by
+reflection at its bottom and right, then padded by reflection to multiples of 64, half on each side;
+the result is cropped back.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from common.config import require
+from common.errors import UserError
+
+_OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
+
+
+class Restorer:
+    """Restores images one at a time; compiles once per padded size.
+
+    With `tile`, an image larger than that is restored in overlapping tiles of this side, which are
+    blended with raised-cosine weights. The device then never holds more than one tile. The result
+    differs from the untiled one: a model's grid mixing spans what it is given, and its channel
+    attention averages over it.
+
+    With `ensemble`, a result is the mean over the image's four rotations (4), or those and the
+    rotations of its mirror image (8), one view at a time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: dict,
+        *,
+        tile: int | None = None,
+        overlap: int = 64,
+        ensemble: int = 1,
+    ):
+        """Puts the variables on the device.
+
+        Args:
+          model: maps images `[1, height, width, 3]` to a tuple over stages of tuples over scales,
+            finest first; has a `size_multiple`.
+          variables: of the model.
+          tile: side of a tile in pixels; None restores every image whole.
+          overlap: least number of pixels that neighbouring tiles share.
+          ensemble: number of views: 1, 4 or 8.
+
+        Raises:
+          UserError: no such ensemble, a tile side the model can't take, or an overlap of more than
+            half a tile.
+        """
+        multiple = math.lcm(_OFFICIAL_MULTIPLE, model.size_multiple)
+        require(ensemble in (1, 4, 8), f"ensemble {ensemble}: 1, 4 or 8 views")
+        if tile is not None:
+            nearest = max(1, round(tile / multiple)) * multiple
+            require(tile == nearest, f"tile {tile} is no multiple of {multiple}: try {nearest}")
+            require(
+                0 <= overlap <= tile // 2,
+                f"overlap {overlap} is not between 0 and half a tile, {tile // 2}",
+            )
+        self._multiple, self._tile, self._overlap = multiple, tile, overlap
+        self._ensemble = ensemble
+        self._variables = jax.device_put(variables)
+
+        @jax.jit
+        def run(variables: dict, images: jax.Array) -> jax.Array:
+            return model.apply(variables, images, train=False)[-1][0]
+
+        self._run = run
+
+    def __call__(
+        self, image: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> np.ndarray:
+        """Restores an image.
+
+        Args:
+          image: float32 `[height, width, 3]` in 0..1.
+          progress: called after every tile with how many are done, of how many.
+
+        Returns:
+          float32 `[height, width, 3]`, not clipped.
+
+        Raises:
+          UserError: the device's memory does not suffice.
+        """
+        padded, inside = _pad(image, self._multiple)
+        height, width = padded.shape[:2]
+        if self._tile and max(height, width) > self._tile:
+            restored = self._restore_tiles(padded, progress)
+        else:
+            restored = self._restore(padded)
+        return restored[inside]
+
+    def _restore_tiles(self, image: np.ndarray, progress: Callable[[int, int], None]) -> np.ndarray:
+        (rows, row_weights), (columns, column_weights) = (
+            _tiling(side, self._tile, self._overlap) for side in image.shape[:2]
+        )
+        restored, done = np.zeros_like(image), 0
+        for y, wy in zip(rows, row_weights, strict=True):
+            for x, wx in zip(columns, column_weights, strict=True):
+                part = np.s_[y : y + len(wy), x : x + len(wx)]
+                restored[part] += self._restore(image[part]) * (wy[:, None, None] * wx[:, None])
+                done += 1
+                progress(done, len(rows) * len(columns))
+        return restored
+
+    def _restore(self, image: np.ndarray) -> np.ndarray:
+        """The mean over the views of an image whose sides the model takes."""
+        total = np.zeros_like(image)
+        for view in range(self._ensemble):
+            mirrored, turns = divmod(view, 4)
+            step = -1 if mirrored else 1
+            result = self._apply(np.rot90(image[:, ::step], turns))
+            total += np.rot90(result, -turns)[:, ::step]
+        return total / self._ensemble
+
+    def _apply(self, image: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(self._run(self._variables, image[None]))[0]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            height, width = image.shape[:2]
+            raise UserError(
+                f"{width}x{height} pixels at once need more memory than there is:"
+                f" use tiles{' smaller than that' if self._tile else ', such as 512'}"
+            ) from error
+
+
+def _pad(image: np.ndarray, multiple: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Pads the official way; also returns where the image is now."""
+    sides = image.shape[:2]
+    # NumPy's reflection goes on when the padding is larger than the image.
+    even = np.pad(image, [(0, side % 2) for side in sides] + [(0, 0)], "reflect")
+    halves = [-side % multiple // 2 for side in even.shape[:2]]
+    padded = np.pad(even, [(half, half) for half in halves] + [(0, 0)], "reflect")
+    inside = tuple(slice(half, half + side) for half, side in zip(halves, sides, strict=True))
+    return padded, inside
+
+
+def _tiling(side: int, tile: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places tiles evenly along an axis.
+
+    Returns:
+      Where each begins, int `[tiles]`; and float32 weights `[tiles, length]`, which add up to one
+      at every pixel.
+    """
+    length = min(side, tile)
+    count = 1 if side <= tile else 1 + math.ceil((side - tile) / (tile - overlap))
+    starts = np.arange(count) * (side - length) // max(count - 1, 1)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))
+    weights, total = np.ones((count, length)), np.zeros(side)
+    weights[1:, :overlap] = ramp
+    weights[:-1, length - overlap :] *= ramp[::-1]
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + length] += weight
+    for start, weight in zip(starts, weights, strict=True):
+        weight /= total[start : start + length]
+    return starts, np.float32(weights)

@@ -1,0 +1,236 @@
+"""Small files made here, with sound, odd rates and rotation; PyAV says what came out."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from maxim_jax import video
+from maxim_jax.video import count_frames, restore_video
+
+av = pytest.importorskip("av")
+
+RNG = np.random.RandomState(0)
+COUNT = 12
+# Saturated colors, in blocks that survive halved chroma.
+FRAMES = [
+    np.kron(RNG.randint(0, 2, (3, 4, 3)), np.ones((16, 16, 1))).astype(np.uint8) * 255
+    for _ in range(COUNT)
+]
+
+
+def make_video(
+    path,
+    *,
+    times=range(COUNT),
+    pix_fmt="yuv420p",
+    sound="aac",
+    rotation=0,
+    colors=(2, 0),
+    frames=FRAMES,
+    rate=Fraction(30000, 1001),
+):
+    """Writes `frames` at `times` in units of 1/30 s, with a tone."""
+    with av.open(str(path), "w") as file:
+        vp9 = path.suffix == ".webm"
+        options = {"crf": "0", "lossless": "1"} if vp9 else {"qp": "0"}
+        stream = file.add_stream("libvpx-vp9" if vp9 else "libx264", rate=rate, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = Fraction(1001, 30000)
+        stream.codec_context.colorspace, stream.codec_context.color_range = colors
+        if rotation:
+            stream.set_display_rotation(rotation)
+        track = file.add_stream(sound, rate=48_000) if sound else None
+        for time, frame in zip(times, frames, strict=True):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+                format=pix_fmt, dst_colorspace=colors[0], dst_color_range=colors[1]
+            )
+            picture.pts, picture.time_base = time, Fraction(1001, 30000)
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+        if track:
+            tone = np.sin(np.arange(19_200) * 0.05, dtype=np.float32)[None]
+            for i in range(0, 19_200, 960):
+                piece = av.AudioFrame.from_ndarray(tone[:, i : i + 960], "fltp", "mono")
+                piece.sample_rate, piece.pts = 48_000, i
+                file.mux(track.encode(piece))
+            file.mux(track.encode(None))
+    return path
+
+
+def read_video(path):
+    """Frames as RGB, their times in seconds, and the packets of all sound."""
+    with av.open(str(path)) as file:
+        decoded = list(file.decode(video=0))
+    with av.open(str(path)) as file:
+        sound = [bytes(p) for p in file.demux(*file.streams.audio)] if file.streams.audio else []
+    frames = [np.rot90(f.to_ndarray(format="rgb24"), round(f.rotation / 90)) for f in decoded]
+    times = [float(f.pts * f.time_base) for f in decoded]
+    return frames, times, sound
+
+
+def centers(frames):
+    """Of the blocks, where chroma of half the resolution is right."""
+    return np.float32(frames)[:, 8::16, 8::16]
+
+
+def identity(image):
+    assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1
+    return image
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_pictures_times_and_sound_are_kept(tmp_path, suffix):
+    """At a fractional rate, with one frame that stays on longer."""
+    times = [*range(6), *range(9, 15)]
+    sound = "libopus" if suffix == ".webm" else "aac"
+    source = make_video(tmp_path / f"in{suffix}", times=times, sound=sound)
+    seen = []
+    summary = restore_video(source, tmp_path / f"out{suffix}", identity, seen.append)
+    assert (summary.frames, summary.damaged, summary.copied) == (COUNT, 0, 1)
+    assert seen == list(range(1, COUNT + 1))
+    assert count_frames(source) in (COUNT, 15)  # by duration where the file doesn't say
+    old, new = read_video(source), read_video(tmp_path / f"out{suffix}")
+    np.testing.assert_allclose(new[1], old[1], atol=2e-3)
+    assert new[2] == old[2] and len(new[2]) > 10
+    assert len(new[0]) == COUNT
+    np.testing.assert_allclose(centers(old[0]), centers(FRAMES), atol=6)
+    np.testing.assert_allclose(centers(new[0]), centers(old[0]), atol=12)
+    assert {path.name for path in tmp_path.iterdir()} == {f"in{suffix}", f"out{suffix}"}
+
+
+@pytest.mark.parametrize("colors", [(1, 1), (1, 2), (5, 2), (6, 1), (9, 1), (2, 0)])
+def test_color_description(tmp_path, colors):
+    """(matrix, range): the same tags, and the same colors by them."""
+    source = make_video(tmp_path / "in.mp4", colors=colors)
+    restore_video(source, tmp_path / "out.mp4", identity)
+    with av.open(str(tmp_path / "out.mp4")) as file, av.open(str(source)) as original:
+        contexts = [f.streams.video[0].codec_context for f in (file, original)]
+        assert contexts[0].colorspace == contexts[1].colorspace == colors[0]
+        assert contexts[0].color_range == contexts[1].color_range
+    old, new = read_video(source)[0], read_video(tmp_path / "out.mp4")[0]
+    np.testing.assert_allclose(centers(new), centers(old), atol=12)
+    restored = []
+    restore_video(source, tmp_path / "again.mp4", lambda image: restored.append(image) or image)
+    np.testing.assert_allclose(255 * centers(restored), centers(FRAMES), atol=6)
+
+
+def test_the_model_is_used(tmp_path):
+    source = make_video(tmp_path / "in.mp4")
+    restore_video(source, tmp_path / "out.mp4", lambda image: 2 * (0.75 - image))
+    for old, new in zip(
+        *(read_video(tmp_path / f"{n}.mp4")[0] for n in ("in", "out")), strict=True
+    ):
+        assert np.abs(new - np.clip(382.5 - 2 * np.float32(old), 0, 255)).mean() < 6
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_is_applied(tmp_path, rotation):
+    source = make_video(tmp_path / "in.mp4", rotation=rotation)
+    shapes = set()
+    restore_video(source, tmp_path / "out.mp4", lambda image: shapes.add(image.shape) or image)
+    assert shapes == {(48, 64, 3) if rotation == 180 else (64, 48, 3)}
+    old, new = read_video(source)[0], read_video(tmp_path / "out.mp4")[0]
+    np.testing.assert_allclose(centers(new), centers(old), atol=12)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert next(file.decode(video=0)).rotation == 0
+
+
+def test_ten_bits(tmp_path):
+    """Neighbouring levels of 10 bits stay apart; in 8 bits most would be the same."""
+    source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le", sound=None)
+    levels = iter(np.float32((np.arange(500, 500 + COUNT) - 64) / 876))
+    restore_video(source, tmp_path / "out.mkv", lambda image: np.full_like(image, next(levels)))
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        frames = list(file.decode(video=0))
+    assert frames[0].format.name == "yuv420p10le"
+    luma = [frame.to_ndarray()[:48].mean() for frame in frames]
+    np.testing.assert_allclose(np.diff(luma), 1, atol=0.6)
+
+
+def test_gray_levels_are_exact(tmp_path):
+    """Rounding of the color conversions does not drift."""
+    grays = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(COUNT)]
+    source = make_video(tmp_path / "in.mkv", colors=(1, 1), sound=None, frames=grays)
+    restore_video(source, tmp_path / "out.mkv", identity)
+    for path in (source, tmp_path / "out.mkv"):
+        levels = [frame.mean() for frame in read_video(path)[0]]
+        np.testing.assert_allclose(levels, 20 * np.arange(COUNT), atol=1)
+
+
+def test_odd_sides(tmp_path):
+    frames = [frame[:47, :63] for frame in FRAMES]
+    source = make_video(tmp_path / "in.mkv", pix_fmt="yuv444p", frames=frames)
+    restore_video(source, tmp_path / "out.mkv", identity)
+    new = read_video(tmp_path / "out.mkv")[0]
+    assert new[0].shape == (47, 63, 3)
+    np.testing.assert_allclose(centers(new), centers(frames), atol=12)
+
+
+def test_progress(tmp_path):
+    source = make_video(tmp_path / "in.mp4", sound=None)
+    order = []
+    summary = restore_video(
+        source,
+        tmp_path / "out.mp4",
+        lambda image: order.append("restored") or image,
+        order.append,
+    )
+    assert order == [x for i in range(COUNT) for x in ("restored", i + 1)]
+    assert count_frames(source) == COUNT
+    assert summary.copied == 0
+
+
+def test_damaged_and_truncated_files(tmp_path):
+    """What can be decoded is restored, the rest counted."""
+    source = make_video(tmp_path / "in.mkv", sound=None)
+    data = bytearray(source.read_bytes())
+    source.write_bytes(data[: len(data) * 2 // 3])
+    summary = restore_video(source, tmp_path / "out.mkv", identity)
+    assert 0 < summary.frames < COUNT
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_mistakes(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no film")
+    with pytest.raises(UserError, match=r"can't read .*text.mp4: Invalid data"):
+        restore_video(text, tmp_path / "out.mp4", identity)
+    with pytest.raises(UserError, match=r"can't write .*out.flv: choose .mp4"):
+        restore_video(text, tmp_path / "out.flv", identity)
+    with pytest.raises(UserError, match="No such file"):
+        restore_video(tmp_path / "no.mp4", tmp_path / "out.mp4", identity)
+    with_sound = make_video(tmp_path / "sound.mp4")
+    with pytest.raises(UserError, match=r".webm files can't hold aac sound: try .mkv"):
+        restore_video(with_sound, tmp_path / "out.webm", identity)
+    with av.open(str(tmp_path / "only.wav"), "w") as file:
+        track = file.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 100), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        file.mux([*track.encode(frame), *track.encode(None)])
+    with pytest.raises(UserError, match=r"only.wav has no picture"):
+        restore_video(tmp_path / "only.wav", tmp_path / "out.mp4", identity)
+    assert {p.name for p in tmp_path.iterdir()} == {"text.mp4", "sound.mp4", "only.wav"}
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    source = make_video(tmp_path / "in.mp4")
+    (tmp_path / "out.mp4").write_text("precious")
+
+    def fail(image):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_video(source, tmp_path / "out.mp4", fail)
+    assert (tmp_path / "out.mp4").read_text() == "precious"
+    assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "out.mp4"}
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "av", None)
+    with pytest.raises(UserError, match=r"videos need PyAV: pip install '.\[video\]'"):
+        restore_video(tmp_path / "in.mp4", tmp_path / "out.mp4", identity)
