@@ -18,6 +18,8 @@ RESUMABLE = (
     "eval.every_steps",
     "checkpoint",
     "data.root",  # data that moved
+    "data.input_root",
+    "data.target_root",
     "data.data_dir",
     "data.num_workers",
     "data.eval_batch_size",

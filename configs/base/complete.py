@@ -8,11 +8,11 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+import maxim_jax
 import maxvit_jax
 from common.train.trainer import TRAINER_SECTIONS
-from maxvit_jax.tasks.classification import ClassificationData, InitConfig, LossConfig
-
-_CLASSIFICATION = {"init": InitConfig, "task": LossConfig, "data": ClassificationData}
+from maxim_jax.tasks import restoration as restoration_task
+from maxvit_jax.tasks import classification as classification_task
 
 
 def classification(config: ConfigDict) -> ConfigDict:
@@ -23,14 +23,37 @@ def classification(config: ConfigDict) -> ConfigDict:
         leaves out, those that make the variant stay open and follow `config.model.name`, and
         `num_classes` follows the data.
     """
-    for name, section in (_CLASSIFICATION | TRAINER_SECTIONS).items():
+    task = classification_task
+    sections = {"init": task.InitConfig, "task": task.LossConfig, "data": task.ClassificationData}
+    return _complete(config, sections, maxvit_jax, open_fields=["num_classes"])
+
+
+def restoration(config: ConfigDict) -> ConfigDict:
+    """Returns a restoration recipe with every field of every section present.
+
+    Args:
+      config: what the recipe sets; `config.model.name` at least. Of the model's fields that it
+        leaves out, those that make the variant stay open and follow `config.model.name`.
+    """
+    task = restoration_task
+    sections = {"init": task.InitConfig, "task": task.LossConfig, "data": task.RestorationData}
+    return _complete(config, sections, maxim_jax)
+
+
+def _complete(
+    config: ConfigDict,
+    sections: dict[str, type],
+    package: types.ModuleType,
+    open_fields: typing.Sequence[str] = (),
+) -> ConfigDict:
+    for name, section in (sections | TRAINER_SECTIONS).items():
         config[name] = _fill(section, config.get(name, {}))
     given = dict(config.model)
     name = given.pop("name")
-    model = maxvit_jax.create_model(name)
+    model = package.create_model(name)
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-    variant = next(f.variants[name] for f in maxvit_jax.FAMILIES.values() if name in f.variants)
-    values |= {"dtype": "float32", "num_classes": None} | dict.fromkeys(variant)
+    variant = next(f.variants[name] for f in package.FAMILIES.values() if name in f.variants)
+    values |= {"dtype": "float32"} | dict.fromkeys([*variant, *open_fields])
     hints = typing.get_type_hints(type(model))
     fields = {
         name: _open(value, hints[name])

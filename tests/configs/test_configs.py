@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 import configs
+from common.data.pair_layouts import LAYOUTS
 from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
 from common.train.optimizer import make_optimizer
 from common.train.schedule import make_schedule
 from common.train.state import create_state, make_train_step
 from common.train.trainer import parse_trainer_sections
-from maxvit_jax.tasks.classification import ClassificationTask
+from launch import tasks
+from maxim_jax.checkpoints import CHECKPOINTS
 
 FOLDER = pathlib.Path(configs.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -26,10 +28,26 @@ DROP_PATH = {"tiny": 0.2, "small": 0.3, "base": 0.4, "large": 0.6, "xlarge": 0.7
 # What else than its defaults a file is asked for.
 ARGUMENTS = {
     "evaluate": ["size=512"],
+    "maxim_folder": ["variant=maxim_m1,size=128,steps=50"],
     "maxvit_folder": ["variant=maxvit_small,size=160,steps=50"],
     "maxvit_tiny_finetune": ["size=512"],
 }
 RECIPES = [(name, arg) for name in FILES for arg in ("", *ARGUMENTS.get(name, []))]
+
+# Of each published checkpoint of MAXIM: optimizer steps, and whether it starts from other weights.
+RESTORATION = {
+    "maxim_s3_sidd": (600_000, False),
+    "maxim_s3_gopro": (600_000, False),
+    "maxim_s3_reds": (10_000, True),
+    "maxim_s3_realblur_r": (70_000, True),
+    "maxim_s3_realblur_j": (70_000, True),
+    "maxim_s2_rain13k": (500_000, False),
+    "maxim_s2_raindrop": (80_000, False),
+    "maxim_s2_reside_indoor": (500_000, False),
+    "maxim_s2_reside_outdoor": (500_000, False),
+    "maxim_s2_lol": (14_000, False),
+    "maxim_s2_fivek": (180_000, False),
+}
 
 
 def module(name):
@@ -42,8 +60,20 @@ def get(name, arg=""):
 
 def make_task(config):
     """The task without its data: where the classes follow the data, there are ten."""
-    config.model.num_classes = config.model.num_classes or 10
-    return ClassificationTask(config)
+    if "num_classes" in config.model:
+        config.model.num_classes = config.model.num_classes or 10
+    return tasks.make_task(config)
+
+
+def abstract_batch(task):
+    """Two training examples of the recipe's size, and the metric that comes of them."""
+    if "image_size" in vars(task.data):
+        image = jax.ShapeDtypeStruct((2, task.data.image_size, task.data.image_size, 3), np.uint8)
+        label = jax.ShapeDtypeStruct((2,), np.int32)
+        return {"image": image, "label": label}, "accuracy_top1"
+    shape = (2, task.data.crop_size, task.data.crop_size, 3)
+    kinds = {"input": np.float32 if task.data.degradations else np.uint8, "target": np.uint8}
+    return {name: jax.ShapeDtypeStruct(shape, kind) for name, kind in kinds.items()}, "psnr"
 
 
 def build_step(config):
@@ -55,15 +85,11 @@ def build_step(config):
     optimizer = make_optimizer(cfg, make_schedule(sections["schedule"], cfg.learning_rate))
     create = functools.partial(create_state, optimizer=optimizer, ema=cfg.ema_decay is not None)
     state = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(0))
-    size = task.data.image_size
-    batch = {
-        "image": jax.ShapeDtypeStruct((2, size, size, 3), np.uint8),
-        "label": jax.ShapeDtypeStruct((2,), np.int32),
-    }
+    batch, metric = abstract_batch(task)
     step = make_train_step(task, optimizer, seed=config.seed, ema_decay=cfg.ema_decay)
     new_state, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.map(jax.typeof, new_state) == jax.tree.map(jax.typeof, state)
-    assert {"loss", "accuracy_top1", "grad_norm"} <= metrics.keys()
+    assert {"loss", metric, "grad_norm"} <= metrics.keys()
     assert all(value.shape == () for value in metrics.values())
 
 
@@ -71,21 +97,39 @@ def test_there_is_a_file_for_every_recipe():
     expected = {"evaluate", "maxvit_digits", "maxvit_folder"}
     expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
     expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
+    expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
     assert set(FILES) == expected
 
 
 @pytest.mark.parametrize(("name", "arg"), RECIPES)
-def test_builds_with_one_block_per_stage(name, arg):
-    """A stage's further blocks repeat the first, and tracing all takes long: see below."""
+def test_builds_with_one_block(name, arg):
+    """Of each kind: further ones repeat the first, and tracing all takes long, see below."""
     config = get(name, arg)
-    config.model.depths = (1,) * len(make_task(get(name, arg)).model.depths)
+    if "depths" in config.model:
+        config.model.depths = (1,) * len(make_task(get(name, arg)).model.depths)
+    else:
+        for field in ("depth", "high_res_stages", "num_stages", "num_supervision_scales"):
+            config.model[field] = 1
+        config.model.num_groups = config.model.num_bottleneck_blocks = 1
     build_step(config)
 
 
+# Published recipes of one variant have one step.
+SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "arg"), RECIPES)
+@pytest.mark.parametrize(("name", "arg"), [r for r in RECIPES if r[0] not in SAME_STEP])
 def test_builds(name, arg):
     build_step(get(name, arg))
+
+
+@pytest.mark.parametrize("name", sorted(SAME_STEP))
+def test_step_is_that_of_another_recipe(name):
+    config, other = get(name), get("maxim_s3_sidd" if "_s3_" in name else "maxim_s2_lol")
+    for section in ("model", "task", "optimizer"):
+        assert config[section] == other[section]
+    assert config.data.crop_size == other.data.crop_size
 
 
 # ---------------------------------------------------------------- published numbers
@@ -159,6 +203,40 @@ def test_pretraining_on_21k(variant):
     assert config.data.mean == config.data.std == HALF_RANGE
 
 
+@pytest.mark.parametrize("name", RESTORATION)
+def test_restoration(name):
+    config, (steps, finetuned) = get(name), RESTORATION[name]
+    row = next(row for row in CHECKPOINTS if name == f"{row.model}_{row.data_set}")
+    assert config.model.name == row.model
+    assert f"Published: {row.psnr:.2f} dB PSNR, {row.ssim:.3f} SSIM" in module(name).__doc__
+    assert config.train.num_steps == config.schedule.decay_steps == steps
+    assert config.data.source == "pairs" and config.data.layout == row.data_set
+    assert config.data.layout in LAYOUTS
+    assert (config.init.weights == "") == finetuned
+    assert config.data.batch_size == 256 and config.data.crop_size == 256
+    assert config.data.flip and config.data.rotate and not config.data.degradations
+    assert config.task.charbonnier_eps == 1e-3 and config.task.frequency_weight == 0.1
+    assert config.task.mixup_probability == 0.5 and config.task.mixup_alpha == 1.2
+    assert (config.optimizer.learning_rate, config.schedule.end_value) == (2e-4, 1e-7)
+    assert config.optimizer.weight_decay == 0 and config.schedule.warmup_steps == 0
+    model = make_task(config).model
+    assert model.num_supervision_scales == 3 and model.remat and model.dtype == "bfloat16"
+
+
+def test_there_is_a_recipe_for_every_published_checkpoint():
+    """Two of the thirteen rows test the weights of another on other data."""
+    assert {f"{row.model}_{row.data_set}" for row in CHECKPOINTS} - RESTORATION.keys() == {
+        "maxim_s3_dnd",
+        "maxim_s3_hide",
+    }
+
+
+def test_photos_are_denoised_at_sigma_25():
+    config = get("maxim_photos")
+    assert config.data.source == "photos"
+    assert config.data.degradations == ({"kind": "gaussian_noise", "sigma": 25.0},)
+
+
 # ---------------------------------------------------------------- how it is asked for
 
 
@@ -173,7 +251,7 @@ def test_evaluation(size, window, mean):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "evaluate"])
 def test_smoke_is_short(name):
-    if name == "maxvit_folder":
+    if name.endswith("_folder"):
         assert get(name, "steps=3").train.num_steps == 3
         return
     config = get(name, "smoke=true")
@@ -190,6 +268,8 @@ def test_smoke_is_short(name):
         ("maxvit_tiny_finetune", "size=400", "size=400: must be a multiple of 32"),
         ("maxvit_base_21k", "smoke", "expected smoke=<bool>"),
         ("maxvit_folder", "variant=maxvit_tinny", "did you mean 'maxvit_tiny'"),
+        ("maxim_folder", "variant=maxim_s4", "unknown model 'maxim_s4'"),
+        ("maxim_s2_lol", "smok=true", "config argument 'smok': did you mean 'smoke'?"),
         ("evaluate", "size=0", "size=0: must be a multiple of 32"),
         ("evaluate", "sise=384", "config argument 'sise': did you mean 'size'?"),
         ("maxvit_digits", "smoke=yes", "expected smoke=<bool>"),
@@ -230,7 +310,8 @@ def test_docstring_says_how_to_run_the_file(name):
         for field in re.findall(r"--config\.([\w.]+)=", text):
             section, key = field.split(".")
             assert key in get(name)[section]
-    if "Published" in text:  # of the ImageNet recipes
+    if "Published" in text:
+        assert "Recipe:" in text and "Hardware:" in text
+    if "Published" in text and name not in RESTORATION:
         letter = {"tiny": "T", "small": "S", "base": "B", "large": "L", "xlarge": "XL"}
         assert text.startswith(f"MaxViT-{letter[name.split('_')[1]]} ")
-        assert "Recipe:" in text and "Hardware:" in text

@@ -1,0 +1,291 @@
+"""Image restoration from pairs: multi-stage, multi-scale Charbonnier and frequency loss, mixup."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax import Array
+from jax import numpy as jnp
+
+import maxim_jax
+from common.config import parse_section, require
+from common.data.degradations import parse_degradations
+from common.data.pair_transform import EvalPair, TrainPair
+from common.data.pairs import PairSource, make_pair_source
+from common.metrics.psnr_ssim import psnr
+from common.pictures import comparison_sheet
+from common.task import Batch, Dataset, LoaderConfig, Variables
+from maxim_jax.evaluation import RestorationEvaluator
+from maxim_jax.losses import multi_stage_loss
+from maxim_jax.protocols import picture
+
+SHEET_ROWS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RestorationData(LoaderConfig):
+    """The config's `data` section.
+
+    Attributes:
+      source: `"pairs"` (degraded photos and their targets), `"folder"` (clean photos of your own)
+        or `"photos"` (those that come with scikit-image); the last two need `degradations`.
+      layout: how a data set names its pairs, one of `common.data.pair_layouts.LAYOUTS`.
+      root: folder of the data set, or of the clean photos.
+      input_root: folder of the degraded photos; with `target_root` instead of `root`.
+      target_root: folder of their targets.
+      train_split: split to train on.
+      eval_split: split to evaluate on.
+      holdout: share of the targets kept for evaluation where there are no split folders; 0
+        evaluates on what is trained on.
+      crop_size: side in pixels of the training crops.
+      eval_crop_size: side of the central crops evaluated during training.
+      flip: mirror half of the training pairs left to right, and half upside down.
+      rotate: turn training pairs by a random multiple of 90 degrees.
+      degradations: applied in turn to clean photos, e.g. `{"kind": "gaussian_noise", "sigma": 25}`.
+    """
+
+    source: Literal["pairs", "folder", "photos"]
+    layout: str = "equal"
+    root: str = ""
+    input_root: str = ""
+    target_root: str = ""
+    train_split: str = "train"
+    eval_split: str = "test"
+    holdout: float = 0.1
+    crop_size: int = 256
+    eval_crop_size: int = 256
+    flip: bool = True
+    rotate: bool = True
+    degradations: tuple[dict, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(0 <= self.holdout < 1, "config.data.holdout must be in [0, 1)")
+        clean = self.source != "pairs" and not self.degradations
+        require(not clean, f"config.data.source={self.source!r}: set config.data.degradations")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The config's `task` section.
+
+    Attributes:
+      charbonnier_eps: below it the Charbonnier loss is round, far above it is L1; images are 0..1.
+      frequency_weight: of the frequency loss, beside the Charbonnier loss's 1.
+      frequency_norm: of its Fourier transform, see `maxim_jax.losses.frequency_loss`.
+      mixup_probability: share of the batches whose pairs are blended.
+      mixup_alpha: of the Beta distribution of the shares.
+    """
+
+    charbonnier_eps: float = 1e-3
+    frequency_weight: float = 0.1
+    frequency_norm: Literal["backward", "ortho", "forward"] = "backward"
+    mixup_probability: float = 0.0
+    mixup_alpha: float = 1.2
+
+    def __post_init__(self):
+        require(self.charbonnier_eps > 0, "config.task.charbonnier_eps must be positive")
+        require(self.frequency_weight >= 0, "config.task.frequency_weight must not be negative")
+        require(0 <= self.mixup_probability <= 1, "config.task.mixup_probability: use [0, 1]")
+        require(self.mixup_alpha > 0, "config.task.mixup_alpha must be positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The config's `init` section.
+
+    Attributes:
+      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
+        "": a recipe that leaves them to you.
+    """
+
+    weights: str | None = None
+
+
+class RestorationTask:
+    """Trains and evaluates any model of `maxim_jax` on pairs of degraded and clean images.
+
+    Args:
+      config: the whole config; sections `init`, `model`, `task` and `data` are read.
+      train_source: pairs, or clean photos, to train on instead of those that `data` names.
+      eval_source: the same for evaluation.
+
+    Raises:
+      UserError: a section that doesn't hold together, or data that isn't there.
+    """
+
+    best_metric = "eval/psnr"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        train_source: PairSource | None = None,
+        eval_source: PairSource | None = None,
+    ):
+        self.data = parse_section(RestorationData, config["data"], "data")
+        self.loss_config = parse_section(LossConfig, config.get("task", {}), "task")
+        self.init_config = parse_section(InitConfig, config.get("init", {}), "init")
+        self._train_source, self._eval_source = train_source, eval_source
+        # None leaves a field as the variant has it.
+        fields = {n: v for n, v in config["model"].items() if v is not None}
+        require("name" in fields, "config.model.name is missing")
+        self.model = maxim_jax.create_model(fields.pop("name"), **fields)
+        for field in ("crop_size", "eval_crop_size"):
+            _check_size(getattr(self.data, field), self.model.size_multiple, field)
+        self._degrade = parse_degradations(self.data.degradations)
+
+    def init(self, rng: Array) -> Variables:
+        """See `common.task.Task`."""
+        size = self.data.crop_size
+        return self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.float32))
+
+    def pretrained(self) -> Variables | None:
+        """See `common.task.Task`."""
+        if self.init_config.weights is None:
+            return None
+        require(bool(self.init_config.weights), "this recipe needs --config.init.weights=<path>")
+        _, variables = maxim_jax.load_pretrained(self.model, self.init_config.weights)
+        return variables
+
+    def loss(
+        self, variables: Variables, batch: Batch, rng: Array, train: bool
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        """See `common.task.Task`."""
+        cfg = self.loss_config
+        mix_rng, dropout_rng = jax.random.split(rng)
+        images, targets = self._pairs(mix_rng, batch)
+        outputs = self.model.apply(variables, images, train=train, rngs={"dropout": dropout_rng})
+        loss = multi_stage_loss(
+            outputs,
+            targets,
+            eps=cfg.charbonnier_eps,
+            frequency_weight=cfg.frequency_weight,
+            frequency_norm=cfg.frequency_norm,
+        )
+        error = jnp.square(jnp.clip(outputs[-1][0], 0, 1) - targets).mean((1, 2, 3))
+        ratio = -10 * jnp.log10(jnp.maximum(error, 1e-10))  # finite: a log of zero ends the run
+        return loss, ({}, {"psnr": ratio.mean()})
+
+    def eval_step(self, variables: Variables, batch: Batch) -> dict[str, Array]:
+        """See `common.task.Task`."""
+        outputs = self.model.apply(variables, _unit_range(batch["input"]), train=False)
+        return {"restored": outputs[-1][0]}
+
+    def train_data(self) -> Dataset:
+        """See `common.task.Task`: random crops."""
+        data = self.data
+        if self._train_source is None:
+            self._train_source = self._make_source(data.train_split)
+        transform = TrainPair(
+            size=data.crop_size, flip=data.flip, rotate=data.rotate, degrade=self._degrade
+        )
+        return Dataset(self._train_source, transform)
+
+    def eval_data(self) -> dict[str, Dataset]:
+        """See `common.task.Task`: central crops, so that any number of devices can share them."""
+        transform = EvalPair(size=self.data.eval_crop_size, degrade=self._degrade)
+        return {"eval": Dataset(self.eval_source(), transform)}
+
+    def whole_eval_data(self) -> Dataset:
+        """Returns the evaluation set at full size, for `maxim_jax.evaluation.evaluate_pairs`."""
+        return Dataset(self.eval_source(), EvalPair(size=None, degrade=self._degrade))
+
+    def eval_source(self) -> PairSource:
+        """Returns the pairs, or clean photos, to evaluate on."""
+        if self._eval_source is None:
+            self._eval_source = self._make_source(self.data.eval_split)
+        return self._eval_source
+
+    def evaluator(self) -> RestorationEvaluator:
+        """See `common.task.Task`."""
+        return RestorationEvaluator()
+
+    def visualise(
+        self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """See `common.task.Task`: input, restored and target side by side, with their PSNR."""
+        batch = {key: np.asarray(value)[:SHEET_ROWS] for key, value in batch.items()}
+        if outputs is None:  # what the network sees: blended pairs
+            images, targets = self._pairs(jax.random.key(0), batch)
+            columns = {"input": images, "target": targets}
+        else:
+            restored = np.asarray(outputs["restored"])[:SHEET_ROWS]
+            columns = {"input": batch["input"], "restored": restored, "target": batch["target"]}
+        columns = {name: picture(np.asarray(images)) for name, images in columns.items()}
+        rows, captions = [], []
+        for i, target in enumerate(columns["target"]):
+            # What was filled up to the size of the crop is no photo.
+            height, width = batch["size"][i] if "size" in batch else target.shape[:2]
+            row = {name: images[i, :height, :width] for name, images in columns.items()}
+            rows.append(list(row.values()))
+            captions.append(
+                [
+                    name if name == "target" else f"{name} {psnr(image, row['target']):.2f} dB"
+                    for name, image in row.items()
+                ]
+            )
+        return {"pairs": comparison_sheet(rows, captions)}
+
+    def _make_source(self, split: str) -> PairSource:
+        data = self.data
+        return make_pair_source(
+            data.source,
+            layout=data.layout,
+            root=data.root,
+            input_root=data.input_root,
+            target_root=data.target_root,
+            split=split,
+            train_split=data.train_split,
+            holdout=data.holdout,
+            max_corrupt=data.max_corrupt,
+        )
+
+    def _pairs(self, rng: Array, batch: Batch) -> tuple[Array, Array]:
+        """Inputs and targets in 0..1, blended if this batch is to be."""
+        cfg = self.loss_config
+        images, targets = _unit_range(batch["input"]), _unit_range(batch["target"])
+        if not cfg.mixup_probability:
+            return images, targets
+        return mix_pairs(rng, images, targets, cfg.mixup_probability, cfg.mixup_alpha)
+
+
+def mix_pairs(
+    rng: Array, images: Array, targets: Array, probability: float, alpha: float
+) -> tuple[Array, Array]:
+    """Mixup of pairs: with `probability` blends every pair of a batch with a partner's.
+
+    The partner is the batch in reverse order; each pair has a share ~ Beta(alpha, alpha) of its
+    own, the same for its input and its target.
+
+    Args:
+      rng: key; a function of the step.
+      images: float32 `[batch, height, width, channels]`.
+      targets: the same.
+      probability: in 0..1, that the batch is blended at all.
+      alpha: a positive number.
+
+    Returns:
+      Inputs and targets of the same shapes.
+    """
+    choice_rng, share_rng = jax.random.split(rng)
+    share = jax.random.beta(share_rng, alpha, alpha, (len(images), 1, 1, 1), jnp.float32)
+    share = jnp.where(jax.random.bernoulli(choice_rng, probability), share, 1.0)
+    images, targets = (share * x + (1 - share) * x[::-1] for x in (images, targets))
+    return images, targets
+
+
+def _unit_range(images: Array) -> Array:
+    images = jnp.asarray(images)
+    scale = 255.0 if jnp.issubdtype(images.dtype, jnp.integer) else 1.0
+    return images.astype(jnp.float32) / scale
+
+
+def _check_size(size: int, multiple: int, field: str) -> None:
+    nearest = max(multiple, round(size / multiple) * multiple)
+    require(
+        size == nearest,
+        f"config.data.{field}={size}: the model takes multiples of {multiple}, such as {nearest}",
+    )
