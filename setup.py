@@ -22,12 +22,15 @@ REQUIRED = [
     "rich>=15.0",
     "safetensors>=0.8",
     "scikit-learn>=1.9",  # the digits
+    "scipy>=1.17",  # MATLAB files
     "tensorboard>=2.21",  # clu's writers import it
     "tensorflow-cpu>=2.21",  # clu's writers, and reading official checkpoints
     "tensorflow-datasets>=4.9.10",
 ]
 # Reading .pth with the weights-only loader. Bounded above: newer ones are untested.
 TORCH = ["torch>=2.13,<2.14"]
+PHOTOS = ["scikit-image>=0.26"]  # its bundled photos
+VIDEO = ["av>=18.1"]
 
 setup(
     name="multi-axis-jax",
@@ -43,7 +46,9 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "torch": TORCH,
-        "test": [*TORCH, "pytest>=9.2", "ruff>=0.17.6", "scikit-image>=0.26"],
+        "photos": PHOTOS,
+        "video": VIDEO,
+        "test": [*TORCH, *PHOTOS, *VIDEO, "pytest>=9.2", "ruff>=0.17.6"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

@@ -1,0 +1,54 @@
+"""Denoises a run's evaluation photos by classical methods, measured as `launch.evaluate` does.
+
+    python -m launch.classical_denoising --workdir=runs/photos
+
+Needs scikit-image. The methods are told the noise's standard deviation, as a network that was
+trained on one knows it.
+"""
+
+import tempfile
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+from skimage.restoration import denoise_nl_means, denoise_wavelet
+
+from common.config import require
+from common.train.run_directory import read_config
+from launch.main import run_main
+from launch.tasks import make_task
+from maxim_jax.evaluation import evaluate_pairs
+from maxim_jax.protocols import get_protocol
+from maxim_jax.tasks.restoration import RestorationTask
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run that denoises Gaussian noise.")
+
+
+def main(argv: list[str]) -> None:
+    """Prints the mean PSNR and SSIM of every method."""
+    del argv
+    task = make_task(ConfigDict(read_config(_WORKDIR.value)))
+    noise = task.data.degradations if isinstance(task, RestorationTask) else ()
+    known = [d["kind"] for d in noise] == ["gaussian_noise"] and np.isscalar(noise[0]["sigma"])
+    require(known, f"{_WORKDIR.value}: not a run on Gaussian noise of one standard deviation")
+    sigma = noise[0]["sigma"] / 255
+
+    def non_local_means(image: np.ndarray) -> np.ndarray:
+        # The settings of scikit-image's own example.
+        options = {"h": 0.6 * sigma, "sigma": sigma, "patch_size": 5, "patch_distance": 6}
+        return denoise_nl_means(image, fast_mode=False, channel_axis=-1, **options)
+
+    def wavelets(image: np.ndarray) -> np.ndarray:
+        options = {"method": "BayesShrink", "mode": "soft", "rescale_sigma": True}
+        return denoise_wavelet(image, sigma=sigma, convert2ycbcr=True, channel_axis=-1, **options)
+
+    for method in (non_local_means, wavelets):
+        with tempfile.TemporaryDirectory() as folder:
+            data, protocol = task.whole_eval_data(), get_protocol("rgb")
+            mean = evaluate_pairs(method, data, protocol, folder)["mean"]
+        print(f"{method.__name__}: psnr {mean['psnr']:.2f}, ssim {mean['ssim']:.4f}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir"])
+    run_main(main)
