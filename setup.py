@@ -29,7 +29,7 @@ REQUIRED = [
 ]
 # Reading .pth with the weights-only loader. Bounded above: newer ones are untested.
 TORCH = ["torch>=2.13,<2.14"]
-PHOTOS = ["scikit-image>=0.26"]  # its bundled photos
+PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
 
 setup(

@@ -70,7 +70,9 @@ def train_batches(
     _check(source, batch_size, process_count)
     if seed < 0:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
-    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    # Endless for all purposes; grain computes with lengths as floats, where more would overflow.
+    epochs = 2**53 // len(source)
+    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(epochs)
     stream = stream.random_map(_TrainExample(source, transform))
     stream = _ProcessPart(stream, batch_size, process_index, process_count)
     batches = stream.batch(batch_size // process_count)[start_step:]

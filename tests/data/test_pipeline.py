@@ -82,6 +82,13 @@ def test_train_batch_contents():
         assert not batch["corrupt"].any()
 
 
+def test_batches_of_one_over_many_epochs():
+    batches = train(3 * EXAMPLES, batch_size=1)
+    for epoch in range(3):
+        part = batches[epoch * EXAMPLES : (epoch + 1) * EXAMPLES]
+        assert sorted(int(batch["index"][0]) for batch in part) == list(range(EXAMPLES))
+
+
 def test_every_epoch_has_every_example_in_another_order():
     stream = np.concatenate([batch["index"] for batch in reference()])[: 3 * EXAMPLES]
     epochs = stream.reshape(3, EXAMPLES)

@@ -60,6 +60,10 @@ MISTAKES = {
         ["launch.evaluate", "--workdir={tmp}/run", "--root={tmp}/pairs"],
         "--root does not apply: a run has its data",
     ),
+    "classical": (
+        ["launch.classical_denoising", "--workdir={tmp}/pairs"],
+        "{tmp}/pairs is no run directory",
+    ),
 }
 SMALL = {f"model.{key}": value for key, value in MODEL.items() if key != "name"} | {
     "data.crop_size": 8,

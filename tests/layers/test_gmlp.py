@@ -120,8 +120,8 @@ def test_multi_axis_block_reaches_block_and_grid_and_nothing_else(axes):
     center = tuple(side // 2 for side in spatial)
 
     def reached(at):
-        """Output positions that change with the input at one."""
-        changed = block.apply(variables, x.at[(0, *at)].add(1.0), train=False)
+        """Output positions that change with one channel of the input at one."""
+        changed = block.apply(variables, x.at[(0, *at, 0)].add(1.0), train=False)
         return np.asarray(jnp.abs(changed - block.apply(variables, x, train=False))[0].max(-1) > 0)
 
     where = np.indices(spatial)

@@ -51,7 +51,24 @@ def images(height=8, width=8, seed=0, batch=1):
 @pytest.fixture(scope="module")
 def tiny():
     model = MAXIM(**TINY, num_stages=2)
-    return model, jax.jit(model.init)(jax.random.key(0), images())
+    return model, random_variables(model)
+
+
+def random_variables(model):
+    """Weights away from initial zeros and ones, which hide mistakes."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images())
+    rng = np.random.default_rng(0)
+
+    def draw(path, shape):
+        # The hidden layer of a channel attention could be off for all inputs.
+        alive = "reduce" in jax.tree_util.keystr(path) and len(shape.shape) == 1
+        return jnp.asarray(0.2 * rng.normal(size=shape.shape) + alive, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def run(model, variables, batch, train=False, **kwargs):
+    return jax.jit(lambda v, x: model.apply(v, x, train, **kwargs))(variables, batch)
 
 
 def restored(case, tmp_path):
@@ -105,7 +122,7 @@ def test_parameter_counts(name, scales):
 
 def test_outputs_are_stages_of_scales_finest_first(tiny):
     model, variables = tiny
-    outputs = model.apply(variables, images(8, 16, batch=2))
+    outputs = run(model, variables, images(8, 16, batch=2))
     assert isinstance(outputs, tuple) and isinstance(outputs[0], tuple)
     assert [[x.shape for x in scales] for scales in outputs] == [
         [(2, 8, 16, 3), (2, 4, 8, 3)],
@@ -113,61 +130,50 @@ def test_outputs_are_stages_of_scales_finest_first(tiny):
     ]
 
 
-def test_every_parameter_learns(tiny):
-    model, variables = tiny
-    rng = np.random.default_rng(0)
-    # Away from the initial zeros, which hide some from others.
-    variables = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype("f") * 0.1, variables)
-
+def gradients(model, variables):
     def loss(variables):
-        outputs = model.apply(variables, images(), train=True)
+        outputs = model.apply(variables, images(), True)
         return sum((x**2).mean() for scales in outputs for x in scales)
 
-    for name, gradient in flatten(jax.jit(jax.grad(loss))(variables)).items():
+    return jax.jit(jax.grad(loss))(variables)
+
+
+def test_every_parameter_learns(tiny):
+    for name, gradient in flatten(gradients(*tiny)).items():
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, name
 
 
-def test_remat_changes_nothing_but_memory(tiny):
-    model, variables = tiny
-
-    def gradients(model):
-        def loss(variables):
-            outputs = model.apply(variables, images(), True)
-            return sum((x**2).mean() for scales in outputs for x in scales)
-
-        return jax.jit(jax.value_and_grad(loss))(variables)
-
-    pairs = zip(
-        jax.tree.leaves(gradients(model)),
-        jax.tree.leaves(gradients(model.clone(remat=True))),
-        strict=True,
-    )
-    for plain, again in pairs:
-        np.testing.assert_allclose(again, plain, rtol=2e-3, atol=1e-5)
+def test_remat_changes_nothing_but_memory():
+    model = MAXIM(**TINY, num_stages=1)
+    variables = random_variables(model)
+    plain, again = (flatten(gradients(m, variables)) for m in (model, model.clone(remat=True)))
+    for name, expected in plain.items():
+        error = np.abs(again[name] - expected).max()
+        assert error <= 1e-4 * np.abs(expected).max(), name
 
 
 def test_bfloat16_is_close_and_float32_outside(tiny):
     model, variables = tiny
-    exact = model.apply(variables, images())[-1][0]
-    half = model.clone(dtype=jnp.bfloat16).apply(variables, images())[-1][0]
+    exact = run(model, variables, images())[-1][0]
+    half = run(model.clone(dtype=jnp.bfloat16), variables, images())[-1][0]
     assert half.dtype == jnp.float32
-    assert 0 < np.abs(half - exact).max() < 0.05
+    assert 0 < np.abs(half - exact).max() < 0.1 * exact.std()
 
 
 def test_dropout_reaches_the_output_in_training_only(tiny):
     model, variables = tiny
     model = model.clone(dropout_rate=0.5)
-    rngs = {"dropout": jax.random.key(1)}
-    still = model.apply(variables, images())[-1][0]
-    np.testing.assert_array_equal(still, tiny[0].apply(variables, images())[-1][0])
-    assert np.abs(model.apply(variables, images(), True, rngs=rngs)[-1][0] - still).max() > 1e-4
+    still = run(model, variables, images())[-1][0]
+    np.testing.assert_array_equal(still, run(tiny[0], variables, images())[-1][0])
+    trained = run(model, variables, images(), train=True, rngs={"dropout": jax.random.key(1)})
+    assert np.abs(trained[-1][0] - still).max() > 1e-4
 
 
 def test_low_resolution_grid_is_the_block(tiny):
     """The release's quirk: `grid_size_lr` is accepted and never read."""
     model, variables = tiny
-    other = model.clone(grid_size_lr=(4, 4)).apply(variables, images())
-    np.testing.assert_array_equal(other[-1][0], model.apply(variables, images())[-1][0])
+    other = run(model.clone(grid_size_lr=(4, 4)), variables, images())
+    np.testing.assert_array_equal(other[-1][0], run(model, variables, images())[-1][0])
 
 
 @pytest.mark.parametrize(
