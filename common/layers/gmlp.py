@@ -77,7 +77,9 @@ class SpatialDense(nn.Module):
         positions = x.shape[1]
         kernel = self.param("kernel", normal_init, (positions, positions), jnp.float32)
         flat = x.reshape(*x.shape[:2], -1).astype(self.dtype)
-        y = jnp.matmul(kernel.T.astype(self.dtype), flat)
+        # One kernel per example: a shared one makes XLA transpose the maps of a batch.
+        kernels = jnp.broadcast_to(kernel.T.astype(self.dtype), (len(x), positions, positions))
+        y = jnp.matmul(kernels, flat)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (positions,), jnp.float32)
             y = y + bias[:, None].astype(self.dtype)
