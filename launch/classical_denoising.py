@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from common.config import require
+from common.data.degradations import GaussianNoise, parse_degradations
 from common.train.run_directory import read_config
 from launch.main import run_main
 from launch.tasks import make_task
@@ -28,10 +29,11 @@ def main(argv: list[str]) -> None:
     """Prints the mean PSNR and SSIM of every method."""
     del argv
     task = make_task(ConfigDict(read_config(_WORKDIR.value)))
-    noise = task.data.degradations if isinstance(task, RestorationTask) else ()
-    known = [d["kind"] for d in noise] == ["gaussian_noise"] and np.isscalar(noise[0]["sigma"])
+    degradations = task.data.degradations if isinstance(task, RestorationTask) else ()
+    steps = parse_degradations(degradations).steps
+    known = len(steps) == 1 and isinstance(steps[0], GaussianNoise) and np.isscalar(steps[0].sigma)
     require(known, f"{_WORKDIR.value}: not a run on Gaussian noise of one standard deviation")
-    sigma = noise[0]["sigma"] / 255
+    sigma = steps[0].sigma / 255
 
     def non_local_means(image: np.ndarray) -> np.ndarray:
         # The settings of scikit-image's own example.

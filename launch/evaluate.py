@@ -16,6 +16,8 @@ Restoration models are evaluated on whole images by `--protocol` (docs/restorati
 Status 1 means that pairs were left out because they can't be read or differ in size.
 """
 
+import contextlib
+import itertools
 import sys
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from common.config import require
 from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
+from common.errors import UserError
 from common.task import Dataset, Variables
 from common.train.checkpoint import restore_variables
 from common.train.evaluate import EvalLoop
@@ -106,8 +109,9 @@ def _evaluate_run(workdir: str) -> None:
     config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS[_CONFIG.name]))
     task = make_task(config)
     restoration = isinstance(task, RestorationTask)
+    _require_unset("a run has its model", _MODEL)
     if restoration:
-        why = "a run has its data; --config.data.root moves it"
+        why = "a run has its data; --config.data.root (or input_root and target_root) moves it"
         _require_unset(why, _ROOT, _INPUT, _TARGET, _NAMING)
     else:
         _require_classifier_flags()
@@ -117,7 +121,7 @@ def _evaluate_run(workdir: str) -> None:
     if not restoration:
         _evaluate_classifier(config, task, variables, output)
         return
-    layout = task.data.layout if task.data.source == "pairs" else ""
+    layout = task.data.layout.removesuffix("_gamma") if task.data.source == "pairs" else ""
     protocol = get_protocol(_PROTOCOL.value or (layout if layout in PROTOCOLS else "rgb"))
     dataset = task.whole_eval_data()
     output = _OUTPUT.value or f"{output}/{protocol.name}"
@@ -133,7 +137,12 @@ def _evaluate_restoration(
     print("; ".join(f"{key}: {text}" for key, text in protocol.describe().items() if text))
     folder = _fresh_folder(epath.Path(output))
     with ProgressReport(len(dataset.source), unit="image") as progress:
-        summary = evaluate_pairs(restorer, dataset, protocol, folder, progress=progress.advance)
+        try:
+            summary = evaluate_pairs(restorer, dataset, protocol, folder, progress=progress.advance)
+        except UserError:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
     for key in ("psnr", "ssim", "psnr_input", "ssim_input"):
         print(f"{key}: {summary['mean'][key]:.4f} (standard deviation {summary['std'][key]:.4f})")
     print(f"{summary['images']:,} images, averaged {summary['averaged']}")
@@ -188,6 +197,7 @@ def _pairs(protocol: Protocol) -> PairSource:
 def _require_classifier_flags() -> None:
     why = "it is for restoration models"
     _require_unset(why, _PROTOCOL, _ROOT, _INPUT, _TARGET, _NAMING, _TILE)
+    require(_ENSEMBLE.value == 1, f"--ensemble does not apply: {why}")
 
 
 def _require_unset(why: str, *holders: flags.FlagHolder) -> None:
@@ -205,5 +215,17 @@ def _fresh_folder(path: epath.Path) -> epath.Path:
     return candidate
 
 
+def _default_config() -> str:
+    """The config whose fields `--config.data...` may override: a restoration run's are others."""
+    name = "evaluate.py"
+    for arg, following in itertools.pairwise([*sys.argv, ""]):
+        flag, equals, value = arg.partition("=")
+        if flag == "--workdir":
+            with contextlib.suppress(UserError, OSError):
+                model = read_config(value if equals else following)["model"]["name"]
+                name = "maxim_folder.py" if model in maxim_jax.list_models() else name
+    return str(Path(configs.__file__).with_name(name))
+
+
 if __name__ == "__main__":
-    run_main(main, default_config=str(Path(configs.__file__).with_name("evaluate.py")))
+    run_main(main, default_config=_default_config())

@@ -122,7 +122,10 @@ def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     require(bool(found), f"--input: no photos in {folder} ({', '.join(IMAGE_SUFFIXES)})")
     jobs = [(path, output / _written(path.relative_to(folder))) for path in found]
     originals = {path.resolve() for path in found}
-    for _, target in jobs:
+    taken: dict[Path, Path] = {}
+    for path, target in jobs:
+        other = taken.setdefault(target, path)
+        require(other is path, f"--input: {other} and {path} would both become {target}: move one")
         _require_not_original(target.resolve() in originals, target)
     return jobs
 
@@ -167,10 +170,6 @@ def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path
                 pixels, info = _read(path)
                 require_writable(target, info)
                 restored = restorer(pixels, partial(pace.part, path.name))
-                require(
-                    bool(np.isfinite(restored).all()),
-                    "the result is not finite: are these weights trained? try --dtype=float32",
-                )
                 write_photo(target, restored, info, jpeg_quality=_QUALITY.value)
             except (CorruptImage, MemoryError, UserError) as error:
                 failed.append(path)
@@ -195,7 +194,10 @@ def _write_sheet(jobs: list[tuple[Path, Path]], folder: Path) -> None:
     """The first photos as a whole and a part of each in full resolution, before and after."""
     rows, captions = [], []
     for path, target in jobs[:_SHEET_ROWS]:
-        before, after = (decode(p.read_bytes()) for p in (path, target))
+        try:
+            before, after = (decode(p.read_bytes()) for p in (path, target))
+        except CorruptImage:  # an earlier result that something else damaged
+            continue
         height, width = before.shape[:2]
         rows.append([_thumbnail(before), _thumbnail(after), _center(before), _center(after)])
         captions.append([f"{path.name} {width}x{height}", "restored", "center", "restored"])

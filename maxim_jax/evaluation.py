@@ -209,9 +209,10 @@ def _summary(rows: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
         "std": _over_images(rows, np.std),
         "seconds": sum(row["seconds"] for row in rows),
     }
-    sets = {}
-    for part in protocol.sets:
-        some = [row for row in rows if part in row["name"].split("/")[:-1]]
+    sets, folders = {}, [row["name"].split("/")[:-1] for row in rows]
+    known = all(set(protocol.sets) & set(folder) for folder in folders)
+    for part in protocol.sets if known else ():  # else the means would leave images out
+        some = [row for row, folder in zip(rows, folders, strict=True) if part in folder]
         if some:
             sets[part] = {"images": len(some), **_over_images(some, np.mean)}
     if sets:

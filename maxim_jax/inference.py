@@ -85,7 +85,7 @@ class Restorer:
           float32 `[height, width, 3]`, not clipped.
 
         Raises:
-          UserError: the device's memory does not suffice.
+          UserError: the device's memory does not suffice, or the result is not finite.
         """
         padded, inside = _pad(image, self._multiple)
         height, width = padded.shape[:2]
@@ -93,6 +93,10 @@ class Restorer:
             restored = self._restore_tiles(padded, progress)
         else:
             restored = self._restore(padded)
+        require(
+            bool(np.isfinite(restored).all()),
+            "the result is not finite: are these weights trained? try float32",
+        )
         return restored[inside]
 
     def _restore_tiles(self, image: np.ndarray, progress: Callable[[int, int], None]) -> np.ndarray:

@@ -19,6 +19,7 @@ from PIL import TiffImagePlugin as tiff
 from common.config import require
 from common.data import images
 from common.data.images import CorruptImage
+from common.errors import UserError
 
 # What can be written, by suffix.
 FORMATS = {
@@ -33,8 +34,8 @@ FORMATS = {
 _DEEP = {"PNG", "TIFF"}
 _ALPHA = {"PNG", "TIFF", "WEBP"}
 _OPTIONS = {
-    "JPEG": {"subsampling": "4:4:4", "optimize": True},
-    "WEBP": {"lossless": True},
+    "JPEG": {"subsampling": "4:4:4"},
+    "WEBP": {"lossless": True, "exact": True},  # also colors that are transparent
 }
 _MAX_JPEG_EXIF = 65_533
 _SUB_DIRECTORIES = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
@@ -133,7 +134,7 @@ def write_photo(path: Path, pixels: np.ndarray, info: PhotoInfo, *, jpeg_quality
       jpeg_quality: 1..100, for JPEG; the other formats are written without loss.
 
     Raises:
-      UserError: see `require_writable`.
+      UserError: see `require_writable`; or the format can't hold a photo of this size.
     """
     kind = require_writable(path, info)
     deep = info.bits == 16 and kind in _DEEP
@@ -147,7 +148,14 @@ def write_photo(path: Path, pixels: np.ndarray, info: PhotoInfo, *, jpeg_quality
     elif deep:
         data = _encode_png16(samples, info)
     else:
-        data = _encode(samples, kind, info, jpeg_quality)
+        try:
+            data = _encode(samples, kind, info, jpeg_quality)
+        except (OSError, ValueError) as error:  # Pillow's encoders: beyond a format's limits
+            height, width = samples.shape[:2]
+            raise UserError(
+                f"can't write {path}: {kind} does not take these {width}x{height} pixels"
+                f" ({error}); choose .png"
+            ) from error
     write_bytes(path, data)
 
 

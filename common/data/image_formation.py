@@ -10,7 +10,8 @@ _SUBPIXEL_BITS = 4  # of cv2's drawing coordinates
 
 
 def to_linear(image: np.ndarray) -> np.ndarray:
-    """Turns sRGB values in 0..1 into light in 0..1 (IEC 61966-2-1)."""
+    """Turns sRGB values into light in 0..1 (IEC 61966-2-1); clips first."""
+    image = np.clip(image, 0, 1)
     return np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
 
 

@@ -137,7 +137,7 @@ def find_pairs(layout: Layout, root: Path, split: str) -> FoundPairs:
         patterns = [pattern.replace("{split}", folder).lstrip("/") for pattern in alternative]
         found = _match(root, patterns[0], root, patterns[1], layout.shared_targets)
         if found.inputs:
-            return found._replace(has_splits="{split}" in alternative[0])
+            return found._replace(has_splits=bool(folder) and "{split}" in alternative[0])
         expected.append(" with ".join(patterns))
     raise UserError(
         f"no pairs in {root} for split {split!r}; expected images {', or '.join(expected)}"

@@ -269,7 +269,12 @@ def _folder(path: str) -> Path:
 
 def _clean_folder(root: Path, split: str, train_split: str, holdout: float) -> ImageFiles:
     """The images of a split's folder, or a part of all images below `root`."""
-    has_splits = (root / train_split).is_dir() or (root / split).is_dir()
+    has_splits = (root / train_split).is_dir()
+    if not has_splits and split and (root / split).is_dir():  # training would take its images too
+        raise UserError(
+            f"{root} has {split!r} but no {train_split!r} folder; add it, or name another as"
+            " config.data.train_split"
+        )
     paths = image_paths(root, split if has_splits else "")
     if not paths:
         raise UserError(f"no images in {root / split if has_splits else root}")

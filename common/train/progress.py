@@ -59,6 +59,9 @@ class ProgressReport:
             return
         done = step - self._first
         elapsed = time.monotonic() - self._started
+        if step > self._total:  # an unknown or estimated total
+            self.log(f"{self._unit} {step}  {text}")
+            return
         eta = (self._total - step) * elapsed / max(done, 1)
         self.log(f"{self._unit} {step}/{self._total}  {text}  ETA {_clock(eta)}")
 

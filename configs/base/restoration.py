@@ -18,7 +18,6 @@ def published(
     layout: str,
     root: str,
     steps: int,
-    eval_split: str = "test",
     finetune: bool = False,
 ) -> ConfigDict:
     """Adam on random crops of 256, cosine decay, mixup.
@@ -29,7 +28,6 @@ def published(
       layout: of the data set, one of `common.data.pair_layouts.LAYOUTS`.
       root: its folder.
       steps: of the run.
-      eval_split: what is evaluated during training.
       finetune: start from weights that `--config.init.weights` names.
     """
     arg = parse_arg(arg, smoke=False)
@@ -49,7 +47,7 @@ def published(
         "source": "pairs",
         "layout": layout,
         "root": root,
-        "eval_split": eval_split,
+        "eval_split": "test",
         "crop_size": size,
         "eval_crop_size": size,  # [ours] central; whole photos are for launch.evaluate
         "flip": True,  # [paper]

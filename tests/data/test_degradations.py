@@ -1,5 +1,6 @@
 import dataclasses
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,14 @@ def test_compose_is_one_after_the_other():
     np.testing.assert_array_equal(Compose(steps)(PHOTO, rng(5)), expected)
     assert not Compose() and Compose(steps)
     assert Compose()(PHOTO, rng()) is PHOTO
+
+
+@pytest.mark.parametrize("second", sorted(DEGRADATIONS))
+def test_everything_composes_with_noise_that_leaves_the_range(second):
+    degrade = parse_degradations([{"kind": "gaussian_noise", "sigma": 60}, {"kind": second}])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(degrade(gray(0.02, side=32), rng())).all()
 
 
 def test_parsing():

@@ -351,6 +351,24 @@ def test_clean_folders(tmp_path):
         make("flat", "train")
 
 
+def test_clean_test_folder_without_a_training_folder(tmp_path):
+    """Training would take the images of both."""
+    for name in ("a.png", "b.png", "test/c.png"):
+        save(tmp_path / name)
+    with pytest.raises(UserError, match="has 'test' but no 'train' folder"):
+        make_pair_source("folder", root=str(tmp_path), split="test", holdout=0.5)
+
+
+def test_the_root_as_training_split_leaves_out_what_is_held_out(tmp_path):
+    for i in range(10):
+        save(tmp_path / "input" / f"{i}.png")
+        save(tmp_path / "target" / f"{i}.png")
+    options = {"root": str(tmp_path), "train_split": "", "holdout": 0.2}
+    parts = [make_pair_source("pairs", split=split, **options) for split in ("", "test")]
+    found = [set(names(source)) for source in parts]
+    assert len(found[0]) == 8 and len(found[1]) == 2 and not found[0] & found[1]
+
+
 def test_photos_of_scikit_image():
     train, test = photos_source("train"), make_pair_source("photos", split="test")
     assert not set(names(train)) & set(names(test)) and len(train) == 12 and len(test) == 3

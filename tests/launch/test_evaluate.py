@@ -60,6 +60,14 @@ MISTAKES = {
         ["launch.evaluate", "--workdir={tmp}/run", "--root={tmp}/pairs"],
         "--root does not apply: a run has its data",
     ),
+    "model of a run": (
+        ["launch.evaluate", "--workdir={tmp}/run", "--model=maxim_s1"],
+        "--model does not apply: a run has its model",
+    ),
+    "views of a classifier": (
+        evaluate("--ensemble=8", "--output={tmp}/new", model="maxvit_tiny"),
+        "--ensemble does not apply: it is for restoration models",
+    ),
     "classical": (
         ["launch.classical_denoising", "--workdir={tmp}/pairs"],
         "{tmp}/pairs is no run directory",
@@ -89,6 +97,16 @@ WORK = {
         *(f"--config.{key}={value}" for key, value in SMALL.items()),
     ],
     "run": ["launch.evaluate", "--workdir={tmp}/run"],
+    "other data": [
+        *("launch.evaluate", "--workdir={tmp}/run", "--config.data.source=pairs"),
+        *("--config.data.input_root={tmp}/pairs/input", "--output={tmp}/reports/other"),
+        *("--config.data.target_root={tmp}/pairs/target", "--config.data.holdout=0"),
+        "--config.data.degradations=()",
+    ],
+    "nothing": [
+        *("launch.evaluate", "--model=maxim_s1", "--weights={tmp}/model", "--root={tmp}/broken"),
+        "--output={tmp}/reports/nothing",
+    ],
 }
 
 
@@ -129,6 +147,9 @@ def tmp(tmp_path_factory, model, pairs):
     save(broken / "input" / "2.png", photos.astronaut()[:30, :20])
     save(broken / "target" / "2.png", photos.astronaut()[:30, :21])
     (broken / "target" / "1.png").write_bytes(b"no image")
+    for kind in ("input", "target"):
+        (folder / "broken" / kind).mkdir(parents=True)
+        (folder / "broken" / kind / "1.png").write_bytes(b"no image")
     return folder
 
 
@@ -215,3 +236,16 @@ def test_run(commands, tmp):
     assert (rows["chelsea.png"]["width"], rows["chelsea.png"]["height"]) == ("451", "300")
     # Gaussian noise of sigma 25 has 20.17 dB; clipping to 0..255 takes a little of it away.
     assert 20.1 < metrics["mean"]["psnr_input"] < 21
+
+
+def test_run_on_other_data(commands, tmp):
+    """Fields that only restoration has can be overridden."""
+    assert commands["other data"].status == 0, commands["other data"].err
+    rows, _ = read(tmp / "reports" / "other")
+    assert rows.keys() == {"a.png", "b.png", "c.png"}
+
+
+def test_nothing_measured_leaves_no_folder(commands, tmp):
+    assert commands["nothing"].status == 2
+    assert "no pair could be measured" in commands["nothing"].err
+    assert not (tmp / "reports" / "nothing").exists()

@@ -93,6 +93,7 @@ MISTAKES = {
     "empty": (restore("{tmp}/model", "{tmp}/new"), "--input: no photos in {tmp}/model (.jpg,"),
     "text": (restore("{tmp}/photos/notes.txt", "{tmp}/new"), "notes.txt is no photo (.jpg,"),
     "folder into a file": (restore("{tmp}/photos", "{tmp}/precious.png"), "precious.png is a file"),
+    "two into one": (restore("{tmp}/twins", "{tmp}/new"), "would both become {tmp}/new/a.gif.png"),
     "in place": (restore("{tmp}/photos", "{tmp}/sub/../photos"), "originals are never overwritten"),
     "file in place": (
         restore("{tmp}/photos/gray.png", "{tmp}/photos", "--overwrite"),
@@ -163,6 +164,9 @@ def tmp(tmp_path_factory):
     twice.mkdir(parents=True)
     for path in (twice, twice.parent):
         (path / "gray.png").write_bytes(data)
+    (tmp / "twins").mkdir()
+    Image.fromarray(rgb).save(tmp / "twins" / "a.gif.png")
+    Image.fromarray(rgb).convert("P").save(tmp / "twins" / "a.gif")
     (tmp / "huge.png").write_bytes(_many_pixels())
     for name in ("precious.png", "taken and old.png"):
         (tmp / name).write_text("years of work")

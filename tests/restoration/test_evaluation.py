@@ -280,6 +280,14 @@ def test_one_set_alone_is_averaged_over_images(tmp_path):
     assert "sets" not in summary and summary["averaged"] == "over images"
 
 
+def test_images_outside_all_sets_are_not_left_out(tmp_path):
+    protocol = Protocol("two", "any", sets=("A", "B"))
+    source = Pairs()
+    source.name = lambda i: f"test/{'A' if i >= 8 else 'other'}/{i}.png"
+    summary = evaluate_pairs(Brighten(), whole(source), protocol, tmp_path)
+    assert summary["averaged"] == "over images"
+
+
 def test_perfect_images(tmp_path):
     """An infinite PSNR is no number for JSON."""
     summary = evaluate_pairs(

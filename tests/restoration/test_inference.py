@@ -226,3 +226,11 @@ class Greedy:
 def test_out_of_memory(options, advice):
     with pytest.raises(UserError, match=f"64x64 pixels at once need more memory.*{advice}"):
         Restorer(Greedy(), {}, **options)(noise(10, 10))
+
+
+def test_values_that_are_not_finite():
+    model = StandIn()
+    apply = model.apply
+    model.apply = lambda *args, **kwargs: [[apply(*args, **kwargs)[-1][0] * jnp.nan]]
+    with pytest.raises(UserError, match="the result is not finite"):
+        Restorer(model, {})(noise(5, 6))

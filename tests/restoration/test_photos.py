@@ -303,3 +303,26 @@ def test_nothing_half_written(tmp_path, monkeypatch):
         write_photo(tmp_path / "a.png", np.ones((2, 2, 3), np.float32), PhotoInfo())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("quality", [90, 94, 95, 100])
+def test_noise_as_jpeg_of_any_quality(tmp_path, quality):
+    pixels = np.random.RandomState(0).rand(300, 400, 3).astype(np.float32)
+    write_photo(tmp_path / "noise.jpg", pixels, PhotoInfo(), jpeg_quality=quality)
+    assert decode((tmp_path / "noise.jpg").read_bytes()).shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize(("suffix", "width"), [(".webp", 16_400), (".jpg", 65_600)])
+def test_too_wide_for_a_format(tmp_path, suffix, width):
+    path = tmp_path / f"wide{suffix}"
+    with pytest.raises(UserError, match=f"does not take these {width}x1 pixels .*; choose .png"):
+        write_photo(path, np.zeros((1, width, 3), np.float32), PhotoInfo())
+    assert not list(tmp_path.iterdir())
+
+
+def test_colors_under_transparent_pixels_are_kept_in_webp(tmp_path):
+    hidden = np.dstack([RGB, np.zeros_like(ALPHA)])
+    path = tmp_path / "hidden.png"
+    Image.fromarray(hidden).save(path)
+    *_, image = round_trip(path, tmp_path / "hidden.webp")
+    np.testing.assert_array_equal(np.asarray(image), hidden)
