@@ -11,10 +11,10 @@ import tempfile
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
-from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from common.config import require
 from common.data.degradations import GaussianNoise, parse_degradations
+from common.errors import UserError
 from common.train.run_directory import read_config
 from launch.main import run_main
 from launch.tasks import make_task
@@ -34,6 +34,10 @@ def main(argv: list[str]) -> None:
     known = len(steps) == 1 and isinstance(steps[0], GaussianNoise) and np.isscalar(steps[0].sigma)
     require(known, f"{_WORKDIR.value}: not a run on Gaussian noise of one standard deviation")
     sigma = steps[0].sigma / 255
+    try:
+        from skimage.restoration import denoise_nl_means, denoise_wavelet
+    except ImportError as error:
+        raise UserError("this needs scikit-image: pip install '.[photos]'") from error
 
     def non_local_means(image: np.ndarray) -> np.ndarray:
         # The settings of scikit-image's own example.

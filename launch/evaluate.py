@@ -86,6 +86,7 @@ def main(argv: list[str]) -> None:
     if _WORKDIR.value:
         _evaluate_run(_WORKDIR.value)
         return
+    require(not _CHECKPOINT.present, "--checkpoint does not apply: it is of runs")
     require(bool(_MODEL.value), "--weights needs --model")
     require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
     if _MODEL.value in maxim_jax.list_models():
@@ -198,6 +199,7 @@ def _require_classifier_flags() -> None:
     why = "it is for restoration models"
     _require_unset(why, _PROTOCOL, _ROOT, _INPUT, _TARGET, _NAMING, _TILE)
     require(_ENSEMBLE.value == 1, f"--ensemble does not apply: {why}")
+    require(not _OVERLAP.present, f"--overlap does not apply: {why}")
 
 
 def _require_unset(why: str, *holders: flags.FlagHolder) -> None:
