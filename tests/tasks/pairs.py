@@ -7,6 +7,7 @@ import numpy as np
 from flax import linen as nn
 
 from common.data.images import CorruptImage
+from tests.train.tiny import changed
 
 MODEL = {
     "name": "maxim_s1",
@@ -82,10 +83,4 @@ def config(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "eval": {"every_steps": 2},
         "checkpoint": {"every_steps": 2, "keep_latest": 10},
     }
-    for path, value in (changes or {}).items():
-        section, _, field = path.partition(".")
-        if field:
-            values.setdefault(section, {})[field] = value
-        else:
-            values[section] = value
-    return values
+    return changed(values, changes or {})

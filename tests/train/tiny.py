@@ -69,7 +69,12 @@ def config(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "eval": {"every_steps": 3},
         "checkpoint": {"every_steps": 2, "keep_latest": 10},
     }
-    for path, value in (changes or {}).items():
+    return changed(values, changes or {})
+
+
+def changed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sets fields of a config in place, such as `{"train.num_steps": 3}`, and returns it."""
+    for path, value in changes.items():
         section, _, field = path.partition(".")
         if field:
             values.setdefault(section, {})[field] = value
