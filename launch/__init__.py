@@ -1,4 +1,4 @@
-"""Thin mains: train, evaluate, convert, benchmark."""
+"""Thin mains: train, evaluate, restore, convert, benchmark."""
 
 import os
 
