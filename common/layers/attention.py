@@ -1,5 +1,6 @@
 """Multi-axis attention: window attention over a chosen partition (MaxViT, section 3.2)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -21,6 +22,67 @@ PARTITIONS = {
 }
 
 
+def dot_product_attention(
+    qkv: Array, bias: Array | None = None, real: Array | None = None
+) -> Array:
+    """Softmax attention of every group's positions over each other.
+
+    Args:
+      qkv: queries, keys and values, `[groups, positions, 3, heads, head_dim]`.
+      bias: added to the scaled products, float32 `[heads, positions, positions]` (query, key).
+      real: boolean `[groups, positions]`; False marks padding, which no query attends to.
+
+    Returns:
+      `[groups, positions, heads, head_dim]`; the softmax is float32 always.
+    """
+    groups, positions, _, _, head_dim = qkv.shape
+    # k as [groups, heads, head_dim, positions]: plain batched products.
+    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * head_dim**-0.5
+    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
+    v = qkv[:, :, 2].transpose(0, 2, 1, 3)
+    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+    if bias is not None:
+        logits += bias
+    if real is not None:
+        keys = real.reshape(groups, 1, 1, positions)
+        logits = jnp.where(keys, logits, jnp.finfo(logits.dtype).min)
+    weights = jax.nn.softmax(logits).astype(qkv.dtype)
+    return jnp.matmul(weights, v).transpose(0, 2, 1, 3)
+
+
+def mix_groups(
+    mix: Callable[[Array, Array | None], Array],
+    x: Array,
+    kind: str,
+    window: tuple[int, ...],
+    *,
+    pad_inputs: bool = False,
+) -> Array:
+    """Cuts a map into groups, mixes positions within each, and puts the map together again.
+
+    Args:
+      mix: such as a `WindowAttention`; takes `[batch, groups, positions, channels]` and the mask of
+        real positions, boolean `[1, groups, positions, 1]`, None where nothing was padded.
+      x: `[batch, *spatial, channels]`.
+      kind: of partition, `"block"` or `"grid"`.
+      window: positions per spatial axis of a group.
+      pad_inputs: pad and mask when a side is not a multiple of the window.
+
+    Returns:
+      `[batch, *spatial, channels]`.
+
+    Raises:
+      UserError: a side is not a multiple of the window and `pad_inputs` is False.
+    """
+    split, merge = PARTITIONS[kind]
+    spatial, real = x.shape[1:-1], None
+    if pad_inputs:
+        x, real = partition.pad_to_multiple(x, window)
+        real = None if real is None else split(real, window)
+    y = merge(mix(split(x, window), real), window, x.shape[1:-1])
+    return y[(slice(None), *(slice(side) for side in spatial))]
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention within each group of positions.
 
@@ -28,12 +90,18 @@ class WindowAttention(nn.Module):
       window: positions per spatial axis of a group.
       head_dim: channels per head; heads = channels / head_dim.
       bias_window: window the relative-bias tables are stored for (`window` unless given).
+      relative_bias: has a learned bias per head and relative position.
+      qkv_bias: queries, keys and values have biases.
+      out_bias: the output projection has a bias.
       dtype: compute type; the softmax is float32 always.
     """
 
     window: tuple[int, ...]
     head_dim: int = 32
     bias_window: tuple[int, ...] | None = None
+    relative_bias: bool = True
+    qkv_bias: bool = True
+    out_bias: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -57,23 +125,19 @@ class WindowAttention(nn.Module):
 
         # Flat leading axes: see `mlp.Dense`. The kernels keep heads apart so that they can shard.
         dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=normal_init)
-        qkv = dense((3, heads, self.head_dim), name="qkv")(x.reshape(-1, channels))
+        qkv = dense((3, heads, self.head_dim), use_bias=self.qkv_bias, name="qkv")(
+            x.reshape(-1, channels)
+        )
         qkv = qkv.reshape(batch * groups, positions, 3, heads, self.head_dim)
-        # k as [groups, heads, head_dim, positions]: plain batched products.
-        q = qkv[:, :, 0].transpose(0, 2, 1, 3) * self.head_dim**-0.5
-        k = qkv[:, :, 1].transpose(0, 2, 3, 1)
-        v = qkv[:, :, 2].transpose(0, 2, 1, 3)
-
-        logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
-        logits += RelativeBias(heads, self.window, self.bias_window, name="relative_bias")()
+        bias = None
+        if self.relative_bias:
+            bias = RelativeBias(heads, self.window, self.bias_window, name="relative_bias")()
         if real is not None:
-            keys = jnp.broadcast_to(real, (batch, groups, positions, 1))
-            keys = keys.reshape(batch * groups, 1, 1, positions)
-            logits = jnp.where(keys, logits, jnp.finfo(logits.dtype).min)
-        weights = jax.nn.softmax(logits).astype(self.dtype)
-
-        mixed = jnp.matmul(weights, v).transpose(0, 2, 1, 3).reshape(-1, heads, self.head_dim)
-        return dense(channels, axis=(-2, -1), name="out")(mixed).reshape(x.shape)
+            real = jnp.broadcast_to(real, (batch, groups, positions, 1))
+            real = real.reshape(batch * groups, positions)
+        mixed = dot_product_attention(qkv, bias, real).reshape(-1, heads, self.head_dim)
+        out = dense(channels, axis=(-2, -1), use_bias=self.out_bias, name="out")
+        return out(mixed).reshape(x.shape)
 
 
 class MultiAxisAttention(nn.Module):
@@ -106,22 +170,12 @@ class MultiAxisAttention(nn.Module):
         Raises:
           UserError: a side is not a multiple of the window and `pad_inputs` is False.
         """
-        y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
-        y = StochasticDepth(self.drop_path_rate)(self._attend(y), train=train)
-        x = x + y
-        y = layer_norm(dtype=self.dtype, name="mlp_norm")(x)
-        y = MLP(self.expansion, dtype=self.dtype, name="mlp")(y)
-        return x + StochasticDepth(self.drop_path_rate)(y, train=train)
-
-    def _attend(self, x: Array) -> Array:
-        split, merge = PARTITIONS[self.kind]
-        spatial, real = x.shape[1:-1], None
-        if self.pad_inputs:
-            x, real = partition.pad_to_multiple(x, self.window)
-            real = None if real is None else split(real, self.window)
-        padded = x.shape[1:-1]
         attention = WindowAttention(
             self.window, self.head_dim, self.bias_window, dtype=self.dtype, name="attention"
         )
-        x = merge(attention(split(x, self.window), real), self.window, padded)
-        return x[(slice(None), *(slice(side) for side in spatial))]
+        y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
+        y = mix_groups(attention, y, self.kind, self.window, pad_inputs=self.pad_inputs)
+        x = x + StochasticDepth(self.drop_path_rate)(y, train=train)
+        y = layer_norm(dtype=self.dtype, name="mlp_norm")(x)
+        y = MLP(self.expansion, dtype=self.dtype, name="mlp")(y)
+        return x + StochasticDepth(self.drop_path_rate)(y, train=train)

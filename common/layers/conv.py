@@ -15,20 +15,24 @@ def conv(
     *,
     stride: int = 1,
     kernel: int = 3,
+    padding: int | None = None,
     use_bias: bool = True,
     dtype: DTypeLike = jnp.float32,
     kernel_init: Initializer = normal_init,
+    bias_init: Initializer = nn.initializers.zeros,
     name: str,
 ) -> nn.Conv:
-    """Square convolution; SAME padding puts the odd pixel at the bottom and right."""
+    """Square convolution; padded by `padding` on each side, else SAME: the odd pixel at the bottom
+    and right."""
     return nn.Conv(
         features,
         (kernel, kernel),
         (stride, stride),
-        padding="SAME",
+        padding="SAME" if padding is None else padding,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         name=name,
     )
 

@@ -1,5 +1,6 @@
-"""Mobile inverted bottleneck with squeeze-and-excitation, pre-activation (MaxViT, section 3.3)."""
+"""Mobile inverted bottleneck, pre-activation (MaxViT, section 3.3; MOAT, section 3.1)."""
 
+from collections.abc import Callable
 from functools import partial
 
 from flax import linen as nn
@@ -21,9 +22,10 @@ class MBConv(nn.Module):
       features: output channels; expansion and squeeze widths count from these.
       stride: 1 or 2, taken by the depthwise convolution and the shortcut's pooling.
       expansion: hidden channels over `features`.
-      se_ratio: squeeze width over `features`.
+      pool_size: side of the shortcut's average pooling at stride 2; the stride unless given.
+      se_ratio: squeeze width over `features`; None: no squeeze-and-excitation.
+      activation: after expanding and after the depthwise convolution.
       drop_path_rate: stochastic depth of the residual branch.
-    norm_momentum: of the moving statistics of batch normalisation.
       norm_momentum: of the moving statistics of batch normalisation.
       dtype: compute type.
     """
@@ -31,7 +33,9 @@ class MBConv(nn.Module):
     features: int
     stride: int = 1
     expansion: int = 4
-    se_ratio: float = 0.25
+    pool_size: int | None = None
+    se_ratio: float | None = 0.25
+    activation: Callable[[Array], Array] = gelu
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
     dtype: DTypeLike = jnp.float32
@@ -42,19 +46,20 @@ class MBConv(nn.Module):
         hidden = self.expansion * self.features
         shortcut = x
         if self.stride > 1:
-            size = (self.stride, self.stride)
-            # Padding (odd sides only) stays out of the mean.
-            shortcut = nn.avg_pool(x, size, size, padding="SAME", count_include_pad=False)
+            size, strides = (self.pool_size or self.stride,) * 2, (self.stride,) * 2
+            # Padding stays out of the mean.
+            shortcut = nn.avg_pool(x, size, strides, padding="SAME", count_include_pad=False)
         if x.shape[-1] != self.features:
             shortcut = Dense(self.features, dtype=self.dtype, name="shortcut_conv")(shortcut)
 
         norm = partial(batch_norm, train=train, momentum=self.norm_momentum, dtype=self.dtype)
         x = norm(name="pre_norm")(x)
         x = Dense(hidden, use_bias=False, dtype=self.dtype, name="expand_conv")(x)
-        x = gelu(norm(name="expand_norm")(x))
+        x = self.activation(norm(name="expand_norm")(x))
         x = DepthwiseConv(stride=self.stride, dtype=self.dtype, name="depthwise_conv")(x)
-        x = gelu(norm(name="depthwise_norm")(x))
-        squeezed = max(1, int(self.se_ratio * self.features))
-        x = SqueezeExcite(squeezed, dtype=self.dtype, name="se")(x)
+        x = self.activation(norm(name="depthwise_norm")(x))
+        if self.se_ratio is not None:
+            squeezed = max(1, int(self.se_ratio * self.features))
+            x = SqueezeExcite(squeezed, dtype=self.dtype, name="se")(x)
         x = Dense(self.features, dtype=self.dtype, name="shrink_conv")(x)
         return shortcut + StochasticDepth(self.drop_path_rate)(x, train=train)

@@ -9,13 +9,19 @@ from jax import numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
-# Initialiser of the official MaxViT and MOAT releases: normal, not truncated.
+# Initialiser of the official MaxViT and MOAT releases. Also that of MetaFormer and Swin: PyTorch's
+# `trunc_normal_(std=0.02)` cuts at -2 and 2, a hundred deviations away.
 normal_init = nn.initializers.normal(0.02)
 
 
 def gelu(x: Array) -> Array:
     """GELU in the tanh approximation, as in the official MaxViT."""
     return nn.gelu(x, approximate=True)
+
+
+def exact_gelu(x: Array) -> Array:
+    """GELU by the error function, as in MOAT and PyTorch's models."""
+    return nn.gelu(x, approximate=False)
 
 
 class Dense(nn.Module):

@@ -5,9 +5,35 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 
-def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32, name: str) -> nn.LayerNorm:
+def layer_norm(
+    *,
+    epsilon: float = 1e-5,
+    use_bias: bool = True,
+    dtype: DTypeLike = jnp.float32,
+    name: str | None = None,
+) -> nn.LayerNorm:
     """LayerNorm over channels; mean and variance in float32 by the two-pass formula."""
-    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
+    return nn.LayerNorm(
+        epsilon=epsilon, use_bias=use_bias, dtype=dtype, use_fast_variance=False, name=name
+    )
+
+
+def group_norm(
+    *,
+    epsilon: float = 1e-5,
+    use_bias: bool = True,
+    dtype: DTypeLike = jnp.float32,
+    name: str | None = None,
+) -> nn.GroupNorm:
+    """GroupNorm of one group: over height, width and channels of each example, two-pass."""
+    return nn.GroupNorm(
+        num_groups=1,
+        epsilon=epsilon,
+        use_bias=use_bias,
+        dtype=dtype,
+        use_fast_variance=False,
+        name=name,
+    )
 
 
 def batch_norm(

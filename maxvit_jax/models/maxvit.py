@@ -19,6 +19,7 @@ from common.layers.conv import conv
 from common.layers.mbconv import MBConv
 from common.layers.mlp import Dense, gelu
 from common.layers.norm import batch_norm, layer_norm
+from common.layers.remat import remat
 
 STEM_STRIDE = 2
 
@@ -157,7 +158,7 @@ class MaxViT(nn.Module):
         """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
         self._check_fields()
         self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
-        block_class = nn.remat(MaxViTBlock, static_argnums=(2,)) if self.remat else MaxViTBlock
+        block_class = remat(MaxViTBlock) if self.remat else MaxViTBlock
         blocks = []
         for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), 1):
             for index in range(depth):
