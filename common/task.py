@@ -9,7 +9,7 @@ import numpy as np
 
 from common.config import require
 
-Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ...}
+Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ..., "constants": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
 
 

@@ -127,7 +127,7 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
       best: take the checkpoint with the best evaluation instead of the latest.
 
     Returns:
-      The step, and `{"params", "batch_stats"}`.
+      The step, and `{"params", "batch_stats", "constants"}`.
 
     Raises:
       UserError: there is no checkpoint.
@@ -149,9 +149,8 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
     with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
         tree = manager.item_metadata(step)["state"]
         averaged = tree.get("ema") is not None
-        wanted = (
-            {"ema": tree["ema"]} if averaged else {k: tree[k] for k in ("params", "batch_stats")}
-        )
+        names = (*(["ema"] if averaged else ["params", "batch_stats"]), "constants")
+        wanted = {name: tree[name] for name in names if name in tree}  # first runs: no constants
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         item = jax.tree.map(
             lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device), wanted
@@ -162,7 +161,8 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
             restore_args=ocp.checkpoint_utils.construct_restore_args(item),
         )
         restored = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
-    return step, restored["ema"] if averaged else restored
+    average = restored.pop("ema", {})
+    return step, {**restored, **average}
 
 
 def _score(metrics: dict[str, float]) -> float:

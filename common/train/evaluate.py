@@ -45,7 +45,7 @@ class EvalLoop:
         """Evaluates one data set.
 
         Args:
-          variables: `{"params", "batch_stats"}`.
+          variables: `{"params", "batch_stats", "constants"}`.
           dataset: source and transform.
           evaluator: a fresh one of the task's.
           progress: called with the number of examples done after every batch.

@@ -19,6 +19,7 @@ class TrainState:
       step: optimizer steps done; position in the data and argument of schedules and rngs.
       params: trainable weights, float32.
       batch_stats: moving statistics.
+      constants: weights that are never trained, such as random token mixing.
       opt_state: of the optimizer.
       ema: averaged `{"params", "batch_stats"}`, or None when off.
     """
@@ -26,18 +27,20 @@ class TrainState:
     step: jax.Array
     params: Any
     batch_stats: Any
+    constants: Any
     opt_state: Any
     ema: Any
 
     @property
     def variables(self) -> Variables:
         """What is being trained."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        names = ("params", "batch_stats", "constants")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def eval_variables(self) -> Variables:
         """What is evaluated and published: the moving average when there is one."""
-        return self.variables if self.ema is None else self.ema
+        return self.variables | (self.ema or {})
 
 
 def create_state(
@@ -49,6 +52,7 @@ def create_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
+        constants=variables.get("constants", {}),
         opt_state=optimizer.init(params),
         # A copy: a donated buffer must not appear twice.
         ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if ema else None,
@@ -74,14 +78,17 @@ def make_train_step(
       ema_decay: of the moving average, None when the state has none.
     """
 
-    def gradients(params, batch_stats, batch, rng):
+    def gradients(state, batch_stats, batch, rng):
         def loss(params):
-            return task.loss({"params": params, "batch_stats": batch_stats}, batch, rng, True)
+            variables = state.variables | {"params": params, "batch_stats": batch_stats}
+            return task.loss(variables, batch, rng, True)
 
-        (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params
+        )
         return batch_stats, grads, {"loss": value, **metrics}
 
-    def accumulated(params, batch_stats, batch, rng):
+    def accumulated(state, batch_stats, batch, rng):
         def split(x):  # part i takes every k-th example: each device keeps its own
             parts = x.reshape(-1, accumulate_steps, *x.shape[1:])
             return jnp.moveaxis(parts, 1, 0)
@@ -89,14 +96,12 @@ def make_train_step(
         def body(carry, part):
             batch_stats, total = carry
             batch, index = part
-            batch_stats, *new = gradients(
-                params, batch_stats, batch, jax.random.fold_in(rng, index)
-            )
+            batch_stats, *new = gradients(state, batch_stats, batch, jax.random.fold_in(rng, index))
             return (batch_stats, jax.tree.map(jnp.add, total, new)), None
 
         parts = (jax.tree.map(split, batch), jnp.arange(accumulate_steps))
         first = jax.tree.map(lambda x: x[0], parts)
-        shapes = jax.eval_shape(lambda: gradients(params, batch_stats, first[0], rng)[1:])
+        shapes = jax.eval_shape(lambda: gradients(state, batch_stats, first[0], rng)[1:])
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), list(shapes))
         (batch_stats, total), _ = jax.lax.scan(body, (batch_stats, zeros), parts)
         grads, metrics = jax.tree.map(lambda x: x / accumulate_steps, total)
@@ -105,7 +110,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch):
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         run = gradients if accumulate_steps == 1 else accumulated
-        batch_stats, grads, metrics = run(state.params, state.batch_stats, batch, rng)
+        batch_stats, grads, metrics = run(state, state.batch_stats, batch, rng)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -114,7 +119,13 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(new, ema, 1 - decay)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        state = TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema=ema,
+        )
         return state, metrics
 
     return train_step

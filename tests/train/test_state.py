@@ -16,10 +16,15 @@ class Regression:
 
     def init(self, rng):
         weights = jax.random.normal(rng, (WIDTH,))
-        return {"params": {"w": weights}, "batch_stats": {"mean": jnp.zeros(WIDTH)}}
+        return {
+            "params": {"w": weights},
+            "batch_stats": {"mean": jnp.zeros(WIDTH)},
+            "constants": {"shift": jnp.float32(0.5)},
+        }
 
     def loss(self, variables, batch, rng, train):
-        error = batch["x"] @ variables["params"]["w"] - batch["y"]
+        shifted = batch["y"] + variables["constants"]["shift"]
+        error = batch["x"] @ variables["params"]["w"] - shifted
         stats = {"mean": 0.5 * variables["batch_stats"]["mean"] + 0.5 * batch["x"].mean(0)}
         metrics = {"noise": jax.random.uniform(rng), "largest": jnp.abs(error).mean()}
         return jnp.mean(error**2), (stats, metrics)
@@ -52,7 +57,7 @@ def advance(batches, *, ema_decay=None, seed=0, **options):
 
 def test_step_is_gradient_descent(batches):
     (before, after), (metrics,) = advance(batches[:1])
-    x, y, w = batches[0]["x"], batches[0]["y"], np.asarray(before.params["w"])
+    x, y, w = batches[0]["x"], batches[0]["y"] + 0.5, np.asarray(before.params["w"])
     gradient = 2 * x.T @ (x @ w - y) / BATCH
     np.testing.assert_allclose(after.params["w"], w - 0.1 * gradient, rtol=1e-5)
     np.testing.assert_allclose(metrics["loss"], np.mean((x @ w - y) ** 2), rtol=1e-5)
@@ -73,14 +78,25 @@ def test_moving_average(batches, decay):
         np.testing.assert_allclose(state.ema["params"]["w"], weights, rtol=1e-5)
         np.testing.assert_allclose(state.ema["batch_stats"]["mean"], mean, rtol=1e-5)
     final = states[-1]
-    assert final.eval_variables is final.ema
+    assert final.eval_variables == {**final.ema, "constants": {"shift": 0.5}}
     assert np.abs(final.ema["batch_stats"]["mean"] - final.batch_stats["mean"]).max() > 1e-3
 
 
 def test_without_moving_average(batches):
     state = advance(batches[:1])[0][-1]
     assert state.ema is None
-    assert state.eval_variables == {"params": state.params, "batch_stats": state.batch_stats}
+    assert state.eval_variables == {
+        "params": state.params,
+        "batch_stats": state.batch_stats,
+        "constants": {"shift": 0.5},
+    }
+
+
+def test_constants_are_not_trained(batches):
+    """Nor averaged, nor known to the optimizer."""
+    states, _ = advance(batches, ema_decay=0.9, accumulate_steps=2)
+    assert all(state.constants == {"shift": 0.5} for state in states)
+    assert set(states[-1].ema) == {"params", "batch_stats"}
 
 
 @pytest.mark.parametrize("parts", [2, 3, 12])

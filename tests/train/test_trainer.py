@@ -365,7 +365,7 @@ def test_without_moving_average(tmp_path):
     tiny.run(tiny.quick({"optimizer.ema_decay": None, "train.num_steps": 2}), tmp_path, small=True)
     arrays = tiny.stored(tmp_path, 2)
     _, variables = restore_variables(str(tmp_path))
-    assert variables.keys() == {"params", "batch_stats"}
+    assert variables.keys() == {"params", "batch_stats", "constants"}
     kernel = variables["params"]["Dense_0"]["kernel"]
     np.testing.assert_array_equal(kernel, arrays["params/Dense_0/kernel"])
     results = tiny.run(tiny.quick({"optimizer.ema_decay": None}), tmp_path, small=True)
