@@ -48,7 +48,7 @@ setup(
         "torch": TORCH,
         "photos": PHOTOS,
         "video": VIDEO,
-        "test": [*TORCH, *PHOTOS, *VIDEO, "pytest>=9.2", "ruff>=0.17.6"],
+        "test": [*TORCH, *PHOTOS, *VIDEO, "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

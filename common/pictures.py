@@ -1,4 +1,6 @@
-"""Pictures for people: sheets of captioned images, comparisons, and confusion matrices."""
+"""Pictures for people: sheets of captioned images, comparisons, confusion matrices, dot plots."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -118,6 +120,55 @@ def confusion_picture(confusion: np.ndarray, names: list[str]) -> np.ndarray:
     if labelled:
         _label_matrix(picture, confusion, share, names, cell, margin)
     return np.asarray(picture)
+
+
+def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray:
+    """Draws a row of dots per name, and a bar at their mean, on one scale.
+
+    Args:
+      values: some numbers per name; names without any stay empty.
+      title: above the rows, with the scale's unit.
+
+    Returns:
+      uint8 `[height, width, 3]`.
+
+    Raises:
+      ValueError: there is no number at all.
+    """
+    low, high, step = _scale([value for row in values.values() for value in row])
+    left, top, width, height = 150, 48, 480, 24
+    picture = Image.new("RGB", (left + width + 90, top + height * len(values) + 28), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    draw.text((left, 6), title, fill="black", font=font)
+
+    def place(value: float) -> float:
+        return left + width * (value - low) / (high - low)
+
+    bottom = top + height * len(values)
+    for tick in np.arange(low, high + step / 2, step):
+        draw.line((place(tick), top - 4, place(tick), bottom), fill=(220, 220, 220))
+        draw.text((place(tick), bottom + 4), f"{tick:g}", fill="gray", font=font, anchor="ma")
+    for i, (name, row) in enumerate(values.items()):
+        y = top + height * i + height / 2
+        draw.text((left - 8, y), name, fill="black", font=font, anchor="rm")
+        for value in row:
+            draw.ellipse((place(value) - 4, y - 4, place(value) + 4, y + 4), outline=(20, 60, 140))
+        if row:
+            mean = float(np.mean(row))
+            draw.rectangle((place(mean) - 1, y - 9, place(mean) + 1, y + 9), fill=(200, 60, 20))
+            text = f"{mean:.4g}"
+            draw.text((left + width + 14, y), text, fill="black", font=font, anchor="lm")
+    return np.asarray(picture)
+
+
+def _scale(values: Sequence[float]) -> tuple[float, float, float]:
+    """Ends of an axis and the step of its ticks: 1, 2 or 5 times a power of ten."""
+    low, high = min(values), max(values)
+    raw = max(high - low, 1e-3 * max(abs(high), 1e-9)) / 4
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    low, high = np.floor(low / step) * step, np.ceil(high / step) * step
+    return low, max(high, low + step), step
 
 
 def _label_matrix(

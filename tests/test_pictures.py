@@ -1,9 +1,15 @@
-"""Contact sheets and confusion matrices, by the colours of their pixels."""
+"""Contact sheets, confusion matrices and dot plots, by the colours of their pixels."""
 
 import numpy as np
 import pytest
 
-from common.pictures import CAPTION_HEIGHT, captioned_sheet, comparison_sheet, confusion_picture
+from common.pictures import (
+    CAPTION_HEIGHT,
+    captioned_sheet,
+    comparison_sheet,
+    confusion_picture,
+    dot_plot,
+)
 
 
 def red(picture):
@@ -117,3 +123,28 @@ def test_comparison_of_the_thinnest_images():
 def test_every_compared_image_needs_a_caption(captions):
     with pytest.raises(ValueError, match="zip"):
         comparison_sheet([[np.zeros((8, 8, 3), np.uint8)] * 2], captions)
+
+
+def test_dot_plot_shows_means_on_one_scale():
+    """Values 90 and 96 to 100 give a scale of 90 to 100 with ticks every 5."""
+    values = {"one": [90.0], "two": [96.0, 100.0], "none": [], "three": [100.0]}
+    picture = dot_plot(values, title="accuracy")
+    bars = red(picture)
+    rows = np.flatnonzero(bars.any(axis=1))
+    first, second, third = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    left, middle, right = (
+        np.flatnonzero(bars[r].any(axis=0)).mean() for r in (first, second, third)
+    )
+    assert middle - left == pytest.approx(0.8 * (right - left), abs=1)
+    ticks = np.flatnonzero((picture[first[0] - 3] == 220).all(axis=-1))
+    np.testing.assert_allclose(np.diff(ticks), (right - left) / 2, atol=1)
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 0.0], [-1e-9, 1e9]])
+def test_dot_plot_scales_whatever_comes(values):
+    assert dot_plot({"x": values}, title="").dtype == np.uint8
+
+
+def test_dot_plot_needs_a_number():
+    with pytest.raises(ValueError):
+        dot_plot({"x": []}, title="")
