@@ -1,22 +1,26 @@
-"""Checkpoints of a run, through Orbax: the state, and the config beside it."""
+"""Checkpoints of a run, through Orbax: the state, the config, and checksums of all files."""
 
 import dataclasses
 import json
 import math
+import time
 from typing import Any
 
 import jax
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax import checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from common.config import require
 from common.errors import UserError
 from common.task import Variables
+from common.train.manifest import find_damage, write_manifest
 from common.train.state import TrainState
 
 FOLDER = "checkpoints"
+DAMAGED = "damaged"  # beside it: checkpoints whose files differ from their checksums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,10 @@ class Checkpoints:
         kept = [policies.LatestN(config.keep_latest)]
         if config.keep_best:
             kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
+        self._folder = epath.Path(workdir).resolve() / FOLDER
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
-            epath.Path(workdir).resolve() / FOLDER,
+            self._folder,
             options=ocp.CheckpointManagerOptions(
                 # The trainer decides when; Orbax must not skip.
                 save_decision_policy=policies.FixedIntervalPolicy(1),
@@ -60,6 +66,8 @@ class Checkpoints:
                 best_fn=_score,
                 best_mode="max",
                 create=True,
+                # When all files are there, before the folder gets its name: both or none.
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
             # Named, or the tree of a stored state can't be looked at before it is restored.
             item_handlers={
@@ -86,6 +94,8 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
         )
         metrics = {} if score is None else {"score": score}  # None would be kept for ever
+        self.wait()
+        self._saving = step
         self._manager.save(step, args=items, metrics=metrics)
 
     def restore(self, abstract_state: TrainState) -> TrainState | None:
@@ -94,7 +104,7 @@ class Checkpoints:
         Raises:
           UserError: the stored tree differs from the expected one.
         """
-        step = self._manager.latest_step()
+        step = self._latest_intact()
         if step is None:
             return None
         stored = _shapes(self._manager.item_metadata(step)["state"])
@@ -113,10 +123,39 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         return self._manager.restore(step, args=items)["state"]
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits until everything is on disk."""
         self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits until everything is on disk, and ends."""
+        self.wait()
         self._manager.close()
+
+    def _write_manifest(self) -> None:
+        (folder,) = self._folder.glob(f"{self._saving}.*tmp*")
+        write_manifest(folder)
+
+    def _latest_intact(self) -> int | None:
+        """The latest step whose files are as they were written.
+
+        Damaged later ones are put aside, which makes room to write them again.
+        """
+        steps = _steps(self._folder)
+        if not steps:
+            return None
+        intact = 0
+        if jax.process_index() == 0:
+            intact = _first_intact(self._folder, steps[::-1])
+            aside = self._folder.parent / DAMAGED
+            for step in steps:
+                if step > intact:
+                    aside.mkdir(exist_ok=True)
+                    (self._folder / str(step)).rename(aside / f"{step}_{time.time_ns()}")
+        if jax.process_count() > 1:
+            intact = int(multihost_utils.broadcast_one_to_all(intact))
+        self._manager.reload()
+        return intact
 
 
 def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variables]:
@@ -133,17 +172,15 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
       UserError: there is no checkpoint.
     """
     folder = epath.Path(workdir).resolve() / FOLDER
-    steps = (
-        sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.exists() else []
-    )
-    scores = {
-        step: score for step in steps if (score := _stored_score(folder / str(step))) is not None
-    }
-    if best and not scores:
-        raise UserError(f"{workdir} holds no evaluated checkpoint (looked in {folder})")
-    step = max(scores, key=scores.get) if best else max(steps, default=None)
-    if step is None:
-        raise UserError(f"{workdir} holds no checkpoint (looked in {folder})")
+    steps = _steps(folder)
+    order = {step: step for step in steps}
+    if best:
+        scores = {step: _stored_score(folder / str(step)) for step in steps}
+        order = {step: score for step, score in scores.items() if score is not None}
+    if not order:
+        kind = "evaluated checkpoint" if best else "checkpoint"
+        raise UserError(f"{workdir} holds no {kind} (looked in {folder})")
+    step = _first_intact(folder, sorted(order, key=order.get, reverse=True))
     logging.info("restoring step %d of %s", step, workdir)
     handlers = {"state": ocp.PyTreeCheckpointHandler(), "config": ocp.JsonCheckpointHandler()}
     with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
@@ -163,6 +200,21 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
         restored = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
     average = restored.pop("ema", {})
     return step, {**restored, **average}
+
+
+def _first_intact(folder: epath.Path, steps: list[int]) -> int:
+    for step in steps:
+        problem = find_damage(folder / str(step))
+        if problem is None:
+            return step
+        logging.warning("checkpoint %s is damaged: %s; taking another", folder / str(step), problem)
+    raise UserError(f"{folder.parent} holds no checkpoint that is intact")
+
+
+def _steps(folder: epath.Path) -> list[int]:
+    if not folder.exists():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
 def _score(metrics: dict[str, float]) -> float:

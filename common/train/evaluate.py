@@ -5,6 +5,7 @@ from contextlib import closing
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from common.data.pipeline import eval_batches
@@ -68,8 +69,12 @@ class EvalLoop:
         )
         with closing(batches):
             for batch in batches:
+                part = batch
+                if jax.process_count() > 1:
+                    batch = multihost_utils.process_allgather(batch, tiled=True)
                 corrupt.take(batch)
-                outputs = jax.device_get(self._step(variables, put(batch, self._mesh)))
+                inputs = put({name: part[name] for name in batch}, self._mesh)
+                outputs = jax.device_get(self._step(variables, inputs))
                 evaluator.update(outputs, batch)
                 real = batch["mask"].astype(bool)
                 if not pictures and real.any():

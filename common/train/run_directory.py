@@ -1,6 +1,12 @@
 """The run directory: one run's config, and the rule on when a directory may be continued."""
 
+import contextlib
+import fcntl
 import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -8,12 +14,14 @@ from etils import epath
 from common.errors import UserError
 
 CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
 
 # These may change when a run is continued: they decide where, how fast and how long, not what.
 RESUMABLE = (
     "mesh",
     "train.num_steps",
     "train.log_every",
+    "train.not_finite",
     "train.sample_images",
     "eval.every_steps",
     "checkpoint",
@@ -27,32 +35,44 @@ RESUMABLE = (
 )
 
 
-def open_run(workdir: str, config: dict[str, Any]) -> list[str]:
+@contextlib.contextmanager
+def open_run(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
     """Creates a run directory, or checks that the one that is there belongs to this config.
+
+    It is locked while the block lasts, except on bucket paths, which have no locks.
 
     Args:
       workdir: local path or bucket path.
       config: the whole config as plain JSON values.
 
-    Returns:
+    Yields:
       Lines on what changed within bounds, to be printed.
 
     Raises:
-      UserError: the directory holds something else, or a run with another config (with a diff);
-        a run without a checkpoint has nothing to lose and may begin again.
+      UserError: the directory holds something else, or a run with another config (with a diff), or
+        another process is at it; a run without a checkpoint has nothing to lose and may begin
+        again.
     """
     root = epath.Path(workdir)
-    path = root / CONFIG_FILE
-    if not path.exists():
-        if root.exists() and any(root.iterdir()):
+    _changes(root, config)  # refuses before anything is touched
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(workdir):
+        lines = _changes(root, config)
+        if lines or not (root / CONFIG_FILE).exists():
+            _write_json(root / CONFIG_FILE, config)
+        yield lines
+
+
+def _changes(root: epath.Path, config: dict[str, Any]) -> list[str]:
+    """Lines on the fields that differ from the directory's own; refuses those that must not."""
+    if not (root / CONFIG_FILE).exists():
+        if root.exists() and any(path.name != LOCK_FILE for path in root.iterdir()):
             raise UserError(
-                f"{workdir} is not empty and holds no {CONFIG_FILE}: it is no run directory;"
+                f"{root} is not empty and holds no {CONFIG_FILE}: it is no run directory;"
                 " choose another --workdir"
             )
-        root.mkdir(parents=True, exist_ok=True)
-        _write_json(path, config)
         return []
-    old, new = _flatten(read_config(workdir)), _flatten(json.loads(json.dumps(config)))
+    old, new = _flatten(read_config(str(root))), _flatten(json.loads(json.dumps(config)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
     refused = [
@@ -64,12 +84,31 @@ def open_run(workdir: str, config: dict[str, Any]) -> list[str]:
     started = folder.exists() and any(entry.name.isdigit() for entry in folder.iterdir())
     if refused and started:
         raise UserError(
-            f"{workdir} holds a run with another config ({'; '.join(refused)});"
+            f"{root} holds a run with another config ({'; '.join(refused)});"
             " choose another --workdir, or the run's own config to continue it"
         )
-    if changed:
-        _write_json(path, config)
     return lines
+
+
+@contextlib.contextmanager
+def _locked(workdir: str) -> Iterator[None]:
+    """Held until the block or the process ends, however it ends."""
+    if "://" in workdir:
+        yield
+        return
+    with (Path(workdir) / LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{workdir} is in use by another trainer ({file.read() or 'unknown'}):"
+                " stop that one, or choose another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def read_config(workdir: str) -> dict[str, Any]:

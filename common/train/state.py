@@ -1,6 +1,7 @@
 """The train state and the step that advances it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,6 +67,7 @@ def make_train_step(
     seed: int,
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
+    skip_not_finite: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the function `(state, batch) -> (state, metrics)` to be jitted.
 
@@ -76,6 +78,8 @@ def make_train_step(
       accumulate_steps: the batch is cut into that many parts, run one after the other; gradients
         and metrics are averaged, batch statistics are those of the parts in turn.
       ema_decay: of the moving average, None when the state has none.
+      skip_not_finite: a step whose loss or gradient is NaN or infinite changes nothing but the
+        step; its metrics are zero, and `skipped` is 1.
     """
 
     def gradients(state, batch_stats, batch, rng):
@@ -119,13 +123,14 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(new, ema, 1 - decay)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        state = state.replace(
-            step=state.step + 1,
-            params=params,
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-            ema=ema,
+        new_state = state.replace(
+            params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
         )
-        return state, metrics
+        if skip_not_finite:
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+            new_state = jax.tree.map(partial(jnp.where, finite), new_state, state)
+            metrics = {name: jnp.where(finite, value, 0) for name, value in metrics.items()}
+            metrics["skipped"] = 1 - finite.astype(jnp.float32)
+        return new_state.replace(step=state.step + 1), metrics
 
     return train_step

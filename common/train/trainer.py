@@ -1,21 +1,24 @@
 """The training loop: one for all tasks, read from top to bottom."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from common.config import parse_section, require
 from common.data.pipeline import train_batches
 from common.errors import UserError, did_you_mean
-from common.task import Task
+from common.task import Dataset, Task
 from common.train import sharding
 from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.corrupt import CorruptCounter
@@ -25,6 +28,7 @@ from common.train.progress import ProgressReport
 from common.train.run_directory import open_run
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.state import TrainState, create_state, make_train_step
+from common.train.stop import StopRequest
 from common.train.writer import Writer
 
 
@@ -36,12 +40,16 @@ class TrainConfig:
       num_steps: optimizer steps of the run.
       log_every: steps between metrics.
       accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
+      not_finite: what to do when the loss or a gradient is NaN or infinite: `"stop"`; `"skip"` the
+        update of that step; `"restore"` the last checkpoint and try once more, which helps where
+        hardware was at fault.
       sample_images: save pictures of the first training batch and of each evaluation.
     """
 
     num_steps: int
     log_every: int = 100
     accumulate_steps: int = 1
+    not_finite: Literal["stop", "skip", "restore"] = "stop"
     sample_images: bool = True
 
     def __post_init__(self):
@@ -87,34 +95,58 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
       The metrics of the last evaluation, by name.
 
     Raises:
-      UserError: a config that doesn't hold together, a directory of another run, unreadable data,
-        or a loss that is not finite.
+      UserError: a config that doesn't hold together, a directory of another run or in use,
+        unreadable data, no intact checkpoint, or a loss that is not finite.
     """
     plain = json.loads(json.dumps(_to_dict(config)))
     sections = parse_trainer_sections(plain)
-    seed, cfg = plain["seed"], sections["train"]
+    cfg = sections["train"]
 
-    require(jax.process_count() == 1, "training by several processes is not supported: use one")
-
-    # Where everything lives: shapes first, so that nothing is ever whole on one device.
+    # Refused before anything is touched: sizes, data, a directory of another run.
     mesh = sharding.make_mesh(sections["mesh"])
     sharding.check_batch_size(
         task.data.batch_size, mesh, "config.data.batch_size", cfg.accumulate_steps
     )
+    data = task.train_data(), task.eval_data()
+    failed = None
+    with _opened(workdir, plain) as changes, StopRequest() as stop:
+        while True:
+            try:
+                return _run(task, plain, sections, mesh, data, workdir, changes, stop)
+            except _NotFiniteError as error:
+                if cfg.not_finite != "restore" or error.step == failed:
+                    raise
+                failed, changes = error.step, [str(error)]
+
+
+def _run(
+    task: Task,
+    plain: dict[str, Any],
+    sections: dict[str, Any],
+    mesh: Mesh,
+    data: tuple[Dataset, dict[str, Dataset]],
+    workdir: str,
+    changes: list[str],
+    stop: StopRequest,
+) -> dict[str, float]:
+    """Trains from the directory's latest checkpoint, if it has one, to the end: see `train`."""
+    seed, cfg = plain["seed"], sections["train"]
+    (dataset, eval_sets), primary = data, jax.process_index() == 0
+
+    # Where everything lives: shapes first, so that nothing is ever whole on one device.
     schedule = make_schedule(sections["schedule"], sections["optimizer"].learning_rate)
     optimizer = make_optimizer(sections["optimizer"], schedule)
     ema_decay = sections["optimizer"].ema_decay
     create = partial(create_state, optimizer=optimizer, ema=ema_decay is not None)
     abstract = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(seed))
     shardings = sharding.tree_shardings(abstract, mesh)
-    dataset, eval_sets = task.train_data(), task.eval_data()
 
     # The state: the run's own, else pretrained weights, else fresh ones.
-    changes = open_run(workdir, plain)
     checkpoints = Checkpoints(workdir, sections["checkpoint"])
     state = checkpoints.restore(_place(abstract, shardings))
     if state is None:
         if (pretrained := task.pretrained()) is not None:
+            pretrained = jax.tree.map(np.asarray, pretrained)
             state = jax.jit(create, out_shardings=shardings)(pretrained)
         else:
             init = jax.jit(lambda rng: create(task.init(rng)), out_shardings=shardings)
@@ -129,20 +161,20 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
             seed=seed,
             accumulate_steps=cfg.accumulate_steps,
             ema_decay=ema_decay,
+            skip_not_finite=cfg.not_finite == "skip",
         ),
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
     eval_loop = EvalLoop(task, mesh, abstract.eval_variables)
-    writer = Writer(workdir, first_step)
-    progress = ProgressReport(
-        cfg.num_steps, first_step, unit="step", quiet=jax.process_index() != 0
-    )
+    writer = Writer(workdir, first_step, quiet=not primary)
+    progress = ProgressReport(cfg.num_steps, first_step, unit="step", quiet=not primary)
     count = sum(x.size for x in jax.tree.leaves(abstract.params))
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     progress.log(
         f"{count:,} parameters, {len(dataset.source):,} training examples, {mesh.size}"
-        f" {jax.default_backend()} device(s), mesh {dict(mesh.shape)}"
+        f" {jax.default_backend()} device(s){processes}, mesh {dict(mesh.shape)}"
     )
     if first_step:
         progress.log("; ".join([f"continuing from step {first_step}", *changes]))
@@ -188,8 +220,10 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
             window.append(metrics)
             progress.advance(step)
 
+            stopping = stop.reached(step)
             evaluating = step % sections["eval"].every_steps == 0 or step == cfg.num_steps
-            saving = evaluating or step % sections["checkpoint"].every_steps == 0
+            evaluating = evaluating and not stopping  # who stops us doesn't wait long
+            saving = evaluating or stopping or step % sections["checkpoint"].every_steps == 0
             if saving or step % cfg.log_every == 0:
                 means = _mean(jax.device_get(window))
                 elapsed = time.monotonic() - window_start
@@ -203,7 +237,7 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
                     values["train/corrupt"] = float(corrupt.count)
                 writer.scalars(step, values)
                 progress.metrics(step, values)
-                _check_finite(means, step)
+                _check_finite(means, step, workdir)
                 window, waited, window_start = [], 0.0, time.monotonic()
 
             if saving:  # after the metrics, which stop the run if they are not finite
@@ -212,6 +246,13 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
                 score = results.get(task.best_metric) if evaluating else None
                 checkpoints.save(state, plain, score)
                 window_start += time.monotonic() - paused
+            if stopping:
+                checkpoints.wait()
+                progress.log(
+                    f"stopped by {stop.signal.name} after step {step}, which is saved: the same"
+                    " command goes on"
+                )
+                return results
         if not results:  # nothing was left to train
             results = evaluate(first_step)
     return results
@@ -251,11 +292,32 @@ def _mean(window: list[dict[str, Any]]) -> dict[str, float]:
     return {key: float(np.mean([metrics[key] for metrics in window])) for key in window[0]}
 
 
-def _check_finite(metrics: dict[str, float], step: int) -> None:
+def _check_finite(metrics: dict[str, float], step: int, workdir: str) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise UserError(
-                f"train/{name} is {value} at step {step}: the run stops; its checkpoints are kept."
-                " Try a lower config.optimizer.learning_rate or a config.optimizer.clip_norm,"
-                " in another --workdir"
+            raise _NotFiniteError(
+                f"train/{name} is {value} at step {step}: the run stops; its checkpoints are kept"
+                f" in {workdir}. Try a lower config.optimizer.learning_rate or a"
+                " config.optimizer.clip_norm, in another --workdir",
+                step,
             )
+
+
+class _NotFiniteError(UserError):
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
+
+
+@contextlib.contextmanager
+def _opened(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
+    """The run directory, opened by the first process for all of them."""
+    several = jax.process_count() > 1
+    if jax.process_index() > 0:
+        multihost_utils.sync_global_devices("run directory")
+        yield []
+        return
+    with open_run(workdir, config) as changes:
+        if several:
+            multihost_utils.sync_global_devices("run directory")
+        yield changes

@@ -19,16 +19,20 @@ class Writer:
       workdir: the run directory.
       step: the step the run starts from; metrics logged after it, by a run that was cut off later
         than its last checkpoint, are dropped from the metrics file.
+      quiet: write nothing (processes other than the first).
     """
 
-    def __init__(self, workdir: str, step: int = 0):
-        self._root = epath.Path(workdir)
+    def __init__(self, workdir: str, step: int = 0, *, quiet: bool = False):
+        self._root, self._quiet = epath.Path(workdir), quiet
         self._metrics = self._root / METRICS_FILE
-        self._cut_back(step)
-        self._tensorboard = metric_writers.SummaryWriter(str(self._root))
+        if not quiet:
+            self._cut_back(step)
+            self._tensorboard = metric_writers.SummaryWriter(str(self._root))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds one line to metrics.jsonl (non-finite values as null), and points to TensorBoard."""
+        if self._quiet:
+            return
         finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
         with self._metrics.open("a") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
@@ -36,6 +40,8 @@ class Writer:
 
     def images(self, step: int, pictures: dict[str, np.ndarray]) -> None:
         """Writes uint8 `[height, width, 3]` pictures as samples/<name>_<step>.png and events."""
+        if self._quiet:
+            return
         folder = self._root / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
@@ -44,7 +50,8 @@ class Writer:
 
     def close(self) -> None:
         """Flushes and closes."""
-        self._tensorboard.close()
+        if not self._quiet:
+            self._tensorboard.close()
 
     def _cut_back(self, step: int) -> None:
         if not self._metrics.exists():

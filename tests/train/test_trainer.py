@@ -1,12 +1,7 @@
 """Whole runs of the trainer: what they leave, how they go on, and how they fail."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
@@ -16,11 +11,8 @@ from PIL import Image
 import maxvit_jax
 from common.errors import UserError
 from common.train.checkpoint import restore_variables
-from common.train.run_directory import open_run
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.trainer import parse_trainer_sections
-from configs import maxvit_digits
-from maxvit_jax.tasks.classification import ClassificationTask
 from tests.train import tiny
 
 
@@ -48,7 +40,7 @@ def interrupted(tmp_path_factory):
 
 def test_files(uninterrupted):
     workdir, _ = uninterrupted
-    names = {"config.json", "metrics.jsonl", "checkpoints", "samples"}
+    names = {".lock", "config.json", "metrics.jsonl", "checkpoints", "samples"}
     found = {path.name for path in workdir.iterdir()}
     assert names <= found and all(name.startswith("events.") for name in found - names)
     assert len(found - names) == 1
@@ -154,145 +146,6 @@ def test_finished_run_is_evaluated_again_and_left_alone(interrupted, uninterrupt
     results = tiny.run(tiny.config(), interrupted)
     assert results == uninterrupted[1]
     tiny.assert_identical(tiny.stored(interrupted, 6), before)
-
-
-# The digits recipe at its smallest, a checkpoint every second step.
-DIGITS = {
-    "model.widths": (32,),
-    "model.depths": (1,),
-    "model.stem_widths": (4, 8),
-    "data.batch_size": 4,
-    "data.eval_batch_size": 60,
-    "data.image_size": 16,
-    "schedule.warmup_steps": 2,
-    "schedule.decay_steps": 1000,
-    "train.log_every": 1,
-    "train.sample_images": False,
-    "eval.every_steps": 100_000,
-    "checkpoint.every_steps": 2,
-}
-
-
-def train_digits(workdir, steps):
-    config = maxvit_digits.get_config()
-    config.update_from_flattened_dict(DIGITS | {"train.num_steps": steps})
-    return tiny.run(config, workdir, task=ClassificationTask(config))
-
-
-def test_killed_run_resumes_bit_identical(tmp_path, capsys):
-    """Killed by the system while it writes a checkpoint or soon after; continued here."""
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = [sys.executable, "-m", "launch.train", "--config=configs/maxvit_digits.py"]
-    command += [f"--config.{name}={value}" for name, value in DIGITS.items()]
-    command += ["--config.train.num_steps=100000", f"--workdir={killed}"]
-    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | cache
-    ) as process:
-        for line in process.stdout:
-            if re.match(r"step [5-9]/", line):
-                break
-        while process.poll() is None and not complete(killed):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    reached = max(complete(killed))
-    last = reached + 3
-    train_digits(killed, last)
-    shown = capsys.readouterr().out
-    assert f"continuing from step {reached}; train.num_steps: 100000 -> {last}" in shown
-    train_digits(whole, last)
-    tiny.assert_identical(tiny.stored(killed, last), tiny.stored(whole, last))
-    losses = [tiny.logged(workdir, "train/loss") for workdir in (killed, whole)]
-    assert losses[0] == losses[1] and list(losses[0]) == list(range(1, last + 1))
-
-
-def complete(workdir):
-    """Steps of complete checkpoints, while others are being written."""
-    folder = workdir / "checkpoints"
-    return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
-
-
-# ---------------------------------------------------------------- whose directory it is
-
-
-def make_run(workdir, config):
-    """A directory that looks like a run with a checkpoint."""
-    open_run(str(workdir), config)
-    (workdir / "checkpoints" / "2").mkdir(parents=True)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "shown"),
-    [
-        ("optimizer.learning_rate", 0.5, "optimizer.learning_rate: 0.001 -> 0.5"),
-        ("model.depths", [1], "model.depths: [2] -> [1]"),
-        ("seed", 1, "seed: 0 -> 1"),
-        ("data.batch_size", 16, "data.batch_size: 8 -> 16"),
-        ("train.accumulate_steps", 2, "train.accumulate_steps: None -> 2"),
-        ("schedule.decay_steps", 9, "schedule.decay_steps: 20 -> 9"),
-    ],
-)
-def test_other_config_is_refused(tmp_path, field, value, shown):
-    make_run(tmp_path, tiny.config())
-    before = (tmp_path / "config.json").read_text()
-    with pytest.raises(UserError, match="another config") as error:
-        open_run(str(tmp_path), tiny.config({field: value, "train.num_steps": 99}))
-    assert shown in str(error.value) and "num_steps" not in str(error.value)
-    assert (tmp_path / "config.json").read_text() == before
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("train.num_steps", 99),
-        ("train.log_every", 1),
-        ("train.sample_images", False),
-        ("eval.every_steps", 7),
-        ("checkpoint.every_steps", 7),
-        ("checkpoint.keep_best", 7),
-        ("data.num_workers", 2),
-        ("data.eval_batch_size", 4),
-        ("data.max_corrupt", 4),
-        ("mesh.data", 2),
-        ("mesh", {"data": 1, "fsdp": 2}),
-    ],
-)
-def test_circumstances_may_change(tmp_path, field, value):
-    make_run(tmp_path, tiny.config())
-    new = tiny.config({field: value})
-    lines = open_run(str(tmp_path), new)
-    assert lines and all(line.startswith(field) and " -> " in line for line in lines)
-    assert json.loads((tmp_path / "config.json").read_text()) == new
-
-
-def test_same_config_changes_nothing(tmp_path):
-    make_run(tmp_path, tiny.config())
-    assert open_run(str(tmp_path), tiny.config()) == []
-
-
-def test_run_without_checkpoint_may_begin_again(tmp_path):
-    open_run(str(tmp_path), tiny.config())
-    (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir(parents=True)
-    open_run(str(tmp_path), tiny.config({"seed": 5}))
-    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("thesis.txt", "years of work", "not empty and holds no config.json"),
-        ("config.json", '{"seed": ', "damaged"),
-        ("config.json", "[]", "no run directory"),
-        ("config.json", '{"family": "maxvit"}', "no run directory"),
-    ],
-)
-def test_other_directories_are_refused(tmp_path, name, content, message):
-    path = tmp_path / name
-    path.write_text(content)
-    with pytest.raises(UserError, match=message):
-        tiny.run(tiny.quick(), tmp_path, small=True)
-    assert [p.name for p in tmp_path.iterdir()] == [name] and path.read_text() == content
 
 
 def test_run_of_another_model_is_refused(tmp_path):

@@ -1,0 +1,206 @@
+"""Runs that are killed, asked to stop, or find their checkpoints damaged."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+from common.errors import UserError
+from common.train import trainer
+from common.train.checkpoint import restore_variables
+from common.train.evaluate import put as trainer_put
+from configs import maxvit_digits
+from maxvit_jax.tasks.classification import ClassificationTask
+from tests.train import tiny
+
+# The digits recipe at its smallest, a checkpoint every second step.
+DIGITS = {
+    "model.widths": (32,),
+    "model.depths": (1,),
+    "model.stem_widths": (4, 8),
+    "data.batch_size": 4,
+    "data.eval_batch_size": 60,
+    "data.image_size": 16,
+    "schedule.warmup_steps": 2,
+    "schedule.decay_steps": 1000,
+    "train.log_every": 1,
+    "train.sample_images": False,
+    "eval.every_steps": 100_000,
+    "checkpoint.every_steps": 2,
+}
+
+
+def train_digits(workdir, steps):
+    config = maxvit_digits.get_config()
+    config.update_from_flattened_dict(DIGITS | {"train.num_steps": steps})
+    return tiny.run(config, workdir, task=ClassificationTask(config))
+
+
+def test_killed_run_resumes_bit_identical(tmp_path, capsys):
+    """Killed by the system while it writes a checkpoint or soon after; continued here."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "launch.train", "--config=configs/maxvit_digits.py"]
+    command += [f"--config.{name}={value}" for name, value in DIGITS.items()]
+    command += ["--config.train.num_steps=100000", f"--workdir={killed}"]
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | cache
+    ) as process:
+        for line in process.stdout:
+            if re.match(r"step [5-9]/", line):
+                break
+        while process.poll() is None and not complete(killed):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    reached = max(complete(killed))
+    last = reached + 3
+    train_digits(killed, last)
+    shown = capsys.readouterr().out
+    assert f"continuing from step {reached}; train.num_steps: 100000 -> {last}" in shown
+    train_digits(whole, last)
+    tiny.assert_identical(tiny.stored(killed, last), tiny.stored(whole, last))
+    losses = [tiny.logged(workdir, "train/loss") for workdir in (killed, whole)]
+    assert losses[0] == losses[1] and list(losses[0]) == list(range(1, last + 1))
+
+
+def complete(workdir):
+    """Steps of complete checkpoints, while others are being written."""
+    folder = workdir / "checkpoints"
+    return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+
+
+# ---------------------------------------------------------------- asked to stop
+
+
+def disturbed(call, action):
+    """`put`, which places batches on the mesh, but with something happening on its n-th call."""
+    calls = itertools.count(1)
+
+    def put(batch, mesh):
+        return trainer_put(action(batch) if next(calls) == call else batch, mesh)
+
+    return mock.patch.object(trainer, "put", put)
+
+
+def test_stopped_run_goes_on_bit_identical(tmp_path, capsys):
+    config = tiny.quick({"checkpoint.every_steps": 100, "eval.every_steps": 100})
+
+    def interrupt(batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    with disturbed(4, interrupt):
+        tiny.run(config, tmp_path / "stopped", small=True)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert tiny.steps(tmp_path / "stopped") == [4]
+    assert "stopped by SIGTERM after step 4, which is saved" in capsys.readouterr().out
+    results = tiny.run(config, tmp_path / "stopped", small=True)
+    assert results == tiny.run(config, tmp_path / "whole", small=True)
+    tiny.assert_identical(tiny.stored(tmp_path / "stopped", 6), tiny.stored(tmp_path / "whole", 6))
+
+
+def test_second_signal_ends_at_once():
+    code = """
+import os, signal, sys, time
+from common.train.stop import StopRequest
+with StopRequest() as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0)
+    assert stop.reached(1) and stop.signal == signal.SIGINT
+    print("asked", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, "asked\n"), result.stderr
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Six steps without a break, checkpoints at 2, 3, 4 and 6."""
+    workdir = tmp_path_factory.mktemp("whole")
+    tiny.run(tiny.quick(), workdir, small=True)
+    return workdir
+
+
+def flip_a_bit(workdir, step):
+    """Of the largest file: where the arrays are."""
+    files = [p for p in (workdir / "checkpoints" / str(step) / "state").rglob("*") if p.is_file()]
+    path = max(files, key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, tmp_path, caplog):
+    config = tiny.quick({"train.num_steps": 4})
+    tiny.run(config, tmp_path, small=True)
+    flip_a_bit(tmp_path, 4)
+    _, variables = restore_variables(str(tmp_path))
+    expected = tiny.stored(tmp_path, 3)["ema/params/Dense_0/kernel"]
+    np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
+    tiny.run(tiny.quick(), tmp_path, small=True)
+    assert re.search(r"checkpoints/4 is damaged: .* differs from its checksum", caplog.text)
+    assert [p.name.split("_")[0] for p in (tmp_path / "damaged").iterdir()] == ["4"]
+    for step in (4, 6):
+        tiny.assert_identical(tiny.stored(tmp_path, step), tiny.stored(whole, step))
+
+
+def test_run_without_intact_checkpoint_stops_and_keeps_all(tmp_path):
+    config = tiny.quick({"train.num_steps": 2})
+    tiny.run(config, tmp_path, small=True)
+    flip_a_bit(tmp_path, 2)
+    with pytest.raises(UserError, match="holds no checkpoint that is intact"):
+        tiny.run(tiny.quick(), tmp_path, small=True)
+    assert tiny.steps(tmp_path) == [2]
+
+
+# ---------------------------------------------------------------- losses that are not finite
+
+
+def not_a_number(batch):
+    return batch | {"image": np.full(batch["image"].shape, np.nan, np.float32)}
+
+
+def test_transient_fault_is_undone_by_restoring(whole, tmp_path, capsys):
+    with disturbed(4, not_a_number):
+        tiny.run(tiny.quick({"train.not_finite": "restore"}), tmp_path, small=True)
+    assert re.search("continuing from step 3; train/loss is nan at step 4", capsys.readouterr().out)
+    tiny.assert_identical(tiny.stored(tmp_path, 6), tiny.stored(whole, 6))
+
+
+def test_fault_that_stays_stops_the_run(tmp_path):
+    task = tiny.make_task(tiny.quick(), small=True)
+
+    def loss(variables, batch, rng, train):
+        return jnp.nan * jax.tree.leaves(variables["params"])[0].sum(), (
+            variables["batch_stats"],
+            {},
+        )
+
+    task.loss = loss
+    with pytest.raises(UserError, match="train/loss is nan at step 2"):
+        tiny.run(tiny.quick({"train.not_finite": "restore"}), tmp_path, task=task)
+
+
+def test_step_that_is_not_finite_is_skipped(tmp_path):
+    with disturbed(3, not_a_number):
+        tiny.run(tiny.quick({"train.not_finite": "skip"}), tmp_path, small=True)
+    kernels = {s: tiny.stored(tmp_path, s)["params/Dense_0/kernel"] for s in (2, 3, 4)}
+    np.testing.assert_array_equal(kernels[2], kernels[3])
+    assert np.abs(kernels[4] - kernels[3]).max() > 0
+    assert tiny.logged(tmp_path, "train/skipped")[3] == 1

@@ -1,0 +1,121 @@
+"""Whose run a directory is, and who may work on it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from common.errors import UserError
+from common.train.run_directory import open_run
+from tests.train import tiny
+
+
+def opened(workdir, config):
+    """What opening a directory says, after which it is closed again."""
+    with open_run(str(workdir), config) as lines:
+        return lines
+
+
+def make_run(workdir, config):
+    """A directory that looks like a run with a checkpoint."""
+    opened(workdir, config)
+    (workdir / "checkpoints" / "2").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("optimizer.learning_rate", 0.5, "optimizer.learning_rate: 0.001 -> 0.5"),
+        ("model.depths", [1], "model.depths: [2] -> [1]"),
+        ("seed", 1, "seed: 0 -> 1"),
+        ("data.batch_size", 16, "data.batch_size: 8 -> 16"),
+        ("train.accumulate_steps", 2, "train.accumulate_steps: None -> 2"),
+        ("schedule.decay_steps", 9, "schedule.decay_steps: 20 -> 9"),
+    ],
+)
+def test_other_config_is_refused(tmp_path, field, value, shown):
+    make_run(tmp_path, tiny.config())
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(UserError, match="another config") as error:
+        opened(tmp_path, tiny.config({field: value, "train.num_steps": 99}))
+    assert shown in str(error.value) and "num_steps" not in str(error.value)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("train.num_steps", 99),
+        ("train.log_every", 1),
+        ("train.sample_images", False),
+        ("eval.every_steps", 7),
+        ("checkpoint.every_steps", 7),
+        ("checkpoint.keep_best", 7),
+        ("data.num_workers", 2),
+        ("data.eval_batch_size", 4),
+        ("data.max_corrupt", 4),
+        ("mesh.data", 2),
+        ("mesh", {"data": 1, "fsdp": 2}),
+    ],
+)
+def test_circumstances_may_change(tmp_path, field, value):
+    make_run(tmp_path, tiny.config())
+    new = tiny.config({field: value})
+    lines = opened(tmp_path, new)
+    assert lines and all(line.startswith(field) and " -> " in line for line in lines)
+    assert json.loads((tmp_path / "config.json").read_text()) == new
+
+
+def test_same_config_changes_nothing(tmp_path):
+    make_run(tmp_path, tiny.config())
+    assert opened(tmp_path, tiny.config()) == []
+
+
+def test_run_without_checkpoint_may_begin_again(tmp_path):
+    opened(tmp_path, tiny.config())
+    (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp").mkdir(parents=True)
+    opened(tmp_path, tiny.config({"seed": 5}))
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("thesis.txt", "years of work", "not empty and holds no config.json"),
+        ("config.json", '{"seed": ', "damaged"),
+        ("config.json", "[]", "no run directory"),
+        ("config.json", '{"family": "maxvit"}', "no run directory"),
+    ],
+)
+def test_other_directories_are_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        tiny.run(tiny.quick(), tmp_path, small=True)
+    assert [p.name for p in tmp_path.iterdir()] == [name] and path.read_text() == content
+
+
+HOLDER = """
+import sys
+from common.train.run_directory import open_run
+with open_run(sys.argv[1], {"train": {}}):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_trainer_at_a_time(tmp_path):
+    """The second is refused and changes nothing; a lock ends with its holder, however that ends."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"open\n"
+        before = (tmp_path / "config.json").read_text()
+        with pytest.raises(
+            UserError, match=rf"in use by another trainer \(process {holder.pid} on"
+        ):
+            opened(tmp_path, tiny.config())
+        assert (tmp_path / "config.json").read_text() == before
+        holder.kill()
+    assert opened(tmp_path, {"train": {}}) == []
+    assert opened(tmp_path, {"train": {}}) == []
