@@ -2,22 +2,34 @@
 
 Every field of the config can be overridden, e.g. `--config.optimizer.learning_rate=1e-4`. Starting
 on a run directory that is there continues its run.
+
+On several hosts the same command runs once per process. `--distributed` asks the cluster (SLURM,
+TPU pods, Open MPI) who they are; elsewhere `--coordinator=host:port --num_processes=2
+--process_id=0` says so.
 """
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
+from common.config import require
+from common.errors import UserError
 from common.train import train
 from launch.main import compilation_cache, load_config, run_main
 from launch.tasks import make_task
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with `:k=v,k=v` arguments.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes of a cluster.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which, from 0.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; a bucket path where supported.")
 
 
 def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
+    _connect()
     compilation_cache()
     config = load_config(_CONFIG)
     try:
@@ -25,9 +37,30 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted: the same command continues from the last checkpoint")
         raise
-    for name, value in results.items():
-        print(f"{name}: {value:.4f}")
-    print(f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}")
+    if jax.process_index() == 0:
+        for name, value in results.items():
+            print(f"{name}: {value:.4f}")
+        print(f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}")
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+
+
+def _connect() -> None:
+    """Meets the other processes, if there are any, before anything touches a device."""
+    count, index = _NUM_PROCESSES.value, _PROCESS_ID.value
+    if _COORDINATOR.value is None:
+        alone = count is None and index is None
+        require(alone, "--num_processes and --process_id need --coordinator=host:port")
+        if not _DISTRIBUTED.value:
+            return
+    else:
+        given = count is not None and index is not None and 0 <= index < count
+        require(given, "--coordinator needs --num_processes=n and --process_id from 0 to n - 1")
+    try:
+        jax.distributed.initialize(_COORDINATOR.value, count, index)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"can't meet the other processes: {reason}") from error
 
 
 if __name__ == "__main__":
