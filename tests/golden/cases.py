@@ -83,6 +83,10 @@ class Case:
     def fields(self) -> dict[str, Any]:
         """Returns the fields of our model that are the reference's configuration."""
         c = self.config
+        if self.manifest.get("family") == "moat":
+            return _moat_fields(c)
+        if self.manifest.get("family") == "metaformer":
+            return _metaformer_fields(c, tuple(self.image["shape"][1:3]))
         if "model" in c:  # a timm name; the rest are our defaults
             return {"num_classes": c["num_classes"]}
         if "num_supervision_scales" in c:  # MAXIM's fields, by the same names
@@ -230,10 +234,53 @@ def _flattened(stored: dict[str, np.ndarray], manifest: dict[str, Any]) -> Case:
         manifest["config"],
         {n: tuple(shape) for n, shape in manifest["variables"].items()},
         expected,
-        manifest,
+        {**manifest, "weights": {}},  # in words there: nothing scaled
         manifest["weight_seed"],
-        {k: manifest["input"][k] for k in ("shape", "seed", "low", "high")},
+        {k: v for k, v in manifest["input"].items() if k in ("shape", "seed", "low", "high")},
     )
+
+
+def _moat_fields(c: dict[str, Any]) -> dict[str, Any]:
+    windows = c["window_size"]
+    return {
+        "stem_widths": tuple(c["stem_size"]),
+        "widths": tuple(c["hidden_size"]),
+        "depths": tuple(c["num_blocks"]),
+        "block_kinds": tuple(c["block_type"]),
+        "num_classes": c["num_classes"] or 0,
+        "window_sizes": windows and tuple(window and tuple(window) for window in windows),
+        "bias_window_sizes": tuple(c["position_embedding_size"]),
+        "relative_bias": c["relative_position_embedding_type"] is not None,
+        "global_attention_at_end": c["global_attention_at_end_of_moat_stage"],
+        "head_dim": c["head_size"],
+        "pool_size": c["pool_size"],
+    }
+
+
+def _metaformer_fields(c: dict[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:
+    if "naming" in c:  # a timm name; the rest are our defaults
+        return {}
+    first = c["act"] == "gelu_exact"
+    mixers = c.get("token_mixers") or ["pool"] * len(c["dims"])
+    positions = enumerate(c.get("add_pos_embs") or (), start=1)
+    return {
+        "widths": tuple(c["dims"]),
+        "depths": tuple(c["depths"]),
+        "mixers": tuple("sep_conv" if mixer == "sepconv" else mixer for mixer in mixers),
+        "num_classes": c.get("num_classes", 0),
+        "norm": "layer" if "LayerNorm" in c["norm"] else "group",
+        "norm_epsilon": 1e-5 if first else 1e-6,
+        "use_bias": first,
+        "activation": "gelu" if first else "star_relu",
+        "layer_scale": 1e-5 if first else None,
+        "scaled_residuals": tuple(s for s, scale in enumerate(c.get("res_scale", ()), 1) if scale),
+        "downsample_norms": not first,
+        "position_embeddings": tuple(stage for stage, size in positions if size),
+        "image_size": image_size,
+        "feature_norms": "out_norms" in c,
+        "pool_first": not first,
+        "mlp_head": c.get("head") == "mlp",
+    }
 
 
 def load_maxim_case(name: str) -> Case:

@@ -1,0 +1,381 @@
+"""MOAT: mobile convolution with attention (Yang et al., ICLR 2023, https://arxiv.org/abs/2210.01820).
+
+Numerics follow the official TensorFlow release (google-research/deeplab2), with two differences:
+the position bias is computed in the forward pass, so that it trains, and global attention spans the
+map that comes in, so that one model takes any size.
+"""
+
+import math
+from collections import OrderedDict
+
+from flax import linen as nn
+from jax import Array
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from common.config import require
+from common.errors import UserError
+from common.layers.attention import WindowAttention, mix_groups
+from common.layers.conv import conv
+from common.layers.mbconv import MBConv
+from common.layers.mlp import Dense, exact_gelu
+from common.layers.norm import batch_norm, layer_norm
+from common.layers.remat import remat
+from common.layers.stochastic_depth import StochasticDepth
+
+STEM_STRIDE = 2
+SE_RATIO = 0.25
+BLOCK_KINDS = ("mbconv", "moat")
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions, the first at stride 2 and normalised.
+
+    Attributes:
+      widths: channels of the two.
+      norm_momentum: of the moving statistics of batch normalisation.
+      dtype: compute type.
+    """
+
+    widths: tuple[int, int]
+    norm_momentum: float = 0.99
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps `[batch, height, width, 3]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
+        x = conv(self.widths[0], stride=STEM_STRIDE, dtype=self.dtype, name="conv_0")(x)
+        norm = batch_norm(train=train, momentum=self.norm_momentum, dtype=self.dtype, name="norm_0")
+        return conv(self.widths[1], dtype=self.dtype, name="conv_1")(exact_gelu(norm(x)))
+
+
+class MOATBlock(nn.Module):
+    """A transformer block whose MLP is an MBConv that comes before the attention (figure 1).
+
+    Attributes:
+      features: output channels.
+      stride: of the MBConv: attention runs at the lower resolution.
+      kind: `"moat"`, or `"mbconv"` for an MBConv with squeeze-excite and no attention.
+      window: height and width of attention windows; None: the whole map.
+      bias_window: height and width that the relative-bias table is stored for.
+      relative_bias: the attention has a relative position bias.
+      head_dim: channels per head.
+      pool_size: side of the shortcut's average pooling.
+      pad_inputs: pad and mask inside the attention when a side doesn't divide.
+      drop_path_rate: stochastic depth of each of the two residual branches.
+      norm_momentum: of the moving statistics of batch normalisation.
+      dtype: compute type.
+    """
+
+    features: int
+    stride: int
+    kind: str = "moat"
+    window: tuple[int, int] | None = None
+    bias_window: tuple[int, int] | None = None
+    relative_bias: bool = True
+    head_dim: int = 32
+    pool_size: int = 2
+    pad_inputs: bool = False
+    drop_path_rate: float = 0.0
+    norm_momentum: float = 0.99
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        """Maps `[batch, height, width, in]` to `[batch, ceil(height / stride), ..., features]`.
+
+        Raises:
+          UserError: a side is not a multiple of the window and `pad_inputs` is False, or `features`
+            not one of `head_dim`.
+        """
+        x = MBConv(
+            self.features,
+            self.stride,
+            pool_size=self.pool_size,
+            se_ratio=SE_RATIO if self.kind == "mbconv" else None,
+            activation=exact_gelu,
+            drop_path_rate=self.drop_path_rate,
+            norm_momentum=self.norm_momentum,
+            dtype=self.dtype,
+            name="mbconv",
+        )(x, train=train)
+        if self.kind == "mbconv":
+            return x
+        window = self.window or x.shape[1:3]
+        attention = WindowAttention(
+            window,
+            self.head_dim,
+            self.bias_window,
+            relative_bias=self.relative_bias,
+            dtype=self.dtype,
+            name="attention",
+        )
+        y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
+        y = mix_groups(attention, y, "block", window, pad_inputs=self.pad_inputs)
+        return x + StochasticDepth(self.drop_path_rate)(y, train=train)
+
+
+class Head(nn.Module):
+    """Classifier: mean over the map, LayerNorm, dense.
+
+    Attributes:
+      num_classes: logits; 0 returns the normalised features.
+      dtype: compute type.
+    """
+
+    num_classes: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        x = layer_norm(dtype=self.dtype, name="norm")(x)
+        if self.num_classes:
+            x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
+        return x.astype(jnp.float32)
+
+
+class MOAT(nn.Module):
+    """The network: convolutional stem, stages of MBConv and MOAT blocks at strides 4 to 32, head.
+
+    As released, attention is global and every image size is valid. Dense tasks use `pool_size=3`,
+    and for detection windows of 14 at stride 16:
+    `window_sizes=(None, None, (14, 14), None)`.
+
+    Attributes:
+      stem_widths: channels of the stem's two convolutions.
+      widths: channels per stage.
+      depths: blocks per stage.
+      block_kinds: per stage `"mbconv"` (with squeeze-excite) or `"moat"`.
+      num_classes: logits; 0 ends after the final LayerNorm.
+      window_sizes: per stage the (height, width) of attention windows, None for global attention
+        over the map of whatever image comes in; None alone: global in all stages.
+      bias_window_sizes: per stage the window side that relative-bias tables are stored for, None
+        where there is no attention. For maps and windows of another size the tables are resized in
+        every forward pass.
+      relative_bias: attention has a relative position bias; False are the released "no PE" models.
+      global_attention_at_end: the last block of every MOAT stage attends globally in any case.
+      pad_inputs: let any height and width into windows, padded and masked inside the attention.
+      head_dim: channels per attention head.
+      pool_size: side of the average pooling of downsampling shortcuts: 2 to classify, 3 in the
+        official dense models. It holds no parameters but changes the outputs.
+      drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
+      norm_momentum: of the moving statistics of batch normalisation.
+      remat: recompute each block in the backward pass instead of storing its activations.
+      dtype: compute type; parameters, statistics, softmax and logits are float32.
+    """
+
+    stem_widths: tuple[int, int]
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    block_kinds: tuple[str, ...] = ("mbconv", "mbconv", "moat", "moat")
+    num_classes: int = 1000
+    window_sizes: tuple[tuple[int, int] | None, ...] | None = None
+    bias_window_sizes: tuple[int | None, ...] = (None, None, 14, 7)
+    relative_bias: bool = True
+    global_attention_at_end: bool = False
+    pad_inputs: bool = False
+    head_dim: int = 32
+    pool_size: int = 2
+    drop_path_rate: float = 0.0
+    norm_momentum: float = 0.99
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of every map that `features` returns."""
+        stages = {f"stage_{s}": STEM_STRIDE * 2**s for s in range(1, len(self.widths) + 1)}
+        return {"stem": STEM_STRIDE, **stages}
+
+    @property
+    def size_multiple(self) -> int:
+        """Images whose sides are multiples of this fit the windows of every stage."""
+        self._check_fields()
+        return math.lcm(max(self.feature_strides.values()), *map(self._side_multiple, (0, 1)))
+
+    def setup(self):
+        """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
+        self._check_fields()
+        self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
+        block_class = remat(MOATBlock) if self.remat else MOATBlock
+        blocks = []
+        stages = zip(
+            self.widths,
+            self.depths,
+            self.block_kinds,
+            self._window_sizes,
+            self.bias_window_sizes,
+            strict=True,
+        )
+        for stage, (width, depth, kind, window, bias_side) in enumerate(stages, 1):
+            for index in range(depth):
+                is_global = self.global_attention_at_end and index == depth - 1
+                blocks.append(
+                    block_class(
+                        features=width,
+                        stride=2 if index == 0 else 1,
+                        kind=kind,
+                        window=None if is_global else window,
+                        bias_window=bias_side and (bias_side, bias_side),
+                        relative_bias=self.relative_bias,
+                        head_dim=self.head_dim,
+                        pool_size=self.pool_size,
+                        pad_inputs=self.pad_inputs,
+                        drop_path_rate=self.drop_path_rate * len(blocks) / sum(self.depths),
+                        norm_momentum=self.norm_momentum,
+                        dtype=self.dtype,
+                        name=f"stage_{stage}_block_{index}",
+                    )
+                )
+        self.blocks = blocks
+        self.head = Head(self.num_classes, dtype=self.dtype)
+
+    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
+        """Feature maps for dense tasks.
+
+        Args:
+          images: `[batch, height, width, 3]`, normalised.
+          train: batch statistics and stochastic depth (rng stream `dropout`).
+
+        Returns:
+          `stem`, `stage_1` .. in order, each `[batch, ceil(height / stride), ceil(width / stride),
+          channels]` with its stride in `feature_strides`.
+
+        Raises:
+          UserError: height or width does not fit the windows, and `pad_inputs` is False.
+        """
+        self._check_size(images.shape)
+        x = self.stem(images.astype(self.dtype), train)
+        maps = OrderedDict(stem=x)  # unlike a dict, in this order also when it leaves jax.jit
+        blocks = iter(self.blocks)
+        for stage, depth in enumerate(self.depths, 1):
+            for _ in range(depth):
+                x = next(blocks)(x, train)
+            maps[f"stage_{stage}"] = x
+        return maps
+
+    def __call__(self, images: Array, train: bool = False) -> Array:
+        """Classifies images.
+
+        Args:
+          images: `[batch, height, width, 3]`, normalised.
+          train: batch statistics and stochastic depth (rng stream `dropout`).
+
+        Returns:
+          float32 logits `[batch, num_classes]`; for `num_classes=0` the normalised mean features
+          `[batch, channels]`.
+
+        Raises:
+          UserError: height or width does not fit the windows, and `pad_inputs` is False.
+        """
+        return self.head(list(self.features(images, train).values())[-1])
+
+    @property
+    def _window_sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        return self.window_sizes or (None,) * len(self.depths)
+
+    def _windows(self) -> dict[str, tuple[int, int]]:
+        """The windows that have to divide a map, by the map's name."""
+        fewest = 2 if self.global_attention_at_end else 1  # blocks of a stage with windows
+        stages = enumerate(zip(self._window_sizes, self.depths, strict=True), 1)
+        return {f"stage_{s}": window for s, (window, depth) in stages if window and depth >= fewest}
+
+    def _side_multiple(self, axis: int) -> int:
+        """Of which multiples images fit all windows along one axis."""
+        strides = self.feature_strides
+        return math.lcm(*(strides[name] * window[axis] for name, window in self._windows().items()))
+
+    def _check_fields(self) -> None:
+        widths, depths = self.widths, self.depths
+        stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
+        require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
+        require(len(self.stem_widths) == 2, f"stem_widths={self.stem_widths}: two are needed")
+        for name in ("block_kinds", "window_sizes", "bias_window_sizes"):
+            value = getattr(self, name)
+            one_each = f"{name}={value}: one per stage is needed, there are {len(depths)} stages"
+            require(value is None or len(value) == len(depths), one_each)
+        for stage, kind in enumerate(self.block_kinds, 1):
+            self._check_stage(stage, kind)
+        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
+        require(self.pool_size > 0, f"pool_size={self.pool_size} must be positive")
+        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
+
+    def _check_stage(self, stage: int, kind: str) -> None:
+        width, window = self.widths[stage - 1], self._window_sizes[stage - 1]
+        bias_side, head = self.bias_window_sizes[stage - 1], self.head_dim
+        require(
+            kind in BLOCK_KINDS, f"block_kinds: {kind!r} of stage {stage} is not mbconv or moat"
+        )
+        if kind == "mbconv":
+            require(window is None, f"window_sizes: stage {stage} (mbconv) has no attention")
+            return
+        require(
+            window is None or (isinstance(window, tuple) and len(window) == 2 and min(window) > 0),
+            f"window_sizes: {window} of stage {stage} is not (height, width) or None",
+        )
+        require(
+            not self.relative_bias or (bias_side is not None and bias_side > 0),
+            f"bias_window_sizes: {bias_side} of stage {stage}; relative_bias needs a window side",
+        )
+        require(
+            head > 0 and width % head == 0,
+            f"widths: {width} of stage {stage} is not a multiple of head_dim={head}; nearest:"
+            f" {max(1, round(width / max(1, head))) * head}",
+        )
+
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[-1] != 3:
+            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
+        if self.pad_inputs:
+            return
+        for axis, (name, size) in enumerate(zip(("height", "width"), shape[1:3], strict=True)):
+            for stage, window in self._windows().items():
+                side = -(-size // self.feature_strides[stage])
+                if side % window[axis]:
+                    step = self._side_multiple(axis)
+                    below, above = size // step * step, -(-size // step) * step
+                    raise UserError(
+                        f"image {name} {size}: {stage}'s map has {name} {side}, not a multiple of"
+                        f" its windows' {window[axis]}; nearest valid:"
+                        f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any"
+                        " size)"
+                    )
+
+
+def _variant(stem: int, widths: tuple[int, ...], depths: tuple[int, ...], drop_path: float) -> dict:
+    return {
+        "stem_widths": (stem, stem),
+        "widths": widths,
+        "depths": depths,
+        "drop_path_rate": drop_path,
+    }
+
+
+# Table 1 of the paper; drop_path_rate is 1 - the survival probability of the official configs.
+VARIANTS = {
+    "moat_0": _variant(64, (96, 192, 384, 768), (2, 3, 7, 2), 0.2),
+    "moat_1": _variant(64, (96, 192, 384, 768), (2, 6, 14, 2), 0.3),
+    "moat_2": _variant(128, (128, 256, 512, 1024), (2, 6, 14, 2), 0.3),
+    "moat_3": _variant(160, (160, 320, 640, 1280), (2, 12, 28, 2), 0.6),
+    "moat_4": _variant(256, (256, 512, 1024, 2048), (2, 12, 28, 2), 0.7),
+    "tiny_moat_0": _variant(32, (32, 64, 128, 256), (2, 3, 7, 2), 0.0),
+    "tiny_moat_1": _variant(40, (40, 80, 160, 320), (2, 3, 7, 2), 0.0),
+    "tiny_moat_2": _variant(56, (56, 112, 224, 448), (2, 3, 7, 2), 0.0),
+    "tiny_moat_3": _variant(80, (80, 160, 320, 640), (2, 3, 7, 2), 0.1),
+}
+
+# Published ImageNet-1k top-1 in per cent by image size, with position bias. moat_2, moat_3 and
+# moat_4 were pre-trained on ImageNet-22k, the others trained on ImageNet-1k alone.
+PUBLISHED = {
+    "moat_0": {224: 83.3},
+    "moat_1": {224: 84.2},
+    "moat_2": {384: 87.5},
+    "moat_3": {512: 88.4},
+    "moat_4": {512: 89.1},
+    "tiny_moat_0": {256: 76.6},
+    "tiny_moat_1": {256: 79.2},
+    "tiny_moat_2": {256: 81.7},
+    "tiny_moat_3": {256: 83.3},
+}
