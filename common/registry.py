@@ -78,7 +78,8 @@ class Family:
       variants: field values per model name.
       weights: module of `weights`.
       identity: fields that tell variants apart, whatever else is overridden.
-      smallest_side: of a square image that a model takes.
+      smallest_side: of a square image that a model takes; or height and width, of one for a single
+        size.
       published: ImageNet-1k top-1 in per cent by image size, per model name.
     """
 
@@ -86,7 +87,7 @@ class Family:
     variants: Mapping[str, Mapping[str, Any]]
     weights: Weights
     identity: tuple[str, ...]
-    smallest_side: Callable[[Any], int]
+    smallest_side: Callable[[Any], int | tuple[int, int]]
     published: Mapping[str, Mapping[int, float]] = dataclasses.field(default_factory=dict)
 
     def variant_of(self, fields: Mapping[str, Any]) -> str | None:
@@ -206,10 +207,16 @@ class Registry:
             `preprocessing={"mean": ..., "std": ...}`.
 
         Raises:
-          UserError: the path is taken.
+          UserError: the path is taken, or a field of the model is code, such as your own mixer.
         """
         family = self._family(model)
         fields = {n: v for n, v in _fields(model).items() if n not in _RUNTIME_FIELDS}
+        code = [n for n, v in fields.items() if any(map(callable, jax.tree.leaves(v)))]
+        if code:
+            raise UserError(
+                f"{code[0]} of this {type(model).__name__} is code, which is not saved with"
+                " weights: save the variables by other means, such as Orbax"
+            )
         config = {
             "family": next(name for name, f in self._families.items() if f is family),
             "model": family.variant_of({k: fields[k] for k in family.identity}),
@@ -239,8 +246,8 @@ class Registry:
 
     def example_images(self, model: nn.Module) -> jax.ShapeDtypeStruct:
         """Returns the shape of the smallest square input of a model, `[1, side, side, 3]`."""
-        side = self._family(model).smallest_side(model)
-        return jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        sides = np.broadcast_to(self._family(model).smallest_side(model), 2)
+        return jax.ShapeDtypeStruct((1, *map(int, sides), 3), jnp.float32)
 
     def _family(self, model: nn.Module) -> Family:
         for family in self._families.values():
@@ -307,8 +314,12 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
                     raise TypeError
             except TypeError as error:
                 raise UserError(f"unknown dtype '{value}': try float32 or bfloat16") from error
-        result[name] = tuple(value) if isinstance(value, list) else value
+        result[name] = _tuples(value)
     return result
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _require_held(path: epath.Path, name: str | None, held: str | None) -> None:
@@ -324,6 +335,11 @@ def _table(file: WeightFile, family: Family, model: nn.Module) -> Table:
     other = family.weights.lookalike(file)
     if other:
         raise UserError(f"{file.path} is of {other}, which is not {name}")
+    if not tables:
+        raise UserError(
+            f"{file.path} is not of our own format: of {name} there are no weights in another, load"
+            " a directory of save_pretrained or a run"
+        )
     table = detect(file, tables.values())
     if table is None:
         raise UserError(
