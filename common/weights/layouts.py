@@ -21,7 +21,7 @@ class Layout:
     Attributes:
       to_theirs: our array -> foreign arrays.
       to_ours: foreign arrays, our shape -> our array.
-      is_bias_table: a relative-bias table `[heads, side, side]`, resized when only sides differ.
+      is_bias_table: a relative-bias table `[heads, side, ..]`, resized when only sides differ.
     """
 
     to_theirs: Callable[[np.ndarray], Sequence[np.ndarray]]

@@ -149,7 +149,7 @@ OURS = Table(
     "our names",
     "/",
     [
-        ("{module*}/relative_bias/table", "{module*}/relative_bias/table", BIAS_TABLE),
+        ("{module*}_bias/table", "{module*}_bias/table", BIAS_TABLE),
         ("{name*}", "{name*}"),
     ],
 )
@@ -190,8 +190,8 @@ class Report:
         if self.left:
             lines.append(f"left in the file: {_some(self.left)}")
         if self.resized:
-            (old, new), *_ = self.resized.values()
-            sides = f"{old[1]}x{old[2]} to {new[1]}x{new[2]}"
+            sides = (f"{_sides(old)} to {_sides(new)}" for old, new in self.resized.values())
+            sides = ", ".join(dict.fromkeys(sides))
             lines.append(f"{len(self.resized)} relative-bias tables resized from {sides}")
         if self.fresh:
             lines.append(f"freshly initialised: {_some(self.fresh)}")
@@ -203,6 +203,7 @@ def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
     known, table = max(
         ((sum(t.ours(name) is not None for name in file.arrays), t) for t in tables),
         key=lambda pair: pair[0],
+        default=(0, None),
     )
     return table if 2 * known >= len(file.arrays) else None
 
@@ -331,6 +332,10 @@ def _resizable(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 def _some(names: Sequence[str]) -> str:
     more = f", {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
+
+
+def _sides(table: Sequence[int]) -> str:
+    return "x".join(map(str, table[1:]))
 
 
 def _shape(shape: Sequence[int]) -> str:
