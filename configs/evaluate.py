@@ -1,30 +1,35 @@
-"""What `launch.evaluate --model=... --weights=...` evaluates on unless told otherwise.
+"""What `launch.evaluate --model=... --weights=...` evaluates on: ImageNet's validation split.
 
-ImageNet's validation split with the preprocessing of the official 224 models, and with
-`--config=configs/evaluate.py:size=384` or `512` that of those fine-tuned from them.
+Images are prepared as for the published weights of a model and size:
+`--config=configs/evaluate.py:model=maxvit_base,size=384`.
 """
+
+import dataclasses
 
 from ml_collections import ConfigDict
 
+import maxvit_jax
 from common.config import parse_arg, require
-from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD
 from configs.base.complete import classification
+from maxvit_jax.data_defaults import published_fields
+
+_DEFAULT_SIZE = -1  # the model's
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Returns the data; `size=224`, `model.name` is replaced by `--model`."""
-    arg = parse_arg(arg, size=224)
-    require(arg.size > 0 and arg.size % 32 == 0, f"size={arg.size}: must be a multiple of 32")
+    """Returns the data; `model=maxvit_tiny`, and `size=384` for another size than the model's."""
+    arg = parse_arg(arg, model="maxvit_tiny", size=_DEFAULT_SIZE)
+    fits = arg.size == _DEFAULT_SIZE or (arg.size > 0 and arg.size % 32 == 0)
+    require(fits, f"size={arg.size}: must be a multiple of 32")
+    size = None if arg.size == _DEFAULT_SIZE else arg.size
     config = ConfigDict()
     config.seed = 0
-    config.model = {"name": "maxvit_tiny", "window_size": arg.size // 32}
+    config.model = {"name": arg.model, **published_fields(arg.model, size)}
     config.data = {
         "source": "tfds",
         "name": "imagenet2012",
-        "image_size": arg.size,
-        "mean": IMAGENET_MEAN if arg.size == 224 else HALF_RANGE,
-        "std": IMAGENET_STD if arg.size == 224 else HALF_RANGE,
         "batch_size": 64,
+        **dataclasses.asdict(maxvit_jax.data_defaults(arg.model, size)),
     }
     config.optimizer = {"learning_rate": 1.0}
     config.schedule = {"kind": "constant"}

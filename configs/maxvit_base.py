@@ -10,9 +10,9 @@ Hardware: expected, not tried: a host with eight or more accelerators; global ba
 
 from ml_collections import ConfigDict
 
-from configs.base import imagenet
+from configs.base import maxvit
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after three small steps."""
-    return imagenet.pretrain("maxvit_base", arg)
+    return maxvit.pretrain("maxvit_base", arg)

@@ -13,9 +13,9 @@ Hardware: expected, not tried: a host with eight or more accelerators; global ba
 
 from ml_collections import ConfigDict
 
-from configs.base import imagenet
+from configs.base import maxvit
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `size=384` or `512`, `smoke=true` stops after three small steps."""
-    return imagenet.finetune("maxvit_base", arg)
+    return maxvit.finetune("maxvit_base", arg)

@@ -1,4 +1,4 @@
-"""MaxViT on your own images: a folder with one folder of images per class.
+"""Any model on your own images: a folder with one folder of images per class.
 
     python -m launch.train --config=configs/maxvit_folder.py --config.data.root=photos \\
         --workdir=runs/photos
@@ -6,16 +6,21 @@
         --config.data.root=photos --config.init.weights=maxvit_small_tf_224.safetensors \\
         --workdir=runs/photos
 
-The second starts from published weights. `photos/train/<class>` and `photos/val/<class>` are used
-where they exist, else a tenth of each class of `photos/<class>` is held out for evaluation.
-Recipe: ours, after the official fine-tuning; a GPU, or patience.
+The second starts from published weights; `variant=` is any name that `list_models()` returns, and
+images are prepared as for its published weights. `photos/train/<class>` and `photos/val/<class>`
+are used where they exist, else a tenth of each class of `photos/<class>` is held out for
+evaluation.
+Recipe: ours, after MaxViT's official fine-tuning; a GPU, or patience.
 """
+
+import dataclasses
 
 from ml_collections import ConfigDict
 
+import maxvit_jax
 from common.config import parse_arg
-from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from configs.base.complete import classification
+from maxvit_jax.data_defaults import data_defaults
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -24,8 +29,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.init = {"reset_head": True}
-    # Padding inside the attention: any size will do.
-    config.model = {"name": arg.variant, "pad_inputs": True}
+    config.model = {"name": arg.variant}
+    if hasattr(maxvit_jax.create_model(arg.variant), "pad_inputs"):
+        config.model.pad_inputs = True  # inside the attention: any size will do
     config.task = {"label_smoothing": 0.1}
     config.data = {
         "source": "folder",
@@ -33,15 +39,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "train_split": "train",
         "eval_split": "val",
         "holdout": 0.1,
-        "image_size": arg.size,
+        **dataclasses.asdict(data_defaults(arg.variant, arg.size)),
         "crop": "inception",
         "min_area": 0.3,
         "flip": True,
         "randaugment_layers": 2,
         "randaugment_magnitude": 7.0,
-        "eval_method": "official",
-        "mean": IMAGENET_MEAN,
-        "std": IMAGENET_STD,
         "batch_size": 32,
     }
     config.optimizer = {

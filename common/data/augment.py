@@ -16,11 +16,20 @@ takes the pixel count / 256 for it.
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-FILL = (128, 128, 128)
+
+class Sampling(NamedTuple):
+    """How geometric operations read an image, and the colour of what comes in from outside."""
+
+    resample: Image.Resampling = Image.Resampling.NEAREST
+    fill: tuple[int, ...] = (128, 128, 128)
+
+
+NEAREST = Sampling()
 _MAX_LEVEL = 10  # the magnitude at which the formulas reach their nominal range
 
 
@@ -39,9 +48,9 @@ def invert(image: Image.Image) -> Image.Image:
     return ImageOps.invert(image)
 
 
-def rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """Rotates counter-clockwise about the centre, nearest neighbour, same size."""
-    return image.rotate(degrees, Image.Resampling.NEAREST, fillcolor=FILL)
+def rotate(image: Image.Image, degrees: float, sampling: Sampling = NEAREST) -> Image.Image:
+    """Rotates counter-clockwise about the centre, same size."""
+    return image.rotate(degrees, sampling.resample, fillcolor=sampling.fill)
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
@@ -80,37 +89,38 @@ def sharpness(image: Image.Image, factor: float) -> Image.Image:
     return ImageEnhance.Sharpness(image).enhance(factor)
 
 
-def shear_x(image: Image.Image, slope: float) -> Image.Image:
+def shear_x(image: Image.Image, slope: float, sampling: Sampling = NEAREST) -> Image.Image:
     """Shows at (x, y) what was at (x + slope * y, y)."""
-    return _affine(image, (1, slope, 0, 0, 1, 0))
+    return _affine(image, (1, slope, 0, 0, 1, 0), sampling)
 
 
-def shear_y(image: Image.Image, slope: float) -> Image.Image:
+def shear_y(image: Image.Image, slope: float, sampling: Sampling = NEAREST) -> Image.Image:
     """Shows at (x, y) what was at (x, y + slope * x)."""
-    return _affine(image, (1, 0, 0, slope, 1, 0))
+    return _affine(image, (1, 0, 0, slope, 1, 0), sampling)
 
 
-def translate_x(image: Image.Image, pixels: float) -> Image.Image:
+def translate_x(image: Image.Image, pixels: float, sampling: Sampling = NEAREST) -> Image.Image:
     """Moves the image left (right when negative)."""
-    return _affine(image, (1, 0, pixels, 0, 1, 0))
+    return _affine(image, (1, 0, pixels, 0, 1, 0), sampling)
 
 
-def translate_y(image: Image.Image, pixels: float) -> Image.Image:
+def translate_y(image: Image.Image, pixels: float, sampling: Sampling = NEAREST) -> Image.Image:
     """Moves the image up (down when negative)."""
-    return _affine(image, (1, 0, 0, 0, 1, pixels))
+    return _affine(image, (1, 0, 0, 0, 1, pixels), sampling)
 
 
 def cutout(image: Image.Image, radius: int, center: tuple[int, int]) -> Image.Image:
     """Fills the square of side `2 * radius` around `center` (x, y) with gray."""
     x, y = center
     image = image.copy()
-    image.paste(FILL, (x - radius, y - radius, x + radius, y + radius))
+    image.paste(NEAREST.fill, (x - radius, y - radius, x + radius, y + radius))
     return image
 
 
-def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+def _affine(image: Image.Image, matrix: tuple[float, ...], sampling: Sampling) -> Image.Image:
+    transform = Image.Transform.AFFINE
     return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=FILL
+        image.size, transform, matrix, sampling.resample, fillcolor=sampling.fill
     )
 
 

@@ -4,14 +4,19 @@ Small and importing little: worker processes load it on start.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from common.data import preprocess
-from common.data.augment import RandAugment
 from common.data.images import decode
 from common.data.sources import Example
+
+_CROPS = {
+    "inception": preprocess.train_inception_crop,
+    "random_resized": preprocess.train_random_resized_crop,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,32 +27,33 @@ class TrainTransform:
 
     Attributes:
       size: side in pixels.
-      crop: `"inception"` (random area and aspect) or `"resize"` (the whole image).
-      min_area: smallest share of the image that an Inception crop keeps.
-      interpolation: of the resize.
+      crop: `"inception"` or `"random_resized"` (random area and aspect, as TensorFlow or
+        torchvision draws them), or `"resize"` (the whole image).
+      min_area: smallest share of the image that a random crop keeps.
+      interpolation: of the resize; `"random"`: bilinear or bicubic.
       flip: mirror half of the images left to right.
       shift: move by up to that many pixels.
       randaugment: applied last; None: not at all.
     """
 
     size: int
-    crop: Literal["inception", "resize"]
+    crop: Literal["inception", "random_resized", "resize"]
     min_area: float
     interpolation: str
     flip: bool
     shift: int
-    randaugment: RandAugment | None
+    randaugment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        if self.crop == "inception":
+        interpolation = preprocess.draw_interpolation(self.interpolation, rng)
+        if self.crop == "resize":
+            image = decode(example["image"])
+            image = preprocess.resize_only(image, self.size, interpolation)
+        else:
             area = (self.min_area, 1.0)
             image = decode(example["image"], min_side=preprocess.draft_side(self.size, area))
-            image = preprocess.train_inception_crop(
-                image, self.size, rng, area=area, interpolation=self.interpolation
-            )
-        else:
-            image = decode(example["image"])
-            image = preprocess.resize_only(image, self.size, self.interpolation)
+            crop = _CROPS[self.crop]
+            image = crop(image, self.size, rng, area=area, interpolation=interpolation)
         if self.flip:
             image = preprocess.random_flip(image, rng)
         if self.shift:

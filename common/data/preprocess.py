@@ -17,7 +17,7 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, on the 0..255 scale
 IMAGENET_STD = (58.395, 57.12, 57.375)
 HALF_RANGE = (127.5, 127.5, 127.5)  # as mean and as std: maps 0..255 to -1..1
 
-_RESAMPLING = {
+RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -155,12 +155,12 @@ def resize_only(
       uint8 `[height, width, 3]` of the wanted size.
     """
     height, width = _pair(size)
-    if interpolation not in _RESAMPLING:
-        hint = did_you_mean(interpolation, _RESAMPLING)
+    if interpolation not in RESAMPLING:
+        hint = did_you_mean(interpolation, RESAMPLING)
         raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), _RESAMPLING[interpolation]))
+    return np.asarray(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation]))
 
 
 def train_inception_crop(
@@ -175,10 +175,10 @@ def train_inception_crop(
 ) -> np.ndarray:
     """Crops a random part of random aspect and resizes it: "Inception" or "random resized" crop.
 
-    Drawn as TensorFlow's `sample_distorted_bounding_box` does, which the published recipes use:
-    aspect uniform, then the height uniform between those of the smallest and largest area. (timm
-    and torchvision draw area and log-aspect uniformly: slightly smaller crops.) When no attempt
-    fits, the official evaluation's central crop is taken.
+    Drawn as TensorFlow's `sample_distorted_bounding_box` does, which MaxViT's recipes use: aspect
+    uniform, then the height uniform between those of the smallest and largest area.
+    (`train_random_resized_crop` is slightly smaller on average.) When no attempt fits, the official
+    evaluation's central crop is taken.
 
     Args:
       image: uint8 `[height, width, 3]`.
@@ -205,6 +205,51 @@ def train_inception_crop(
     if interpolation == "legacy_bicubic":
         return np.rint(np.clip(legacy_bicubic(crop, target), 0, 255)).astype(np.uint8)
     return resize_only(crop, target, interpolation)
+
+
+def train_random_resized_crop(
+    image: np.ndarray,
+    size: int | tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    attempts: int = 10,
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """The same as torchvision's `RandomResizedCrop` and timm draw it: area and log-aspect uniform.
+
+    When no attempt fits, the centre is taken: the whole image, cut where its aspect is out of
+    range.
+
+    Args:
+      image: as all others in `train_inception_crop`.
+      size: likewise.
+      rng: likewise.
+      area: likewise.
+      aspect: likewise.
+      attempts: likewise.
+      interpolation: "nearest", "bilinear", "bicubic" or "lanczos", all antialiased.
+
+    Returns:
+      uint8 `[height, width, 3]` of the wanted size.
+    """
+    height, width = image.shape[:2]
+    for _ in range(attempts):
+        pixels = rng.uniform(*area) * height * width
+        ratio = math.exp(rng.uniform(*np.log(aspect)))
+        crop_width = max(round(math.sqrt(pixels * ratio)), 1)
+        crop_height = max(round(math.sqrt(pixels / ratio)), 1)
+        if crop_width <= width and crop_height <= height:
+            top = int(rng.integers(height - crop_height + 1))
+            left = int(rng.integers(width - crop_width + 1))
+            break
+    else:
+        crop_width = max(min(width, round(height * aspect[1])), 1)
+        crop_height = max(min(height, round(width / aspect[0])), 1)
+        top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    crop = image[top : top + crop_height, left : left + crop_width]
+    return resize_only(crop, size, interpolation)
 
 
 def _sample_crop(
@@ -241,6 +286,13 @@ def draft_side(
       aspect: as in `train_inception_crop`.
     """
     return math.ceil(max(_pair(size)) / math.sqrt(area[0] * min(aspect[0], 1 / aspect[1])))
+
+
+def draw_interpolation(interpolation: str, rng: np.random.Generator) -> str:
+    """Returns "bilinear" or "bicubic" with equal probability for "random", else what was given."""
+    if interpolation == "random":
+        return "bilinear" if rng.random() < 0.5 else "bicubic"
+    return interpolation
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""AdamW with gradient clipping and a decay mask given as a pattern over parameter paths."""
+"""AdamW and LAMB with gradient clipping and a decay mask: a pattern over parameter paths."""
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import optax
@@ -15,6 +15,7 @@ class OptimizerConfig:
     """The config's `optimizer` section.
 
     Attributes:
+      kind: `"adamw"` or `"lamb"` (arXiv:1904.00962).
       learning_rate: peak of the schedule.
       b1: decay of the first moment.
       b2: decay of the second moment.
@@ -26,6 +27,7 @@ class OptimizerConfig:
         warmed up as `min(ema_decay, (1 + step) / (10 + step))`, as TensorFlow's. None: off.
     """
 
+    kind: Literal["adamw", "lamb"] = "adamw"
     learning_rate: float
     b1: float = 0.9
     b2: float = 0.999
@@ -63,15 +65,31 @@ def decay_mask(params: Any, no_decay: str) -> Any:
 def make_optimizer(
     config: OptimizerConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Returns clipping followed by AdamW on the given schedule."""
-    adamw = optax.adamw(
-        schedule,
-        config.b1,
-        config.b2,
-        config.eps,
-        weight_decay=config.weight_decay,
-        mask=lambda params: decay_mask(params, config.no_decay),
-    )
+    """Returns clipping followed by AdamW or LAMB on the given schedule.
+
+    LAMB scales every array's step by the ratio of the array's norm to the step's; arrays without
+    decay are left out of that, as in Apex and timm, and take Adam's step.
+    """
+
+    def mask(params: Any) -> Any:
+        return decay_mask(params, config.no_decay)
+
+    if config.kind == "adamw":
+        optimizer = optax.adamw(
+            schedule,
+            config.b1,
+            config.b2,
+            config.eps,
+            weight_decay=config.weight_decay,
+            mask=mask,
+        )
+    else:
+        optimizer = optax.chain(
+            optax.scale_by_adam(config.b1, config.b2, config.eps),
+            optax.add_decayed_weights(config.weight_decay, mask),
+            optax.masked(optax.scale_by_trust_ratio(), mask),
+            optax.scale_by_learning_rate(schedule),
+        )
     if config.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)

@@ -14,6 +14,8 @@ import maxvit_jax
 from common.config import parse_section, require
 from common.data import preprocess
 from common.data.augment import RandAugment
+from common.data.augment_increasing import IncreasingRandAugment
+from common.data.erase import random_erase
 from common.data.image_transform import EvalTransform, TrainTransform
 from common.data.mix import mix
 from common.data.sources import Source, make_source
@@ -39,11 +41,13 @@ class ClassificationData(LoaderConfig):
       eval_split: split to evaluate on.
       holdout: share of each class kept for evaluation when `root` has no split folders.
       image_size: side in pixels that the model sees.
-      crop: of training images, `"inception"` or `"resize"`.
-      min_area: smallest share of an image that an Inception crop keeps.
-      interpolation: of resizes; `"legacy_bicubic"` is that of the official release.
+      crop: of training images, `"inception"`, `"random_resized"` or `"resize"`.
+      min_area: smallest share of an image that a random crop keeps.
+      interpolation: of resizes; `"legacy_bicubic"` is that of MaxViT's release, `"random"` draws
+        bilinear or bicubic in training.
       flip: mirror half of the training images.
       shift: move training images by up to that many pixels.
+      randaugment: `"tensorflow"`, the original, or `"increasing"`, timm's (DeiT's and its heirs').
       randaugment_layers: operations per training image, 0 for none.
       randaugment_magnitude: their strength.
       eval_method: `"official"`, `"standard"` or `"resize"`.
@@ -60,13 +64,14 @@ class ClassificationData(LoaderConfig):
     eval_split: str = "validation"
     holdout: float = 0.1
     image_size: int = 224
-    crop: Literal["inception", "resize"] = "inception"
+    crop: Literal["inception", "random_resized", "resize"] = "inception"
     min_area: float = 0.08
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "legacy_bicubic"] = (
-        "bicubic"
-    )
+    interpolation: Literal[
+        "nearest", "bilinear", "bicubic", "lanczos", "legacy_bicubic", "random"
+    ] = "bicubic"
     flip: bool = True
     shift: int = 0
+    randaugment: Literal["tensorflow", "increasing"] = "tensorflow"
     randaugment_layers: int = 0
     randaugment_magnitude: float = 15.0
     eval_method: Literal["official", "standard", "resize"] = "official"
@@ -76,7 +81,7 @@ class ClassificationData(LoaderConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        legacy = self.crop == "resize" and self.interpolation == "legacy_bicubic"
+        legacy = self.crop != "inception" and self.interpolation == "legacy_bicubic"
         require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
         require(self.image_size > 0, "config.data.image_size must be positive")
         require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
@@ -95,11 +100,20 @@ class LossConfig:
       label_smoothing: share of the target spread evenly over all classes.
       mixup_alpha: of the Beta distribution that mixes pairs of images; 0: off.
       cutmix_alpha: of the Beta distribution that sizes pasted boxes; 0: off.
+      erase_probability: share of training images with a rectangle of noise, after the mixing, as
+        timm's prefetching loader.
     """
 
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
+    erase_probability: float = 0.0
+
+    def __post_init__(self):
+        for name in ("label_smoothing", "erase_probability"):
+            require(0 <= getattr(self, name) <= 1, f"config.task.{name} must be in [0, 1]")
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            require(getattr(self, name) >= 0, f"config.task.{name} must not be negative")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,16 +211,6 @@ class ClassificationTask:
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
         data = self.data
-        randaugment = None
-        if data.randaugment_layers:
-            # Shifts and cuts are pixels of images of 224 and more; of small ones nothing was left.
-            scale = min(1.0, data.image_size / 224)
-            randaugment = RandAugment(
-                data.randaugment_layers,
-                data.randaugment_magnitude,
-                translate_const=100 * scale,
-                cutout_const=40 * scale,
-            )
         transform = TrainTransform(
             size=data.image_size,
             crop=data.crop,
@@ -214,7 +218,7 @@ class ClassificationTask:
             interpolation=data.interpolation,
             flip=data.flip,
             shift=data.shift,
-            randaugment=randaugment,
+            randaugment=_randaugment(data) if data.randaugment_layers else None,
         )
         if self._train_source is None:
             self._train_source = self._make_source(data.train_split)
@@ -228,7 +232,7 @@ class ClassificationTask:
             method=data.eval_method,
             crop_fraction=data.eval_crop_fraction,
             interpolation="bicubic"
-            if data.interpolation == "legacy_bicubic"
+            if data.interpolation in ("legacy_bicubic", "random")
             else data.interpolation,
         )
         return {"eval": Dataset(self.eval_source(), transform)}
@@ -299,12 +303,35 @@ class ClassificationTask:
         return (images - jnp.float32(self.data.mean)) / jnp.float32(self.data.std)
 
     def _inputs(self, rng: Array, images: Array, labels: Array) -> tuple[Array, Array]:
-        """Normalised, mixed images and smoothed, mixed targets `[batch, classes]`."""
+        """Normalised, mixed, erased images and smoothed, mixed targets `[batch, classes]`."""
         cfg = self.loss_config
         targets = jax.nn.one_hot(labels, self.model.num_classes)
         targets = optax.smooth_labels(targets, cfg.label_smoothing)
         images = self._normalize(images)
-        return mix(rng, images, targets, cfg.mixup_alpha, cfg.cutmix_alpha)
+        images, targets = mix(rng, images, targets, cfg.mixup_alpha, cfg.cutmix_alpha)
+        if cfg.erase_probability:
+            images = random_erase(jax.random.fold_in(rng, 1), images, cfg.erase_probability)
+        return images, targets
+
+
+def _randaugment(data: ClassificationData) -> RandAugment | IncreasingRandAugment:
+    if data.randaugment == "increasing":
+        return IncreasingRandAugment(
+            data.randaugment_layers,
+            data.randaugment_magnitude,
+            interpolation="bicubic"
+            if data.interpolation == "legacy_bicubic"
+            else data.interpolation,
+            fill=tuple(round(value) for value in data.mean),
+        )
+    # Shifts and cuts are pixels of images of 224 and more; of small ones nothing was left.
+    scale = min(1.0, data.image_size / 224)
+    return RandAugment(
+        data.randaugment_layers,
+        data.randaugment_magnitude,
+        translate_const=100 * scale,
+        cutout_const=40 * scale,
+    )
 
 
 def _mixture(target: np.ndarray, names: list[str]) -> str:

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 import configs
+import maxvit_jax
 from common.data.pair_layouts import LAYOUTS
 from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
-from common.train.optimizer import make_optimizer
+from common.train.optimizer import decay_mask, make_optimizer
 from common.train.schedule import make_schedule
 from common.train.state import create_state, make_train_step
 from common.train.trainer import parse_trainer_sections
 from launch import tasks
 from maxim_jax.checkpoints import CHECKPOINTS
+from maxvit_jax.data_defaults import data_defaults
 
 FOLDER = pathlib.Path(configs.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -33,6 +35,32 @@ ARGUMENTS = {
     "maxvit_tiny_finetune": ["size=512"],
 }
 RECIPES = [(name, arg) for name in FILES for arg in ("", *ARGUMENTS.get(name, []))]
+
+SIMPLE = ("s12", "s24", "s36", "m36", "m48")
+ABLATIONS = ("id_s12", "pppa_s12_224", "ppaa_s12_224", "pppf_s12_224", "ppff_s12_224")
+CONV = ("s18", "s36", "m36", "b36")
+
+
+def named(family, sizes):
+    return [f"{family}_{size}" for size in sizes]
+
+
+# Of each recipe with a choice: its variants, the first by default.
+CHOICES = {
+    "aewin": named("aewin", ("tiny", "small", "base")),
+    "caformer": named("caformer", CONV),
+    "caformer_finetune": named("caformer", CONV),
+    "convformer": named("convformer", CONV),
+    "convformer_finetune": named("convformer", CONV),
+    "metaformer_baselines": named("poolformerv2", SIMPLE)
+    + named("identityformer", SIMPLE)
+    + named("randformer", SIMPLE),
+    "moat": named("moat", range(5)) + named("tiny_moat", range(4)),
+    "moat_21k": ["moat_2", "moat_0", "moat_1", "moat_3", "moat_4"],
+    "moat_finetune": ["moat_2", "moat_0", "moat_1", "moat_3", "moat_4"],
+    "poolformer": named("poolformer", SIMPLE) + named("metaformer", ABLATIONS),
+}
+CHOSEN = [(name, variant) for name, variants in CHOICES.items() for variant in variants]
 
 # Of each published checkpoint of MAXIM: optimizer steps, and whether it starts from other weights.
 RESTORATION = {
@@ -94,14 +122,23 @@ def build_step(config):
 
 
 def test_there_is_a_file_for_every_recipe():
-    expected = {"evaluate", "maxvit_digits", "maxvit_folder"}
+    expected = {"evaluate", "maxvit_folder", *CHOICES}
+    expected |= {f"{family}_digits" for family in maxvit_jax.FAMILIES}
+    expected |= {"metaformer_ablation_digits"}
     expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
     expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
     expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
     assert set(FILES) == expected
 
 
-@pytest.mark.parametrize(("name", "arg"), RECIPES)
+# Published recipes of one variant have one step.
+SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
+# One block of each kind is the same at every width, and in recipes that differ in numbers alone.
+SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
+SAME_CODE |= {f"maxvit_{v}{kind}" for v in VARIANTS[1:] for kind in ("", "_finetune", "_21k")}
+
+
+@pytest.mark.parametrize(("name", "arg"), [r for r in RECIPES if r[0] not in SAME_CODE])
 def test_builds_with_one_block(name, arg):
     """Of each kind: further ones repeat the first, and tracing all takes long, see below."""
     config = get(name, arg)
@@ -112,10 +149,6 @@ def test_builds_with_one_block(name, arg):
             config.model[field] = 1
         config.model.num_groups = config.model.num_bottleneck_blocks = 1
     build_step(config)
-
-
-# Published recipes of one variant have one step.
-SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 
 
 @pytest.mark.slow
@@ -203,6 +236,144 @@ def test_pretraining_on_21k(variant):
     assert config.data.mean == config.data.std == HALF_RANGE
 
 
+METAFORMERS = ("poolformer", "metaformer_baselines", "caformer", "convformer")
+
+
+@pytest.mark.parametrize(("name", "variant"), [c for c in CHOSEN if c[0] in METAFORMERS])
+def test_metaformers(name, variant):
+    """Against the release's training scripts."""
+    config = get(name, f"variant={variant}")
+    assert config.model.name == variant
+    batch_size, learning_rate, warmup = {
+        "poolformer": (1024, 1e-3, 5),
+        "metaformer_baselines": (4096, 4e-3, 5),
+        "caformer": (4096, 8e-3, 20),
+        "convformer": (4096, 4e-3, 20),
+    }[name]
+    assert config.data.batch_size == batch_size
+    assert config.optimizer.learning_rate == learning_rate
+    schedule = config.schedule
+    assert (schedule.kind, schedule.decay_from) == ("cosine", "start")
+    assert (schedule.init_value, schedule.end_value) == (1e-6, 1e-5)
+    assert schedule.decay_steps == 300 * 1_281_167 // batch_size
+    assert schedule.warmup_steps == warmup * 1_281_167 // batch_size
+    assert config.train.num_steps == 310 * 1_281_167 // batch_size  # cool-down
+    assert config.optimizer.ema_decay is None
+    assert config.task.mixup_alpha == 0.8 and config.task.cutmix_alpha == 1.0
+    assert config.init.weights is None
+    model = check_as_timm(config, name)
+    family, size = variant.removesuffix("_224").rsplit("_", 1)
+    rates = {"s12": 0.1, "s24": 0.1, "s36": 0.2, "m36": 0.3, "m48": 0.4}
+    if family == "caformer":
+        rates = {"s18": 0.15, "s36": 0.3, "m36": 0.4, "b36": 0.6}
+        assert model.head_dropout == {"s18": 0, "s36": 0.4, "m36": 0.4, "b36": 0.5}[size]
+    else:
+        assert model.head_dropout == 0
+    if family == "convformer":
+        rates = {"s18": 0.2, "s36": 0.3, "m36": 0.4, "b36": 0.6}
+    if family == "randformer":
+        rates |= {"m48": 0.3}
+    assert model.drop_path_rate == rates[size]
+    crop = 1.0 if name != "poolformer" else 0.95 if size in ("m36", "m48") else 0.9
+    assert config.data.eval_crop_fraction == crop
+
+
+@pytest.mark.parametrize(("name", "variant"), [c for c in CHOSEN if c[0].endswith("er_finetune")])
+def test_metaformers_finetuned(name, variant):
+    config = get(name, f"variant={variant}")
+    assert config.train.num_steps == 30 * 1_281_167 // 1024 and config.data.batch_size == 1024
+    assert config.data.image_size == 384 and config.data.eval_crop_fraction == 1.0
+    assert config.schedule.kind == "constant" and config.schedule.warmup_steps == 0
+    assert config.optimizer.ema_decay == 0.9999
+    assert config.task.mixup_alpha == config.task.cutmix_alpha == 0
+    assert config.init.weights == "" and not config.init.reset_head
+    model = check_as_timm(config, name)
+    assert (config.optimizer.learning_rate, model.drop_path_rate, model.head_dropout) == {
+        "caformer_s18": (1e-4, 0.3, 0.4),
+        "caformer_s36": (1e-4, 0.5, 0.4),
+        "caformer_m36": (1e-4, 0.7, 0.4),
+        "caformer_b36": (1e-4, 0.8, 0.5),
+        "convformer_s18": (5e-5, 0.3, 0.4),
+        "convformer_s36": (5e-5, 0.5, 0.4),
+        "convformer_m36": (5e-5, 0.8, 0.5),
+        "convformer_b36": (5e-5, 0.8, 0.5),
+    }[variant]
+    assert get(name, f"variant={variant},size=512").data.image_size == 512
+
+
+def check_as_timm(config, name):
+    """Checks what the recipes of timm's definitions share, and returns the model."""
+    optimizer, data = config.optimizer, config.data
+    lamb = name.startswith("caformer")
+    expected = ("lamb", 1e-6, 1.0) if lamb else ("adamw", 1e-8, None)
+    assert (optimizer.kind, optimizer.eps, optimizer.clip_norm) == expected
+    assert optimizer.weight_decay == 0.05 and (optimizer.b1, optimizer.b2) == (0.9, 0.999)
+    assert config.task.label_smoothing == 0.1 and config.task.erase_probability == 0.25
+    assert (data.source, data.name) == ("tfds", "imagenet2012")
+    assert (data.randaugment, data.randaugment_layers) == ("increasing", 2)
+    assert data.randaugment_magnitude == 9
+    assert (data.crop, data.min_area, data.interpolation) == ("random_resized", 0.08, "random")
+    assert data.flip and data.shift == 0 and data.eval_method == "standard"
+    assert data.mean == IMAGENET_MEAN and data.std == IMAGENET_STD
+    model = make_task(config).model
+    assert model.num_classes == 1000 and model.dtype == "bfloat16"
+    return model
+
+
+@pytest.mark.parametrize("variant", CHOICES["moat"])
+def test_moat(variant):
+    config = get("moat", f"variant={variant}")
+    assert config.train.num_steps == config.schedule.decay_steps == 300 * 1_281_167 // 4096
+    assert config.data.image_size == (256 if variant.startswith("tiny") else 224)
+    assert config.data.mean == IMAGENET_MEAN and config.data.eval_method == "official"
+    model = make_task(config).model
+    rates = {"moat_0": 0.2, "moat_1": 0.3, "moat_2": 0.3, "moat_3": 0.6, "moat_4": 0.7}
+    assert model.drop_path_rate == (rates | {"tiny_moat_3": 0.1}).get(variant, 0)
+    assert model.pool_size == 2 and model.window_sizes is None
+
+
+def test_moat_from_21k():
+    config = get("moat_21k")
+    assert config.train.num_steps == config.schedule.decay_steps == 90 * 14_197_122 // 4096
+    assert config.data.image_size == 224 and config.data.mean == config.data.std == HALF_RANGE
+    config = get("moat_finetune", "variant=moat_4,size=512")
+    assert config.train.num_steps == 30 * 1_281_167 // 512 and config.init.reset_head
+    assert config.data.image_size == 512 and config.data.mean == config.data.std == HALF_RANGE
+    assert make_task(config).model.bias_window_sizes == (None, None, 14, 7)
+
+
+@pytest.mark.parametrize("variant", CHOICES["aewin"])
+def test_aewin(variant):
+    config = get("aewin", f"variant={variant}")
+    assert config.train.num_steps == config.schedule.decay_steps == 300 * 1_281_167 // 1024
+    assert config.data.batch_size == 1024 and config.optimizer.learning_rate == 1e-3
+    assert make_task(config).model.drop_path_rate > 0
+
+
+@pytest.mark.parametrize(("name", "variant"), [c for c in CHOSEN if c[0] != "moat_21k"])
+def test_published_weights_of_the_recipe(name, variant):
+    """The docstring has their result, and images are evaluated as for them."""
+    data = get(name, f"variant={variant}").data
+    family = next(f for f in maxvit_jax.FAMILIES.values() if variant in f.variants)
+    published = family.published.get(variant, {}).get(data.image_size)
+    if published is None:
+        return
+    assert f"{published:.1f}" in module(name).__doc__
+    for field, value in vars(data_defaults(variant, data.image_size)).items():
+        # The training resize stands there; evaluation makes it bicubic where it must.
+        assert data[field] == value or field == "interpolation", field
+
+
+@pytest.mark.parametrize("variant", ["poolformer_s12", "metaformer_ppaa_s12_224", "caformer_s18"])
+def test_decay_is_left_out_of_vectors(variant):
+    """timm's rule, arrays of one axis, is our pattern in these models."""
+    model = maxvit_jax.create_model(variant, depths=(1, 1, 1, 1))
+    images = np.zeros((1, 224, 224, 3), np.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    mask = decay_mask(params, get("poolformer").optimizer.no_decay)
+    assert mask == jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
 @pytest.mark.parametrize("name", RESTORATION)
 def test_restoration(name):
     config, (steps, finetuned) = get(name), RESTORATION[name]
@@ -268,6 +439,13 @@ def test_smoke_is_short(name):
         ("maxvit_tiny_finetune", "size=400", "size=400: must be a multiple of 32"),
         ("maxvit_base_21k", "smoke", "expected smoke=<bool>"),
         ("maxvit_folder", "variant=maxvit_tinny", "did you mean 'maxvit_tiny'"),
+        ("caformer", "variant=caformer_s16", "config argument variant=caformer_s16: did you mean"),
+        ("poolformer", "variant=caformer_s18", "did you mean 'poolformer_s12'"),
+        ("metaformer_baselines", "variant=randformer", "did you mean 'randformer_s"),
+        ("convformer_finetune", "size=big", "expected size=<int>"),
+        ("moat", "variant=moat_5", "did you mean 'moat_"),
+        ("moat_finetune", "variant=tiny_moat_0", "did you mean 'moat_"),
+        ("aewin", "smok=true", "config argument 'smok': did you mean 'smoke'?"),
         ("maxim_folder", "variant=maxim_s4", "unknown model 'maxim_s4'"),
         ("maxim_s2_lol", "smok=true", "config argument 'smok': did you mean 'smoke'?"),
         ("evaluate", "size=0", "size=0: must be a multiple of 32"),
@@ -293,6 +471,15 @@ def test_every_field_of_every_section_is_there(name):
     assert set(config.model) == fields  # "name" is the variant's
 
 
+@pytest.mark.parametrize("variant", ["moat_0", "caformer_s18", "poolformer_m36", "aewin_tiny"])
+def test_own_images_for_every_family(variant):
+    config = get("maxvit_folder", f"variant={variant},size=192")
+    data, defaults = config.data, data_defaults(variant, 192)
+    assert data.image_size == 192 and data.eval_crop_fraction == defaults.eval_crop_fraction
+    assert data.eval_method == defaults.eval_method and data.mean == defaults.mean
+    assert getattr(make_task(config).model, "pad_inputs", True)
+
+
 def test_variant_can_be_changed_from_outside():
     config = get("maxvit_folder")
     config.model.name = "maxvit_base"
@@ -312,6 +499,6 @@ def test_docstring_says_how_to_run_the_file(name):
             assert key in get(name)[section]
     if "Published" in text:
         assert "Recipe:" in text and "Hardware:" in text
-    if "Published" in text and name not in RESTORATION:
+    if "Published" in text and name not in {*RESTORATION, *CHOICES}:
         letter = {"tiny": "T", "small": "S", "base": "B", "large": "L", "xlarge": "XL"}
         assert text.startswith(f"MaxViT-{letter[name.split('_')[1]]} ")

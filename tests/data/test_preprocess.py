@@ -121,6 +121,77 @@ def test_inception_crop_of_tiny_images():
             assert result.shape == (16, 16, 3)
 
 
+class Draws:
+    """A generator whose draws are given."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def uniform(self, low, high):
+        return self.values.pop(0)
+
+    def integers(self, high):
+        return self.values.pop(0)
+
+
+def test_random_resized_crop_is_that_of_torchvision():
+    """Area 0.25 and aspect 4 / 3 of 300 x 451: 212 x 159 (rounded); then top and left."""
+    draws = Draws(0.25, np.log(4 / 3), 7, 40)
+    result = preprocess.train_random_resized_crop(PHOTO, 32, draws, interpolation="bilinear")
+    expected = preprocess.resize_only(PHOTO[7 : 7 + 159, 40 : 40 + 212], 32, "bilinear")
+    np.testing.assert_array_equal(result, expected)
+    assert not draws.values
+
+
+def test_random_resized_crop_tries_again():
+    draws = Draws(1.0, np.log(4 / 3), 1.0, np.log(3 / 4), 0.5, 0.0, 0, 3)
+    result = preprocess.train_random_resized_crop(PHOTO, 32, draws)
+    np.testing.assert_array_equal(result, preprocess.resize_only(PHOTO[:260, 3 : 3 + 260], 32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [((60, 300), slice(60), slice(110, 190)), ((300, 60), slice(110, 190), slice(60))],
+)
+def test_random_resized_crop_falls_back_to_the_centre(shape, rows, columns):
+    image = PHOTO[: shape[0], : shape[1]]
+    rng = np.random.default_rng(0)
+    result = preprocess.train_random_resized_crop(image, 40, rng, area=(1.0, 1.0))
+    np.testing.assert_array_equal(result, preprocess.resize_only(image[rows, columns], 40))
+
+
+def test_random_resized_crops_are_uniform_in_area_and_log_aspect(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(preprocess, "resize_only", lambda crop, *_: shapes.append(crop.shape))
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        preprocess.train_random_resized_crop(PHOTO[:, :300], 32, rng, area=(0.1, 0.6))
+    height, width, _ = np.array(shapes).T
+    area = height * width / 300**2
+    np.testing.assert_allclose(
+        np.quantile(area, [0.25, 0.5, 0.75]), [0.225, 0.35, 0.475], atol=0.02
+    )
+    np.testing.assert_allclose(
+        np.quantile(np.log(width / height), [0.25, 0.5, 0.75]), [-0.144, 0, 0.144], atol=0.015
+    )
+
+
+def test_random_resized_crop_of_tiny_images():
+    rng = np.random.default_rng(0)
+    for height, width in [(1, 1), (1, 7), (2, 3), (8, 8)]:
+        for _ in range(50):
+            result = preprocess.train_random_resized_crop(PHOTO[:height, :width], 16, rng)
+            assert result.shape == (16, 16, 3)
+
+
+def test_random_interpolation():
+    rng = np.random.default_rng(0)
+    drawn = [preprocess.draw_interpolation("random", rng) for _ in range(200)]
+    assert 70 < drawn.count("bilinear") < 130
+    assert drawn.count("bilinear") + drawn.count("bicubic") == 200
+    assert preprocess.draw_interpolation("lanczos", rng) == "lanczos"
+
+
 def test_draft_side_never_enlarges_a_crop():
     side = preprocess.draft_side(224)
     smallest = np.sqrt(0.08 * side * side * np.array([3 / 4, 1 / (4 / 3)]))

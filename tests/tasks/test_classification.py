@@ -6,6 +6,7 @@ import pytest
 from scipy.special import log_softmax
 
 import maxvit_jax
+from common.data.augment_increasing import IncreasingRandAugment
 from common.data.preprocess import eval_official
 from common.data.sources import ArraySource
 from common.errors import UserError
@@ -93,6 +94,42 @@ def test_mixed_images_have_mixed_targets():
     np.testing.assert_array_equal(plain_targets, np.eye(3)[labels])
     np.testing.assert_allclose(np.sum(targets, axis=1), 1, rtol=1e-6)
     assert not np.array_equal(targets, plain_targets)
+
+
+def test_erasing_comes_after_mixing():
+    """Mixed pixels stay as they are without it, targets in any case; noise is never mixed."""
+    mixing = {"mixup_alpha": 1.0}
+    task, erasing = (
+        make_task({"task": mixing | changes, "data.image_size": 16}, num_classes=3)
+        for changes in ({}, {"erase_probability": 1.0})
+    )
+    images = np.full((4, 16, 16, 3), 255, np.uint8)
+    labels = np.array([0, 1, 2, 0], np.int32)
+    plain, targets = task._inputs(jax.random.key(0), images, labels)
+    erased, same_targets = erasing._inputs(jax.random.key(0), images, labels)
+    np.testing.assert_array_equal(targets, same_targets)
+    noise = np.asarray(erased != plain)
+    for image in noise:
+        rows, columns = image.any((1, 2)), image.any((0, 2))
+        assert 0 < image[..., 0].sum() == rows.sum() * columns.sum() < 256  # one rectangle
+    batch = {"image": images, "label": labels}
+    assert not np.array_equal(erasing._inputs(jax.random.key(1), images, labels)[0], erased)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    evaluated = [jax.jit(t.eval_step)(variables, batch)["logits"] for t in (task, erasing)]
+    np.testing.assert_array_equal(*evaluated)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"erase_probability": 1.5}, r"config\.task\.erase_probability must be in \[0, 1\]"),
+        ({"label_smoothing": -0.1}, r"config\.task\.label_smoothing must be in \[0, 1\]"),
+        ({"mixup_alpha": -1.0}, r"config\.task\.mixup_alpha must not be negative"),
+    ],
+)
+def test_wrong_loss(values, message):
+    with pytest.raises(UserError, match=message):
+        make_task({"task": values}, num_classes=3)
 
 
 # ---------------------------------------------------------------- classes
@@ -204,9 +241,11 @@ def transformed(field, *args, **data):
     return example["image"], transform(example, *args)
 
 
-@pytest.mark.parametrize("crop", ["inception", "resize"])
-def test_training_images(crop):
-    interpolation = "legacy_bicubic" if crop == "inception" else "bicubic"
+@pytest.mark.parametrize(
+    ("crop", "interpolation"),
+    [("inception", "legacy_bicubic"), ("random_resized", "random"), ("resize", "bicubic")],
+)
+def test_training_images(crop, interpolation):
     settings = {"crop": crop, "image_size": 24, "interpolation": interpolation}
     _, result = transformed("train_data", np.random.default_rng(0), **settings)
     assert result["image"].dtype == np.uint8 and result["image"].shape == (24, 24, 3)
@@ -230,12 +269,31 @@ def test_small_images_survive_randaugment():
         assert (published.translate_const, published.cutout_const) == (100, 40)
 
 
+def test_increasing_randaugment_follows_the_data():
+    changes = {"data.randaugment_layers": 2, "data.randaugment_magnitude": 9.0}
+    changes |= {"data.randaugment": "increasing", "data.interpolation": "random"}
+    changes |= {"data.mean": (123.675, 116.28, 103.53)}
+    _, transform = make_task(changes, num_classes=3).train_data()
+    assert transform.randaugment == IncreasingRandAugment(2, 9.0, fill=(124, 116, 104))
+    changes["data.interpolation"] = "lanczos"
+    _, transform = make_task(changes, num_classes=3).train_data()
+    assert transform.randaugment.interpolation == "lanczos"
+
+
+def test_legacy_resize_is_for_inception_crops():
+    for crop in ("resize", "random_resized"):
+        with pytest.raises(UserError, match="legacy_bicubic is for inception crops"):
+            transformed("train_data", crop=crop, interpolation="legacy_bicubic")
+
+
+@pytest.mark.parametrize("training", ["legacy_bicubic", "random"])
 @pytest.mark.parametrize(
     ("method", "dtype"), [("official", np.float32), ("standard", np.uint8), ("resize", np.uint8)]
 )
-def test_evaluation_images(method, dtype):
-    """Also in recipes that train with the legacy resize, which only the official one has."""
-    settings = {"eval_method": method, "crop": "inception", "interpolation": "legacy_bicubic"}
+def test_evaluation_images(method, dtype, training):
+    """Also in recipes that train with the legacy resize, which only the official one has, or draw
+    theirs: bicubic."""
+    settings = {"eval_method": method, "crop": "inception", "interpolation": training}
     settings["image_size"] = 24
     image, result = transformed("eval_data", **settings)
     assert result["image"].dtype == dtype and result["image"].shape == (24, 24, 3)

@@ -31,6 +31,27 @@ def test_cosine_without_warmup_starts_at_the_peak():
     np.testing.assert_allclose([schedule(s) for s in (0, 50, 100)], [3.0, 1.5, 0.0], atol=1e-7)
 
 
+def test_cosine_under_the_warmup_is_that_of_timm():
+    """Rates that timm 1.0.31 gives for 20 of 300 epochs of warm-up, 305 being a cool-down."""
+    config = ScheduleConfig(
+        init_value=1e-6, warmup_steps=20, decay_from="start", decay_steps=300, end_value=1e-5
+    )
+    schedule = make_schedule(config, 8e-3)
+    values = {0: 1e-6, 1: 4.0095e-4, 10: 4.0005e-3, 19: 7.60005e-3, 20: 7.912699665e-3}
+    values |= {21: 7.903787464e-3, 150: 4.005e-3, 160: 3.587408789e-3, 299: 1.021904838e-5}
+    values |= {300: 1e-5, 305: 1e-5}
+    for step, value in values.items():
+        np.testing.assert_allclose(schedule(step), value, rtol=1e-3 if step == 0 else 1e-5)
+    unwarmed = make_schedule(ScheduleConfig(decay_from="start", decay_steps=300), 8e-3)
+    np.testing.assert_allclose([unwarmed(s) for s in (0, 150, 300)], [8e-3, 4e-3, 0], atol=1e-8)
+
+
+def test_warmup_starts_at_its_initial_value():
+    for settings in ({"decay_steps": 20}, {"kind": "constant"}):
+        schedule = make_schedule(ScheduleConfig(init_value=0.1, warmup_steps=4, **settings), 0.5)
+        np.testing.assert_allclose([schedule(s) for s in (0, 1, 4)], [0.1, 0.2, 0.5], rtol=1e-6)
+
+
 def test_constant():
     schedule = make_schedule(ScheduleConfig(kind="constant"), 0.3)
     np.testing.assert_allclose([schedule(s) for s in (0, 10**6)], 0.3)
@@ -44,6 +65,8 @@ def test_constant():
         ({}, "decay_steps=0 must exceed warmup_steps=0"),
         ({"warmup_steps": 5, "decay_steps": 5}, "decay_steps=5 must exceed warmup_steps=5"),
         ({"warmup_steps": -1, "decay_steps": 5}, "warmup_steps must not be negative"),
+        ({"init_value": -1.0, "decay_steps": 5}, "init_value must not be negative"),
+        ({"end_value": -1.0, "decay_steps": 5}, "end_value must not be negative"),
     ],
 )
 def test_wrong_schedule(values, message):
@@ -129,3 +152,44 @@ def test_clip_scales_the_global_norm():
     for name in params:
         np.testing.assert_allclose(clipped[name], plain[name] / 5, rtol=1e-5)
         np.testing.assert_array_equal(loose[name], plain[name])
+
+
+# Three steps of timm 1.0.31's LAMB from these gradients: the second is not clipped.
+LAMB = [
+    [-0.4350487, -0.2354062, 0.0357638, 0.2354063, 0.4350486, 0.5631634],
+    [-0.470137, -0.2580785, 0.0809445, 0.2719102, 0.4608663, 0.5152845],
+    [-0.4812112, -0.2289966, 0.1384498, 0.2922111, 0.4357165, 0.4592447],
+]
+LAMB_BIAS = [[0.2000003, -0.1000007], [0.122602, -0.0029626], [0.1026025, 0.0890878]]
+LAMB_ZERO = [
+    [-0.0999997, 0.0999997, -0.0999997, 0.0999997],
+    [-0.1096153, 0.10987, -0.1101208, 0.1103765],
+    [-0.1144492, 0.1181113, -0.1220868, 0.1261719],
+]
+
+
+def test_lamb_is_that_of_timm():
+    """Also for an array of zeros, and for one without decay, whose steps are Adam's."""
+    params = {
+        "kernel": jnp.arange(6.0).reshape(2, 3) / 5 - 0.4,
+        "bias": jnp.array([0.3, -0.2]),
+        "zero": jnp.zeros((2, 2)),
+    }
+    config = OptimizerConfig(
+        kind="lamb", learning_rate=0.1, eps=1e-6, weight_decay=0.05, clip_norm=1.0
+    )
+    optimizer = make_optimizer(config, lambda step: 0.1)
+    update = jax.jit(optimizer.update)
+    state = optimizer.init(params)
+    for step in range(3):
+        scale = 0.1 if step == 1 else 2
+        gradients = {
+            name: jnp.cos(jnp.arange(params[name].size) * i + step).reshape(params[name].shape)
+            * scale
+            for i, name in enumerate(("kernel", "bias", "zero"), 1)
+        }
+        updates, state = update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        expected = {"kernel": LAMB[step], "bias": LAMB_BIAS[step], "zero": LAMB_ZERO[step]}
+        for name, values in expected.items():
+            np.testing.assert_allclose(np.ravel(params[name]), values, atol=5e-6, err_msg=name)
