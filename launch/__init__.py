@@ -1,4 +1,4 @@
-"""Thin mains: train, evaluate, restore, convert, benchmark."""
+"""Thin mains: train, evaluate, predict, restore, convert, benchmark."""
 
 import os
 

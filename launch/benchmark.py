@@ -2,9 +2,10 @@
 
     python -m launch.benchmark --model=maxvit_tiny --size=224 --batch=8 --mode=infer
 
-Needs jax, flax, optax and this project's packages only. With `--peer_python`, the Python of an
-environment that has PyTorch and timm, the same model of timm is measured in turn, one repetition
-each, so that the ratio holds while the machine's speed drifts.
+Takes any classifier. Needs jax, flax, optax and this project's packages only. With `--peer_python`,
+the Python of an environment that has PyTorch and timm, the same model of timm (MaxViT, PoolFormer,
+ConvFormer, CAFormer) is measured in turn, one repetition each, so that the ratio holds while the
+machine's speed drifts.
 """
 
 import argparse
@@ -141,6 +142,20 @@ def prepare(args: argparse.Namespace) -> tuple[Callable[[], None], dict]:
     return run, result
 
 
+def timm_name(model: str, size: int) -> str:
+    """Returns timm's name of a model.
+
+    Raises:
+      UserError: timm has no such model.
+    """
+    if model.startswith("maxvit_"):
+        return f"{model}_tf_{size}"
+    same = ("poolformer_", "poolformerv2_", "caformer_", "convformer_")
+    if not model.startswith(same):
+        raise UserError(f"timm has no {model}: leave --peer_python out")
+    return model
+
+
 def peak_memory() -> int:
     """Returns the device's peak in bytes where it counts, else the process's."""
     import jax
@@ -162,7 +177,8 @@ class Peer:
     def __init__(self, args: argparse.Namespace, mode: str):
         script = pathlib.Path(__file__).with_name("benchmark_timm.py")
         command = [args.peer_python, str(script), f"--peer_mode={mode}", f"--warmup={args.warmup}"]
-        for name in ("model", "size", "batch", "mode", "dtype"):
+        command.append(f"--model={timm_name(args.model, args.size)}")
+        for name in ("size", "batch", "mode", "dtype"):
             command.append(f"--{name}={getattr(args, name)}")
         try:
             self._process = subprocess.Popen(

@@ -18,7 +18,7 @@ import torch
 def main() -> None:
     """Prints `ready`, then the seconds of one repetition for every line read."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model")
+    parser.add_argument("--model", help="as timm calls it")
     parser.add_argument("--size", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--mode")
@@ -28,8 +28,7 @@ def main() -> None:
     args = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = f"{args.model}_tf_{args.size}"
-    model = timm.create_model(name, drop_path_rate=0.2).to(device)
+    model = timm.create_model(args.model, drop_path_rate=0.2).to(device)
     images = torch.randn(args.batch, 3, args.size, args.size, device=device)
     labels = torch.randint(1000, (args.batch,), device=device)
     if args.peer_mode != "eager":

@@ -9,14 +9,17 @@
 A run is evaluated on its own evaluation split, with its moving-average weights;
 `--config.data.eval_split=...` and other fields override it.
 
-Classifiers given as weights are evaluated on the data of `--config`, by default ImageNet's
-validation split with the official preprocessing.
+Classifiers given as weights are evaluated on ImageNet's validation split; `--config` names other
+data. Images are prepared as the weights say (a run's, or what `launch.convert` stored), or else as
+the model was published; `--config.data.image_size=384` and other fields override it. A config of
+your own is taken as it is.
 
 Restoration models are evaluated on whole images by `--protocol` (docs/restoration_evaluation.md).
 Status 1 means that pairs were left out because they can't be read or differ in size.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import sys
 from pathlib import Path
@@ -34,7 +37,7 @@ from common.config import require
 from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
-from common.errors import UserError
+from common.errors import UserError, did_you_mean
 from common.task import Dataset, Variables
 from common.train.checkpoint import restore_variables
 from common.train.evaluate import EvalLoop
@@ -49,6 +52,7 @@ from maxim_jax.evaluation import evaluate_pairs
 from maxim_jax.inference import Restorer
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol
 from maxim_jax.tasks.restoration import RestorationTask
+from maxvit_jax.data_defaults import data_of_weights, published_fields
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.report import write_report
 
@@ -96,13 +100,37 @@ def main(argv: list[str]) -> None:
         dataset = Dataset(source, EvalPair(size=None))
         _evaluate_restoration(model, variables, dataset, protocol, _OUTPUT.value)
         return
-    if _MODEL.value in maxvit_jax.list_models():  # an unknown one is the first thing to say
-        _require_classifier_flags()
+    if _MODEL.value not in maxvit_jax.list_models():
+        known = [*maxvit_jax.list_models(), *maxim_jax.list_models()]
+        raise UserError(f"unknown model {_MODEL.value!r}: {did_you_mean(_MODEL.value, known)}")
+    _require_classifier_flags()
+    _evaluate_weights(_MODEL.value, _WEIGHTS.value, _OUTPUT.value)
+
+
+def _evaluate_weights(name: str, weights: str, output: str) -> None:
     config = load_config(_CONFIG)
-    config.model.name = _MODEL.value
-    task = make_task(config)
-    _, variables = maxvit_jax.load_pretrained(task.model, _WEIGHTS.value)
-    _evaluate_classifier(config, task, variables, _OUTPUT.value)
+    held = config.model.name
+    require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
+    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    size = asked.get("data.image_size")
+    given = {n: v for n, v in dict(config.model).items() if v is not None}
+    if _follows_weights():  # the config's fields of the model are defaults: the weights know better
+        given = {n: v for n, v in given.items() if f"model.{n}" in asked}
+        given = published_fields(name, size) | given
+    skipped = ("name", "num_classes")  # a fresh classifier is not worth evaluating
+    fields = {n: v for n, v in given.items() if n not in skipped}
+    model, variables = maxvit_jax.load_pretrained(name, weights, **fields)
+    classes = given.get("num_classes", model.num_classes)
+    require(classes == model.num_classes, f"{weights} has {model.num_classes} classes: {classes=}")
+    if _follows_weights():
+        data, _ = data_of_weights(name, weights, size)
+        for field, value in dataclasses.asdict(data).items():
+            if f"data.{field}" not in asked:
+                config.data[field] = value
+    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
+    task = make_task({**config.to_dict(), "model": section})
+    _evaluate_classifier(config, task, variables, output)
 
 
 def _evaluate_run(workdir: str) -> None:
@@ -217,16 +245,25 @@ def _fresh_folder(path: epath.Path) -> epath.Path:
     return candidate
 
 
+def _follows_weights() -> bool:
+    """Whether the config is the default one, which says no more than the model's name."""
+    return not any(arg.partition("=")[0] == "--config" for arg in sys.argv[1:])
+
+
 def _default_config() -> str:
-    """The config whose fields `--config.data...` may override: a restoration run's are others."""
-    name = "evaluate.py"
+    """The config whose fields `--config...` may override: those of the model in question."""
+    model = None
     for arg, following in itertools.pairwise([*sys.argv, ""]):
         flag, equals, value = arg.partition("=")
+        value = value if equals else following
+        if flag == "--model":
+            model = value
         if flag == "--workdir":
-            with contextlib.suppress(UserError, OSError):
-                model = read_config(value if equals else following)["model"]["name"]
-                name = "maxim_folder.py" if model in maxim_jax.list_models() else name
-    return str(Path(configs.__file__).with_name(name))
+            with contextlib.suppress(UserError, OSError, KeyError):
+                model = read_config(value)["model"]["name"]
+    name = "maxim_folder.py" if model in maxim_jax.list_models() else "evaluate.py"
+    argument = f":model={model}" if model in maxvit_jax.list_models() else ""
+    return str(Path(configs.__file__).with_name(name)) + argument
 
 
 if __name__ == "__main__":

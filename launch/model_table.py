@@ -4,13 +4,14 @@ Run from the root of a clone: the golden errors are measured with the reference 
 """
 
 import dataclasses
+import functools
 import math
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,8 +22,35 @@ import maxvit_jax
 from maxim_jax.checkpoints import checkpoint_markdown
 
 ROOT = Path(__file__).parent.parent
-MAXVIT_SIZE = 224
 MAXIM_SIZE = 256
+
+# README's rows by name pattern: title, and what mixes positions.
+FAMILY_ROWS = {
+    "maxvit_*": ("MaxViT", "convolution, then window and grid attention"),
+    "moat_*": ("MOAT", "convolution, then global or window attention"),
+    "tiny_moat_*": ("tiny-MOAT", "the same, for small devices"),
+    "aewin_*": ("AEWin", "attention in rows, columns and windows at once"),
+    "caformer_*": ("CAFormer", "convolution, in deep stages attention"),
+    "convformer_*": ("ConvFormer", "separable convolution"),
+    "poolformer_*": ("PoolFormer", "average pooling"),
+    "poolformerv2_*": ("PoolFormerV2", "average pooling, newer blocks"),
+    "randformer_*": ("RandFormer", "random matrices, in deep stages"),
+    "identityformer_*": ("IdentityFormer", "nothing but downsampling"),
+}
+
+# Stored outputs of the official code and of timm, per family and model.
+GOLDEN_CASES = {
+    "maxvit": {
+        name: ("tf_tiny_224" if name == "maxvit_tiny" else None, f"timm_{name}_tf_224")
+        for name in maxvit_jax.list_models("maxvit_*")
+    },
+    "moat": {"tiny_moat_0": ("tiny_moat0_224",)},
+    "metaformer": {
+        "poolformer_s12": ("poolformer_s12_224", "timm_poolformer_s12_224"),
+        "caformer_s18": ("caformer_s18_224", "timm_caformer_s18_224"),
+        "convformer_s18": ("convformer_s18_224", None),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +119,7 @@ class GeneratedTable:
 
 def main() -> None:
     """Writes or checks the tables."""
-    for table in (maxvit_table(), maxim_table(), published_table()):
+    for table in tables():
         if sys.argv[1:] == ["--check"]:
             if problem := table.stale():
                 sys.exit(problem)
@@ -99,29 +127,59 @@ def main() -> None:
             table.write()
 
 
-def maxvit_table() -> GeneratedTable:
-    """MaxViT's variants, with errors against the official code and timm."""
+def tables() -> Iterator[GeneratedTable]:
+    """Every generated table."""
+    yield families_table()
+    yield from map(family_table, maxvit_jax.FAMILIES)
+    yield maxim_table()
+    yield published_table()
+
+
+def families_table() -> GeneratedTable:
+    """One row per kind of classifier."""
     facts = {}
-    for name in maxvit_jax.list_models():
-        model = maxvit_jax.create_model(name)
-        variables = abstract_variables(model, MAXVIT_SIZE)
-        published = maxvit_jax.FAMILIES["maxvit"].published.get(name, {})
-        accuracy = " / ".join(f"{value:.2f} %" for value in published.values()) or "none"
-        facts[name] = (
-            f"| `{name}` | {count_parameters(variables):,} |"
-            f" {count_macs(model, variables, MAXVIT_SIZE) / 1e9:.2f} G | {accuracy} |"
+    for pattern, (title, mixing) in FAMILY_ROWS.items():
+        names = [n for n in maxvit_jax.list_models(pattern) if not n.startswith("metaformer_")]
+        sizes = sorted(costs(name).parameters for name in names)
+        best = [max(row.values()) for name in names if (row := _published(name))]
+        facts[title] = (
+            f"| {title} | {len(names)} | `{pattern}` | {mixing} |"
+            f" {_millions(sizes[0])} to {_millions(sizes[-1])} |"
+            f" {min(best):.1f} % to {max(best):.1f} % |"
         )
     return GeneratedTable(
         "README.md",
         "models",
-        f"| model | parameters | multiply-adds at {MAXVIT_SIZE} |"
-        " published top-1 at 224 / 384 / 512 | largest logit error against official / timm |\n"
-        "| --- | ---: | ---: | --- | --- |",
+        "| family | models | names | positions are mixed by | parameters | published top-1 |\n"
+        "| --- | ---: | --- | --- | ---: | ---: |",
         facts,
-        cases={
-            name: ("tf_tiny_224" if name == "maxvit_tiny" else None, f"timm_{name}_tf_224")
-            for name in facts
-        },
+    )
+
+
+def family_table(family: str) -> GeneratedTable:
+    """All variants of a family, with errors against reference implementations."""
+    names = list(maxvit_jax.FAMILIES[family].variants)
+    facts = {}
+    for name in names:
+        cost = costs(name)
+        published = [f"{value} % at {size}" for size, value in _published(name).items()]
+        facts[name] = (
+            f"| `{name}` | {cost.parameters:,} | {cost.macs / 1e9:.2f} G at {cost.size} |"
+            f" {', '.join(published) or '-'} |"
+        )
+    cases = GOLDEN_CASES.get(family, {})
+    width = max(map(len, cases.values()), default=0)
+    errors = {1: "official", 2: "official / timm"}.get(width)
+    title = maxvit_jax.FAMILIES[family].model.__name__
+    return GeneratedTable(
+        "docs/models.md",
+        f"{title} models",
+        "| model | parameters | multiply-adds | published top-1 |"
+        + f" largest logit error against {errors} |" * bool(errors)
+        + "\n| --- | ---: | ---: | --- |"
+        + " --- |" * bool(errors),
+        facts,
+        cases={name: cases.get(name, (None,) * width) for name in names},
         error=golden_error,
     )
 
@@ -160,6 +218,23 @@ def published_table() -> GeneratedTable:
     return GeneratedTable("docs/maxim_checkpoints.md", "checkpoints", f"{header}\n{rule}", facts)
 
 
+class Costs(NamedTuple):
+    """Parameters (frozen ones included), and multiply-adds for one image of some side."""
+
+    parameters: int
+    macs: int
+    size: int
+
+
+@functools.cache
+def costs(name: str) -> Costs:
+    """Returns what a classifier costs at the size that it was first published for."""
+    size = maxvit_jax.data_defaults(name).image_size
+    model = maxvit_jax.create_model(name)
+    variables = abstract_variables(model, size)
+    return Costs(count_parameters(variables), count_macs(model, variables, size), size)
+
+
 def abstract_variables(model: Any, size: int) -> dict[str, Any]:
     """Returns the shapes of the variables of a linen module on `[batch, size, size, 3]`."""
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
@@ -167,8 +242,9 @@ def abstract_variables(model: Any, size: int) -> dict[str, Any]:
 
 
 def count_parameters(variables: dict[str, Any]) -> int:
-    """Counts trainable parameters."""
-    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+    """Counts parameters, those that are never trained included."""
+    parts = (variables["params"], variables.get("constants", {}))
+    return sum(x.size for x in jax.tree.leaves(parts))
 
 
 def count_macs(model: Any, variables: dict[str, Any], size: int) -> int:
@@ -212,10 +288,11 @@ def _inner_jaxprs(equation: Any) -> Iterator[Any]:
 
 
 def golden_error(name: str, case_name: str) -> float:
-    """Returns the largest difference of a MaxViT's logit from a stored reference output."""
+    """Returns the largest difference of a classifier's logit from a stored reference output."""
     from tests.golden.cases import load_case
 
-    case = load_case(case_name)
+    family = next(key for key, f in maxvit_jax.FAMILIES.items() if name in f.variants)
+    case = load_case(case_name, family)
     with tempfile.TemporaryDirectory() as folder:
         path = case.write_checkpoint(f"{folder}/{case_name}.npz", "npz")
         model, variables = maxvit_jax.load_pretrained(name, path)
@@ -235,6 +312,17 @@ def maxim_golden_error(name: str, case_name: str) -> float:
     outputs = named_outputs(jax.jit(model.apply)(variables, case.images()))
     errors = case.differences(outputs)
     return max(error / float(np.std(case.expected[n].value)) for n, error in errors.items())
+
+
+def _published(name: str) -> Mapping[int, float]:
+    for family in maxvit_jax.FAMILIES.values():
+        if name in family.published:
+            return family.published[name]
+    return {}
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.1f} M" if parameters < 1e7 else f"{parameters / 1e6:.0f} M"
 
 
 def _round_up(value: float) -> float:

@@ -94,7 +94,18 @@ MISTAKES = {
     "evaluate what": (["launch.evaluate", "--workdir={tmp}/no"], "{tmp}/no is no run directory"),
     "evaluate which": (["launch.evaluate", "--weights={tmp}/no"], "--weights needs --model"),
     "no report": (weights("--weights={tmp}/no"), "--weights needs --output"),
-    "evaluate imagenet": (weights("--weights=no", "--output=no"), "download_and_prepare()"),
+    "evaluate imagenet": (
+        weights("--weights={tmp}/own", "--output={tmp}/out"),
+        "download_and_prepare()",
+    ),
+    "evaluate classes": (
+        weights("--weights={tmp}/own", "--output={tmp}/out", "--config.model.num_classes=7"),
+        "{tmp}/own has 10 classes: classes=7",
+    ),
+    "evaluate by another config": (
+        weights("--weights={tmp}/own", "--output={tmp}/out", "--config=configs/maxvit_base.py"),
+        "--config is for maxvit_base, not maxvit_tiny: add --config.model.name=maxvit_tiny",
+    ),
     "convert nothing": (["launch.convert"], "is missing"),
     "convert text": (
         ["launch.convert", "--model=maxvit_tiny", "--input={tmp}/file", "--output={tmp}/out"],
@@ -104,6 +115,21 @@ MISTAKES = {
         ["launch.convert", "--to=onnx"],
         "should be one of <safetensors|official|timm|torch>",
     ),
+    "convert for timm": (
+        ["launch.convert", "--model=maxvit_tiny", "--to=torch", "--input=no", "--output={tmp}/out"],
+        "--to=torch does not apply: maxvit_tiny has names by official, timm",
+    ),
+    "convert for nobody": (
+        ["launch.convert", "--model=aewin_tiny", "--to=timm", "--input=no", "--output={tmp}/out"],
+        "--to=timm does not apply: aewin_tiny is published by nobody else",
+    ),
+    "convert for a size": (
+        [
+            *("launch.convert", "--model=maxim_s1", "--image_size=384"),
+            *("--input=no", "--output={tmp}/out"),
+        ],
+        "--image_size does not apply: maxim_s1 takes any",
+    ),
     "convert another model": (
         ["launch.convert", "--model=maxvit_base", "--input={tmp}/run", "--output={tmp}/out"],
         "{tmp}/run holds maxvit_tiny, not maxvit_base",
@@ -112,6 +138,10 @@ MISTAKES = {
     "benchmark size": (["launch.benchmark", "--size=100"], "nearest valid: 224"),
     "benchmark mode": (["launch.benchmark", "--mode=x"], "invalid choice: 'x'"),
     "benchmark batch": (["launch.benchmark", "--batch=0"], "argument --batch"),
+    "benchmark without peer": (
+        ["launch.benchmark", "--model=moat_0", "--peer_python={tmp}/no"],
+        "timm has no moat_0: leave --peer_python out",
+    ),
     "benchmark peer": (["launch.benchmark", "--peer_python={tmp}/no"], "can't run {tmp}/no"),
 }
 
@@ -146,6 +176,11 @@ def work(tmp):
             "--weights={tmp}/timm.safetensors",
             "--output={tmp}/photo_report",
             *[f"--config.{name}={value}" for name, value in fields.items()],
+        ),
+        "evaluate own": weights(
+            "--weights={tmp}/own",
+            "--output={tmp}/own_report",
+            *[f"--config.{name}={value}" for name, value in PHOTOS.items()],
         ),
         "start from a run": [
             *small(),
@@ -213,11 +248,11 @@ def commands(tmp):
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistake(commands, tmp, name):
-    """One line, status 2, no traceback."""
+    """One line, status 2, no traceback; some are seen only after weights are loaded."""
     result = commands[name]
-    assert result.err.startswith("error: "), result.err
-    assert result.err.count("\n") == 1 and result.err.endswith("\n"), result.err
-    assert MISTAKES[name][1].replace("{tmp}", str(tmp)) in result.err
+    lines = [line for line in result.err.splitlines() if not line.endswith("arrays used")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.err
+    assert MISTAKES[name][1].replace("{tmp}", str(tmp)) in lines[0]
     assert result.status == 2
 
 
@@ -317,6 +352,16 @@ def test_weights_on_a_folder(commands, tmp):
     assert "timm names): " in commands["evaluate timm"].err
 
 
+def test_weights_bring_their_preprocessing_along(commands, tmp):
+    """Our own directory of the run says how its images are prepared, and its model's fields."""
+    metrics = json.loads((tmp / "own_report" / "eval" / "metrics.json").read_text())
+    assert metrics == pytest.approx(trained(tmp), rel=1e-4)
+    config = json.loads((tmp / "own" / "config.json").read_text())
+    assert config["preprocessing"]["eval_method"] == "resize"
+    assert config["preprocessing"]["image_size"] == 16
+    assert config["class_names"] == [str(digit) for digit in range(10)]
+
+
 # ---------------------------------------------------------------- conversion
 
 
@@ -354,8 +399,10 @@ BENCHMARK = """
 import contextlib, io, runpy, maxvit_jax
 maxvit_jax.FAMILIES["maxvit"].variants["maxvit_micro"] = {
     "stem_widths": (4, 8), "widths": (32,), "depths": (1,), "window_size": 2}
-for mode in ("infer", "train"):
-    sys.argv = ["benchmark", "--model=maxvit_micro", "--size=8", "--batch=2", "--repeats=2",
+maxvit_jax.FAMILIES["metaformer"].variants["random_micro"] = {  # no statistics, but constants
+    "widths": (8,), "depths": (1,), "mixers": ("random",), "image_size": 8}
+for model, mode in (("maxvit_micro", "infer"), ("random_micro", "train")):
+    sys.argv = ["benchmark", f"--model={model}", "--size=8", "--batch=2", "--repeats=2",
                 f"--mode={mode}", "--dtype=bfloat16" if mode == "infer" else "--remat"]
     runpy.run_module("launch.benchmark", run_name="__main__", alter_sys=True)
 """
@@ -380,8 +427,9 @@ def test_benchmark_needs_little():
     infer, training = map(json.loads, result.stdout.splitlines())
     assert (infer["mode"], infer["dtype"], infer["remat"]) == ("infer", "bfloat16", False)
     assert (training["mode"], training["dtype"], training["remat"]) == ("train", "float32", True)
+    assert (infer["model"], training["model"]) == ("maxvit_micro", "random_micro")
     for line in (infer, training):
-        assert line["model"] == "maxvit_micro" and line["batch"] == 2
+        assert line["batch"] == 2
         assert line["step_seconds_min"] <= line["step_seconds"] <= line["step_seconds_max"]
         assert line["images_per_second"] == pytest.approx(2 / line["step_seconds"])
         assert line["compile_seconds"] > 0 and line["peak_memory_bytes"] > 2**20

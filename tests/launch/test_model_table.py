@@ -6,6 +6,7 @@ import jax
 import pytest
 from flax import linen as nn
 
+import maxvit_jax
 from launch import model_table
 from launch.model_table import GeneratedTable, abstract_variables, count_macs, count_parameters
 
@@ -66,3 +67,18 @@ def test_costs_are_those_of_layers_counted_by_hand():
     variables = abstract_variables(Net(), 8)
     assert count_parameters(variables) == (27 * 8 + 8) + (8 * 5 + 5)
     assert count_macs(Net(), variables, 8) == 16 * 27 * 8 + 16 * 8 * 5
+
+
+def test_readme_has_a_row_for_every_model_but_ablations():
+    rows = [maxvit_jax.list_models(pattern) for pattern in model_table.FAMILY_ROWS]
+    named = [name for names in rows for name in names]
+    ablations = maxvit_jax.list_models("metaformer_*")
+    assert sorted(named + ablations) == sorted(maxvit_jax.list_models())
+
+
+def test_golden_cases_are_there():
+    for family, cases in model_table.GOLDEN_CASES.items():
+        assert set(cases) <= set(maxvit_jax.FAMILIES[family].variants)
+        for case in filter(None, (case for pair in cases.values() for case in pair)):
+            assert (model_table.ROOT / "tests" / "golden" / family / f"{case}.json").exists()
+        assert len({len(pair) for pair in cases.values()}) == 1

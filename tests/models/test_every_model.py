@@ -1,0 +1,287 @@
+"""Every registered model: counts, shapes, maps and sizes; and what makes each family learn."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import numpy as jnp
+
+import maxim_jax
+import maxvit_jax
+from common.errors import UserError
+from common.weights.mapping import flatten
+
+# Parameters and frozen constants, with 1000 classes.
+PARAMETERS = {
+    "maxvit_tiny": 30_916_528,
+    "maxvit_small": 68_927_956,
+    "maxvit_base": 119_467_708,
+    "maxvit_large": 211_785_560,
+    "maxvit_xlarge": 474_951_952,
+    "moat_0": 27_846_892,
+    "moat_1": 41_598_448,
+    "moat_2": 73_422_408,
+    "moat_3": 189_958_040,
+    "moat_4": 483_214_184,
+    "tiny_moat_0": 3_355_348,
+    "tiny_moat_1": 5_122_895,
+    "tiny_moat_2": 9_772_741,
+    "tiny_moat_3": 19_534_390,
+    "aewin_tiny": 21_430_936,
+    "aewin_small": 33_739_720,
+    "aewin_base": 75_351_336,
+    "poolformer_s12": 11_915_176,
+    "poolformer_s24": 21_388_968,
+    "poolformer_s36": 30_862_760,
+    "poolformer_m36": 56_172_520,
+    "poolformer_m48": 73_473_448,
+    "metaformer_id_s12": 11_915_176,
+    "metaformer_pppa_s12_224": 14_038_440,
+    "metaformer_ppaa_s12_224": 16_535_592,
+    "metaformer_pppf_s12_224": 11_919_978,
+    "metaformer_ppff_s12_224": 12_150_474,
+    "caformer_s18": 26_341_656,
+    "caformer_s36": 39_297_102,
+    "caformer_m36": 56_204_878,
+    "caformer_b36": 98_753_614,
+    "convformer_s18": 26_774_448,
+    "convformer_s36": 40_012_152,
+    "convformer_m36": 57_051_640,
+    "convformer_b36": 99_882_616,
+    "poolformerv2_s12": 11_891_712,
+    "poolformerv2_s24": 21_341_464,
+    "poolformerv2_s36": 30_791_216,
+    "poolformerv2_m36": 56_077_168,
+    "poolformerv2_m48": 73_346_056,
+    "identityformer_s12": 11_891_712,
+    "identityformer_s24": 21_341_464,
+    "identityformer_s36": 30_791_216,
+    "identityformer_m36": 56_077_168,
+    "identityformer_m48": 73_346_056,
+    "randformer_s12": 12_127_010,
+    "randformer_s24": 21_812_060,
+    "randformer_s36": 31_497_110,
+    "randformer_m36": 56_783_062,
+    "randformer_m48": 74_287_248,
+}
+# With three supervision scales, as released.
+RESTORATION_PARAMETERS = {
+    "maxim_s1": 6_139_561,
+    "maxim_s2": 14_176_178,
+    "maxim_s3": 22_212_795,
+    "maxim_m1": 19_464_265,
+    "maxim_m2": 43_227_986,
+    "maxim_m3": 66_991_707,
+}
+# Position embeddings and mixers with weights per position: square images of one size.
+ONE_SIZE = ("metaformer_pp", "randformer_")
+
+
+def test_no_model_is_missing():
+    assert set(maxvit_jax.list_models()) == set(PARAMETERS)
+    assert set(maxim_jax.list_models()) == set(RESTORATION_PARAMETERS)
+
+
+def count(variables: dict[str, Any]) -> int:
+    leaves = [jax.tree.leaves(variables.get(name, {})) for name in ("params", "constants")]
+    return sum(leaf.size for part in leaves for leaf in part)
+
+
+def images(height: int, width: int, channels: int = 3) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
+
+
+def trace(model: nn.Module, inputs: jax.ShapeDtypeStruct) -> tuple[Any, dict, dict]:
+    """Shapes of the output, of the maps that `features` returns on the way, and of variables."""
+    maps = {}
+
+    def keep(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        result = method(*args, **kwargs)
+        if context.method_name == "features":
+            maps.update({name: jax.typeof(value) for name, value in result.items()})
+        return result
+
+    with nn.intercept_methods(keep):
+        output, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), inputs)
+    return output, maps, variables
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_model(name):
+    """At its default height; wider than high where it may be."""
+    model = maxvit_jax.create_model(name)
+    size = maxvit_jax.data_defaults(name).image_size
+    width = size + 32
+    if name.startswith("maxvit"):
+        width = 2 * size
+    elif name.startswith(ONE_SIZE):
+        width = size
+    logits, maps, variables = trace(model, images(size, width))
+    assert count(variables) == PARAMETERS[name]
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert (logits.shape, logits.dtype) == ((1, 1000), jnp.float32)
+    strides = dict(model.feature_strides)
+    assert list(maps) == list(strides)
+    assert [strides[f"stage_{s}"] for s in (1, 2, 3, 4)] == [4, 8, 16, 32]
+    for key, stride in strides.items():
+        assert maps[key].shape[:3] == (1, size // stride, width // stride), key
+    widths = [maps[f"stage_{s}"].shape[3] for s in (1, 2, 3, 4)]
+    assert widths == list(model.widths)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_wrong_images(name):
+    """Are refused before anything is traced, in a line that says what is valid."""
+    model = maxvit_jax.create_model(name)
+    size = maxvit_jax.data_defaults(name).image_size
+    wrong = {"channels": images(size, size, 1), "rank": jax.ShapeDtypeStruct((224, 224, 3), "f4")}
+    for inputs in wrong.values():
+        with pytest.raises(UserError, match=r"images must be \[batch, height, width, 3\], got"):
+            jax.eval_shape(model.init, jax.random.key(0), inputs)
+    if name.startswith(("maxvit", *ONE_SIZE)):
+        with pytest.raises(UserError, match=r"nearest valid: 224|made for image_size 224x224"):
+            jax.eval_shape(model.init, jax.random.key(0), images(size, size + 40))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.endswith("1") else pytest.param(name, marks=pytest.mark.slow)
+        for name in RESTORATION_PARAMETERS
+    ],
+)
+def test_restoration_model(name):
+    model = maxim_jax.create_model(name)
+    side = model.size_multiple
+    outputs, _, variables = trace(model, images(side, 2 * side))
+    assert count(variables) == RESTORATION_PARAMETERS[name]
+    assert outputs[-1][0].shape == (1, side, 2 * side, 3)
+    for inputs in (images(side, side + 1), images(side, side, 4)):
+        with pytest.raises(UserError):
+            jax.eval_shape(model.init, jax.random.key(0), inputs)
+
+
+# ---------------------------------------------------------------- small ones, run
+
+_FOUR = {"widths": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "head_dim": 4}
+SMALL = {
+    "maxvit": (
+        "maxvit_tiny",
+        {"stem_widths": (4, 8), "widths": (32, 32), "depths": (1, 1), "window_size": 2},
+    ),
+    "moat": (
+        "moat_0",
+        {
+            "stem_widths": (4, 8),
+            "widths": (8, 16),
+            "depths": (1, 1),
+            "block_kinds": ("mbconv", "moat"),
+            "bias_window_sizes": (None, 7),
+            "head_dim": 4,
+        },
+    ),
+    "aewin": (
+        "aewin_tiny",
+        {"widths": (8, 16), "depths": (1, 1), "heads": (4, 8), "image_size": 48},
+    ),
+    "first MetaFormers": (
+        "poolformer_s12",
+        {
+            **_FOUR,
+            "mixers": ("pool", "identity", "spatial_fc", "attention"),
+            "position_embeddings": (4,),
+            "image_size": 64,
+            "layer_scale": 0.1,
+        },
+    ),
+    "second MetaFormers": (
+        "caformer_s18",
+        {**_FOUR, "mixers": ("sep_conv", "pool", "random", "attention"), "image_size": 64},
+    ),
+    "other mixers": (
+        "poolformerv2_s12",
+        {
+            **_FOUR,
+            "mixers": ("depthwise_conv", "block_attention", "grid_attention", "identity"),
+            "window_size": 2,
+        },
+    ),
+}
+
+
+@functools.cache
+def small(name: str) -> tuple[nn.Module, dict[str, Any], jax.Array, dict[str, Any]]:
+    """A small model, variables away from initial zeros and ones, images, and what one program
+    makes of them: logits in both precisions, gradients."""
+    base, fields = SMALL[name]
+    model = maxvit_jax.create_model(base, **fields, num_classes=5)
+    inputs = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    rng = np.random.default_rng(0)
+
+    def draw(path: Any, leaf: Any) -> jax.Array:
+        key = jax.tree_util.keystr(path, simple=True, separator="/")
+        if key.startswith("constants/"):
+            return jax.nn.softmax(jnp.asarray(rng.normal(size=leaf.shape), jnp.float32))
+        one = key.endswith(("scale", "var", "s"))
+        spread = 0.1 if len(leaf.shape) < 2 else np.prod(leaf.shape[:-1]) ** -0.5
+        return jnp.asarray(one + spread * rng.normal(size=leaf.shape), jnp.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+
+    def run(variables: dict[str, Any], inputs: jax.Array) -> dict[str, Any]:
+        def loss(params: Any) -> tuple[jax.Array, jax.Array]:
+            logits = model.apply({**variables, "params": params}, inputs)
+            return jnp.sin(3 * logits).mean(), logits
+
+        gradients, logits = jax.grad(loss, has_aux=True)(variables["params"])
+        low = model.clone(dtype=jnp.bfloat16).apply(variables, inputs)
+        return {"gradients": gradients, "logits": logits, "low": low}
+
+    quickly = {"xla_backend_optimization_level": 0}  # to compile
+    compiled = jax.jit(run).lower(variables, inputs).compile(compiler_options=quickly)
+    return model, variables, inputs, compiled(variables, inputs)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_learns(name):
+    """But for biases of keys: a softmax does not see that all of its inputs shift."""
+    gradients = flatten(small(name)[3]["gradients"])
+    largest = max(float(jnp.abs(g).max()) for g in gradients.values())
+    for key, gradient in gradients.items():
+        assert jnp.isfinite(gradient).all(), key
+        if key.endswith("qkv/bias"):
+            assert jnp.abs(gradient[1]).max() < 1e-6 * largest, key
+            gradient = jnp.delete(gradient, 1, axis=0)
+        assert (jnp.abs(gradient).max(axis=tuple(range(1, gradient.ndim))) > 0).any(), key
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_bfloat16_is_close(name):
+    results = small(name)[3]
+    full, low = np.asarray(results["logits"]), np.asarray(results["low"])
+    assert low.dtype == np.float32 and not np.array_equal(full, low)
+    np.testing.assert_allclose(low, full, atol=0.05 * np.abs(full).max())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_without_classes(name):
+    """The head ends in as many numbers as the last map has channels."""
+    model, _, inputs, _ = small(name)
+    output, maps, variables = trace(model.clone(num_classes=0), inputs)
+    assert output.shape == (2, list(maps.values())[-1].shape[-1])
+    assert "logits" not in variables["params"].get("head", {})
+
+
+def test_fields_are_the_whole_configuration():
+    """A model made from another's fields is equal: what is stored with weights suffices."""
+    for name in PARAMETERS:
+        model = maxvit_jax.create_model(name)
+        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+        fields = {n: v for n, v in fields.items() if n not in ("parent", "name")}
+        assert maxvit_jax.create_model(name, **fields) == model
