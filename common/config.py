@@ -34,7 +34,7 @@ def parse_section(cls: type[T], values: Mapping[str, Any], name: str) -> T:
     for key, value in values.items():
         if key not in fields:
             raise UserError(f"config.{name}.{key}: unknown field, {did_you_mean(key, fields)}")
-        checked[key] = _check(value, hints[key], f"config.{name}.{key}")
+        checked[key] = check_type(value, hints[key], f"config.{name}.{key}")
     for key, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -81,8 +81,17 @@ def _parse_bool(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def _check(value: Any, hint: Any, where: str) -> Any:
-    """Returns `value` as `hint` asks (int to float, list to tuple), or raises UserError."""
+def check_type(value: Any, hint: Any, where: str) -> Any:
+    """Returns `value` as `hint` asks (int to float, list to tuple).
+
+    Args:
+      value: of a field.
+      hint: the field's type.
+      where: its name, for messages.
+
+    Raises:
+      UserError: the value is of another type.
+    """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         origin = typing.get_origin(option) or option
@@ -94,7 +103,7 @@ def _check(value: Any, hint: Any, where: str) -> Any:
             return float(value)
         if origin is tuple and isinstance(value, list | tuple):
             item = (typing.get_args(option) or (typing.Any,))[0]
-            return tuple(_check(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+            return tuple(check_type(v, item, f"{where}[{i}]") for i, v in enumerate(value))
         if origin is dict and isinstance(value, Mapping):
             return dict(value)
         if origin is typing.Literal:

@@ -8,6 +8,7 @@ A package holds a `Registry` of its families and offers the methods as its own f
 
 import dataclasses
 import fnmatch
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.config import check_type
 from common.errors import UserError, did_you_mean
 from common.weights import io
 from common.weights.mapping import (
@@ -215,7 +217,7 @@ class Registry:
         if code:
             raise UserError(
                 f"{code[0]} of this {type(model).__name__} is code, which is not saved with"
-                " weights: save the variables by other means, such as Orbax"
+                " weights: name it, as 'package.module:Class'"
             )
         config = {
             "family": next(name for name, f in self._families.items() if f is family),
@@ -302,6 +304,7 @@ def _fields(model: nn.Module) -> dict[str, Any]:
 def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Checks field names; lists (of a config or JSON) become tuples, dtype names dtypes."""
     known = {f.name for f in dataclasses.fields(model_class)} - {"parent", "name"}
+    hints = typing.get_type_hints(model_class)
     result = {}
     for name, value in overrides.items():
         if name not in known:
@@ -314,7 +317,9 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
                     raise TypeError
             except TypeError as error:
                 raise UserError(f"unknown dtype '{value}': try float32 or bfloat16") from error
-        result[name] = _tuples(value)
+            result[name] = value
+        else:
+            result[name] = check_type(_tuples(value), hints[name], name)
     return result
 
 

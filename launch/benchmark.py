@@ -5,7 +5,7 @@
 Takes any classifier. Needs jax, flax, optax and this project's packages only. With `--peer_python`,
 the Python of an environment that has PyTorch and timm, the same model of timm (MaxViT, PoolFormer,
 ConvFormer, CAFormer) is measured in turn, one repetition each, so that the ratio holds while the
-machine's speed drifts.
+machine's speed drifts. `--input` measures the input pipeline instead: `launch/benchmark_input.py`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import resource
+import runpy
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from collections.abc import Callable
 from common.errors import UserError
 from launch.process_settings import CPU_COMPILER_OPTIONS, tune_allocator
 
+# Models that timm has too.
+IN_TIMM = ("maxvit_", "poolformer_", "poolformerv2_", "caformer_", "convformer_")
 # Seconds between repetitions of different processes: idle threads spin for a while.
 PAUSE = 0.5
 
@@ -150,8 +153,7 @@ def timm_name(model: str, size: int) -> str:
     """
     if model.startswith("maxvit_"):
         return f"{model}_tf_{size}"
-    same = ("poolformer_", "poolformerv2_", "caformer_", "convformer_")
-    if not model.startswith(same):
+    if not model.startswith(IN_TIMM):
         raise UserError(f"timm has no {model}: leave --peer_python out")
     return model
 
@@ -209,7 +211,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _positive(text: str) -> int:
     if (value := int(text)) < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
     return value
 
 
@@ -224,12 +226,16 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--settings", choices=("default", "tuned"), default="default")
     parser.add_argument("--warmup", type=_positive, default=2)
     parser.add_argument("--repeats", type=_positive, default=9)
+    parser.add_argument("--input", action="store_true", help="only that: see `--input --help`")
     parser.add_argument("--peer_python", help="Python of an environment with PyTorch and timm")
     parser.add_argument("--peer_modes", nargs="+", default=["eager", "channels_last", "compile"])
     return parser.parse_args()
 
 
 if __name__ == "__main__":
+    if "--input" in sys.argv:  # a main of its own, with absl's flags
+        sys.argv.remove("--input")
+        runpy.run_module("launch.benchmark_input", run_name="__main__", alter_sys=True)
     try:
         main()
     except UserError as error:

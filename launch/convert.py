@@ -7,8 +7,8 @@ that the weights were fine-tuned at another size than the model's first.
 
 `--to=official` writes what official code reads instead: of MaxViT and MOAT a TensorFlow checkpoint
 (the output is its prefix), of MetaFormer a PyTorch state dict, of MAXIM an .npz. `--to=timm`
-(MaxViT, PoolFormer, ConvFormer, CAFormer) and `--to=torch` (MAXIM) write a PyTorch state dict too:
-safetensors, or by PyTorch where the output ends in .pth.
+(MaxViT, PoolFormer and its V2, ConvFormer, CAFormer) and `--to=torch` (MAXIM) write a PyTorch state
+dict too: safetensors, or by PyTorch where the output ends in .pth.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ import maxim_jax
 import maxvit_jax
 from common.config import require
 from common.errors import UserError, did_you_mean
+from launch.benchmark import IN_TIMM
 from launch.main import run_main
 from maxvit_jax.data_defaults import data_of_weights, published_fields
 
 _MODEL = flags.DEFINE_string("model", None, "Name of the model, such as moat_0 or maxim_s2.")
 _INPUT = flags.DEFINE_string("input", None, "Weights to read.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory, file or prefix to write.")
-_TO = flags.DEFINE_enum(
-    "to", "safetensors", ["safetensors", "official", "timm", "torch"], "What to write."
-)
+_TARGETS = ["safetensors", "official", "timm", "torch"]
+_TO = flags.DEFINE_enum("to", "safetensors", _TARGETS, "What to write.")
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", None, "Other than the input's: a fresh classifier; 0: no head."
 )
@@ -120,9 +120,10 @@ def _info(name: str, source: str, model: nn.Module, image_size: int | None) -> d
 
 
 def _sources(package: ModuleType, name: str) -> list[str]:
-    """Whose names the weights of a model can have."""
+    """Whose names `--to` can give the weights of a model."""
     family = next(entry for entry in package.FAMILIES.values() if name in entry.variants)
-    return list(family.weights.tables(package.create_model(name)))
+    tables = family.weights.tables(package.create_model(name))
+    return [s for s in tables if s in _TARGETS and (s != "timm" or name.startswith(IN_TIMM))]
 
 
 def _package(name: str) -> ModuleType:

@@ -139,7 +139,7 @@ def families_table() -> GeneratedTable:
     """One row per kind of classifier."""
     facts = {}
     for pattern, (title, mixing) in FAMILY_ROWS.items():
-        names = [n for n in maxvit_jax.list_models(pattern) if not n.startswith("metaformer_")]
+        names = maxvit_jax.list_models(pattern)
         sizes = sorted(costs(name).parameters for name in names)
         best = [max(row.values()) for name in names if (row := _published(name))]
         facts[title] = (

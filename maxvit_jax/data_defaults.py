@@ -21,7 +21,11 @@ from common.errors import UserError, did_you_mean
 # Those fine-tuned at these sizes, and all that began on ImageNet-21k, see -1..1.
 _MAXVIT_FINETUNED = (384, 512)
 _HALF_RANGE_MOAT = ("moat_2", "moat_3", "moat_4")  # "opt 2" of the release
-_POOLFORMER_CROP = {"poolformer_m36": 0.95, "poolformer_m48": 0.95}  # all others 0.9
+# Models of the first MetaFormer paper that see 95 % of an image; the others see 90 %.
+_WIDE_CROP = (
+    *("poolformer_m36", "poolformer_m48"),
+    *("metaformer_pppa_s12_224", "metaformer_ppaa_s12_224", "metaformer_ppff_s12_224"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,8 @@ def data_defaults(name: str, image_size: int | None = None) -> DataDefaults:
             fields = {"eval_method": "official"}
         case "metaformer":
             first = name.startswith(("poolformer_", "metaformer_"))
-            fields = {"eval_crop_fraction": _POOLFORMER_CROP.get(name, 0.9) if first else 1.0}
+            crop = 0.95 if name in _WIDE_CROP else 0.9
+            fields = {"eval_crop_fraction": crop if first else 1.0}
         case "aewin":  # ours, as of Swin: nothing was released
             pass
     mean, std = (HALF_RANGE, HALF_RANGE) if half_range else (IMAGENET_MEAN, IMAGENET_STD)

@@ -5,7 +5,9 @@ classifier = Classifier(model, variables, maxvit_jax.data_defaults("caformer_s18
 classifier.top(photo)  # [Prediction(index=281, name=None, probability=0.93), ...]
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +21,7 @@ from common.data.preprocess import normalize
 from common.errors import UserError
 from maxvit_jax.data_defaults import DataDefaults
 
-Image = np.ndarray | bytes
+Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 
 
 class Prediction(NamedTuple):
@@ -126,6 +128,10 @@ class Classifier:
         Raises:
           CorruptImage: something that is no image.
         """
+        if isinstance(image, str | os.PathLike):
+            image = Path(image).read_bytes()
+        elif not isinstance(image, bytes):
+            image = np.asarray(image)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]
 
     def classify_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -147,4 +153,6 @@ class Classifier:
 
 
 def _is_single(images: Image | Sequence[Image]) -> bool:
-    return isinstance(images, bytes) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    if isinstance(images, list | tuple):
+        return False
+    return isinstance(images, bytes | str | os.PathLike) or np.ndim(images) < 4

@@ -19,6 +19,7 @@ class OptimizerConfig:
       learning_rate: peak of the schedule.
       b1: decay of the first moment.
       b2: decay of the second moment.
+      mu_dtype: of the stored first moment; `"bfloat16"` saves two bytes per parameter.
       eps: added to the root of the second moment.
       weight_decay: decoupled; multiplied by the learning rate.
       no_decay: regular expression; parameters whose path contains a match are not decayed.
@@ -31,6 +32,7 @@ class OptimizerConfig:
     learning_rate: float
     b1: float = 0.9
     b2: float = 0.999
+    mu_dtype: Literal["float32", "bfloat16"] = "float32"
     eps: float = 1e-8
     weight_decay: float = 0.0
     no_decay: str = "bias|scale"
@@ -80,12 +82,13 @@ def make_optimizer(
             config.b1,
             config.b2,
             config.eps,
+            mu_dtype=config.mu_dtype,
             weight_decay=config.weight_decay,
             mask=mask,
         )
     else:
         optimizer = optax.chain(
-            optax.scale_by_adam(config.b1, config.b2, config.eps),
+            optax.scale_by_adam(config.b1, config.b2, config.eps, mu_dtype=config.mu_dtype),
             optax.add_decayed_weights(config.weight_decay, mask),
             optax.masked(optax.scale_by_trust_ratio(), mask),
             optax.scale_by_learning_rate(schedule),

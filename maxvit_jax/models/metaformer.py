@@ -6,9 +6,12 @@ IdentityFormer, RandFormer, PoolFormerV2). Numerics follow the official releases
 and sail-sg/metaformer; timm's differences are a field.
 """
 
+import dataclasses
+import importlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,6 +45,7 @@ MIXERS = (
     *("block_attention", "grid_attention"),
 )
 ONE_SIZE = ("random", "spatial_fc")  # mixers whose weights have an axis of positions
+WINDOWED = ("block_attention", "grid_attention")
 STEM_STRIDE = 4
 
 
@@ -123,6 +127,11 @@ class MetaFormerBlock(nn.Module):
 
     def _residual(self, name: str, branch: nn.Module, x: Array, train: bool) -> Array:
         y = branch(self.norm(name=f"{name}_norm")(x))
+        if y.shape != x.shape:
+            raise UserError(
+                f"{type(branch).__name__} turns {list(x.shape)} into {list(y.shape)}; a mixer keeps"
+                " the shape"
+            )
         if self.layer_scale is not None:
             y *= self._factors(f"{name}_layer_scale", self.layer_scale, x.shape[-1])
         if self.scaled_residual:
@@ -175,7 +184,8 @@ class MetaFormer(nn.Module):
     """The network: four stages of blocks at strides 4, 8, 16, 32, whose token mixers are a field.
 
     A mixer of your own is any module class with a field `dtype` that maps
-    `[batch, height, width, channels]` to the same shape (or a `functools.partial` of one):
+    `[batch, height, width, channels]` to the same shape (or a `functools.partial` of one), or its
+    name as `"package.module:Class"`, which also works in a config and is stored with weights:
 
         class Shift(nn.Module):
             step: int = 1
@@ -191,7 +201,8 @@ class MetaFormer(nn.Module):
     Attributes:
       widths: channels per stage.
       depths: blocks per stage.
-      mixers: token mixer per stage: one of `MIXERS`, or your own.
+      mixers: token mixer per stage: one of `MIXERS`, or your own, itself or as
+        `"package.module:Class"`.
       num_classes: logits; 0 ends before the classifier.
       pool_size: window side of `"pool"`, odd.
       head_dim: channels per head of attention mixers.
@@ -256,7 +267,7 @@ class MetaFormer(nn.Module):
         """Height and width of a small image that the model takes: the only one, if tied to one."""
         if self._fixed_stages:
             return self._image_size
-        windows = {"block_attention", "grid_attention"}.intersection(map(str, self.mixers))
+        windows = set(WINDOWED).intersection(map(str, self.mixers))
         side = max(self.feature_strides.values()) * (self.window_size if windows else 1)
         return side, side
 
@@ -404,7 +415,7 @@ class MetaFormer(nn.Module):
             "block_attention": partial(windows, "block"),
             "grid_attention": partial(windows, "grid"),
         }
-        return known[mixer] if isinstance(mixer, str) else mixer
+        return known.get(mixer) or _own_mixer(mixer)
 
     def _check_fields(self) -> None:
         widths, depths, mixers = self.widths, self.depths, self.mixers
@@ -412,9 +423,15 @@ class MetaFormer(nn.Module):
         require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
         count = f"mixers={mixers!r}: one for each of {len(widths)} stages is needed"
         require(isinstance(mixers, tuple) and len(mixers) == len(widths), count)
-        for mixer in mixers:
-            if not callable(mixer):
-                _require_choice("mixers", mixer, MIXERS)
+        for stage, (mixer, width) in enumerate(zip(mixers, widths, strict=True), 1):
+            if mixer not in MIXERS:
+                _own_mixer(mixer)
+            elif mixer.endswith("attention") and (head := self.head_dim) > 0:
+                require(
+                    width % head == 0,
+                    f"widths: {width} of stage {stage} is not a multiple of head_dim={head};"
+                    f" nearest: {max(1, round(width / head)) * head}",
+                )
         _require_choice("norm", self.norm, ("layer", "group"))
         _require_choice("activation", self.activation, ("star_relu", "gelu"))
         _require_choice("head_order", self.head_order, ("official", "timm"))
@@ -447,8 +464,29 @@ class MetaFormer(nn.Module):
                 height, width = self._image_size
                 raise UserError(
                     f"images of {shape[1]}x{shape[2]}, but {part} of stage {stage} is made for"
-                    f" image_size {height}x{width}: resize, or make the model for another"
+                    f" image_size {height}x{width}: resize, or set another"
                 )
+        if not self.pad_inputs:
+            self._check_windows(shape, sizes)
+
+    def _check_windows(self, shape: tuple[int, ...], sizes: list[tuple[int, ...]]) -> None:
+        windowed = [
+            s for s, mixer in zip(self._stages, self.mixers, strict=True) if mixer in WINDOWED
+        ]
+        if not windowed:
+            return
+        step = self.window_size * STEM_STRIDE * 2 ** (max(windowed) - 1)
+        for axis, (name, size) in enumerate(zip(("height", "width"), shape[1:3], strict=True)):
+            for stage in windowed:
+                side = sizes[stage - 1][axis]
+                if side % self.window_size:
+                    below, above = size // step * step, -(-size // step) * step
+                    raise UserError(
+                        f"image {name} {size}: stage_{stage}'s map has {name} {side}, not a"
+                        f" multiple of window_size={self.window_size}; nearest valid:"
+                        f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any"
+                        " size)"
+                    )
 
 
 def mean_over_map(x: Array) -> Array:
@@ -458,6 +496,23 @@ def mean_over_map(x: Array) -> Array:
 
 def _uniform(limit: float, rng: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return jax.random.uniform(rng, shape, dtype, -limit, limit)
+
+
+def _own_mixer(mixer: Any) -> Mixer:
+    """A user's mixer, given as such or by name."""
+    if isinstance(mixer, str):
+        module, colon, name = mixer.partition(":")
+        require(bool(colon), f"mixers={mixer!r}: {did_you_mean(mixer, MIXERS)}, or 'module:Class'")
+        try:
+            mixer = getattr(importlib.import_module(module), name)
+        except (AttributeError, ImportError, ValueError) as error:
+            raise UserError(f"mixers={mixer!r} can't be imported: {error}") from error
+    made = mixer.func if isinstance(mixer, partial) else mixer
+    is_class = isinstance(made, type) and issubclass(made, nn.Module)
+    fits = is_class and "dtype" in {field.name for field in dataclasses.fields(made)}
+    wanted = "a module class with a field `dtype`, or a functools.partial of one"
+    require(fits, f"mixers: {getattr(made, '__name__', repr(made))} is not {wanted}")
+    return mixer
 
 
 def _require_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -270,6 +270,10 @@ class ClassificationTask:
     def _create_model(self) -> Any:
         # None leaves a field as the variant has it.
         overrides = {n: v for n, v in self._model_config.items() if v is not None}
+        for field, value in overrides.items():
+            code = any(map(callable, jax.tree.leaves(value)))
+            why = "a config holds no code, name it as 'package.module:Class'"
+            require(not code, f"config.model.{field}: {why}")
         name = overrides.pop("name")
         classes = overrides.pop("num_classes", None)
         if classes is None:

@@ -203,7 +203,9 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
         return found
     found["head_order"] = "timm" if table.source == TIMM else "official"
     # Whatever the table: position embeddings of another variant would shift its numbers.
-    stages = [blocks[s] for s in sorted(blocks) if "norm1.weight" in blocks[s].get(0, {})]
+    stages = [blocks[s] for s in sorted(blocks)]
+    if not all("norm1.weight" in stage.get(0, {}) for stage in stages):
+        return found  # damaged: it says nothing on which variant it is of
     star_relu = any("mlp.act.scale" in stage[0] for stage in stages)
     mixers = [
         next((mixer for mixer, name in _MIXER_NAMES.items() if name in stage[0]), None)
@@ -225,7 +227,9 @@ def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -
         return ("head", *(f"stage_{s}_norm" for s in range(1, len(model.widths) + 1)))
     if model.num_classes == 0:
         return HEAD
-    fresh = "num_classes" in asked and model.num_classes != found.get("num_classes")
+    if "num_classes" in asked and not found.get("num_classes"):
+        return HEAD  # all of an MLP head is the classifier's
+    fresh = "num_classes" in asked and model.num_classes != found["num_classes"]
     return (CLASSIFIER,) if fresh else ()
 
 

@@ -213,6 +213,9 @@ def test_classifier(tmp, model):
     pixels = np.asarray(Image.open(io.BytesIO(files[0])))
     np.testing.assert_allclose(classifier(pixels), together[0], atol=1e-6)
     np.testing.assert_allclose(classifier(pixels[None]), together[:1], atol=1e-6)
+    for same in (tmp / "photos" / photos[0], str(tmp / "photos" / photos[0]), jnp.asarray(pixels)):
+        np.testing.assert_allclose(classifier(same), together[0], atol=1e-6)
+    np.testing.assert_allclose(classifier([Image.fromarray(pixels)])[0], together[0], atol=1e-6)
     assert classifier([]).shape == (0, 6)
     best = classifier.top(files[0], k=2)
     assert [p.index for p in best] == list(np.argsort(-together[0])[:2])

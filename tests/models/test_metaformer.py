@@ -289,7 +289,8 @@ def test_windows_that_do_not_fit():
     model = MetaFormer(**{**MICRO, "mixers": ("block_attention", "grid_attention")}, window_size=4)
     assert model.smallest_size == (32, 32)
     variables = abstract(model, model.smallest_size)
-    with pytest.raises(UserError, match="not a multiple of the window"):
+    message = r"image width 48: stage_2's map has width 6, .* window_size=4; nearest .*: 32 or 64 "
+    with pytest.raises(UserError, match=message):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 48, 3)))
     padded = model.clone(pad_inputs=True)
     assert jax.eval_shape(padded.apply, variables, jnp.zeros((1, 30, 48, 3))).shape == (1, 5)
@@ -310,7 +311,10 @@ def test_windows_that_do_not_fit():
         ({"feature_norms": True}, "num_classes=5 must be 0"),
         ({"drop_path_rate": 1.0}, r"drop_path_rate=1.0: use \[0, 1\)"),
         ({"image_size": (32, 32, 32)}, "image_size"),
-        ({"head_dim": 12, "mixers": ("attention", "pool")}, "not a multiple of head size 12"),
+        (
+            {"head_dim": 12, "mixers": ("pool", "attention")},
+            "32 of stage 2 .* head_dim=12; nearest: 36",
+        ),
     ],
 )
 def test_wrong_fields(fields, message):
@@ -336,6 +340,39 @@ def test_any_module_is_a_mixer():
     same = MetaFormer(**{**MICRO, "mixers": ("identity", "attention")})
     ours, same = (jax.jit(model.apply)(variables, images) for model in (ours, same))
     np.testing.assert_array_equal(ours, same)
+
+
+def test_mixers_by_name():
+    """As a config can say it, and weights can store it."""
+    by_name = MetaFormer(**{**MICRO, "mixers": (f"{__name__}:Shift", "attention")})
+    itself = MetaFormer(**{**MICRO, "mixers": (Shift, "attention")})
+    assert jax.tree.map(jnp.shape, abstract(by_name)) == jax.tree.map(jnp.shape, abstract(itself))
+
+
+class Halves(nn.Module):
+    """No mixer: it makes the map smaller."""
+
+    dtype: DTypeLike = jnp.float32
+
+    def __call__(self, x):
+        return x[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("mixer", "message"),
+    [
+        ("pol", "mixers='pol': did you mean 'pool'"),
+        ("no.such:Mixer", "mixers='no.such:Mixer' can't be imported"),
+        (f"{__name__}:Nothing", "can't be imported"),
+        (Shift(), "is not a module class with a field `dtype`"),
+        (nn.Sequential, "Sequential is not a module class with a field `dtype`"),
+        (jnp.sin, "is not a module class"),
+        (Halves, r"Halves turns \[1, 56, 56, 16\] into \[1, 28, 56, 16\]"),
+    ],
+)
+def test_what_is_no_mixer(mixer, message):
+    with pytest.raises(UserError, match=message):
+        abstract(MetaFormer(**{**MICRO, "mixers": (mixer, "attention")}))
 
 
 def test_stochastic_depth_grows_to_the_last_block():

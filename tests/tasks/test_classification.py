@@ -10,6 +10,7 @@ from common.data.augment_increasing import IncreasingRandAugment
 from common.data.preprocess import eval_official
 from common.data.sources import ArraySource
 from common.errors import UserError
+from common.layers.token_mixers import PoolMixer
 from maxvit_jax.tasks.classification import SHEET_IMAGES, ClassificationTask
 from tests.train import tiny
 
@@ -130,6 +131,11 @@ def test_erasing_comes_after_mixing():
 def test_wrong_loss(values, message):
     with pytest.raises(UserError, match=message):
         make_task({"task": values}, num_classes=3)
+
+
+def test_config_holds_no_code():
+    with pytest.raises(UserError, match=r"config\.model\.mixers: a config holds no code"):
+        make_task({"model": {"name": "poolformerv2_s12", "mixers": ("pool", PoolMixer) * 2}})
 
 
 # ---------------------------------------------------------------- classes

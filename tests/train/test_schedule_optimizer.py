@@ -1,4 +1,4 @@
-"""Learning-rate schedules, clipping and the decay mask."""
+"""Learning-rate schedules, clipping, the decay mask and the type of the first moment."""
 
 import re
 
@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.train.optimizer import OptimizerConfig, decay_mask, make_optimizer
 from common.train.schedule import ScheduleConfig, make_schedule
 from maxvit_jax.models.maxvit import MaxViT
+from tests.train.tiny import assert_identical, quick, run, stored
 
 OFFICIAL_NO_DECAY = r".*(bias|scale|gain|gamma|beta).*"  # the release's optimizer config
 
@@ -193,3 +194,39 @@ def test_lamb_is_that_of_timm():
         expected = {"kernel": LAMB[step], "bias": LAMB_BIAS[step], "zero": LAMB_ZERO[step]}
         for name, values in expected.items():
             np.testing.assert_allclose(np.ravel(params[name]), values, atol=5e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "lamb"])
+def test_first_moment_in_half_the_bytes(kind):
+    """The descent is the same but for the moment's rounding: 8 bits, every step anew."""
+    target = jnp.arange(1.0, 7.0)
+
+    def descend(mu_dtype):
+        config = OptimizerConfig(kind=kind, learning_rate=0.1, mu_dtype=mu_dtype)
+        optimizer = make_optimizer(config, lambda step: 0.1)
+        params = {"kernel": jnp.full(6, 0.5)}
+        state = optimizer.init(params)
+        update = jax.jit(optimizer.update)
+        for _ in range(10):
+            gradients = {"kernel": params["kernel"] - target}
+            updates, state = update(gradients, state, params)
+            params = optax.apply_updates(params, updates)
+        return params["kernel"], state
+
+    (exact, _), (rounded, state) = descend("float32"), descend("bfloat16")
+    assert optax.tree.get(state, "mu")["kernel"].dtype == jnp.bfloat16
+    assert optax.tree.get(state, "nu")["kernel"].dtype == rounded.dtype == jnp.float32
+    np.testing.assert_allclose(rounded, exact, rtol=1e-2)
+    assert (rounded != exact).any()
+
+
+def test_first_moment_is_saved_as_it_is(tmp_path):
+    settings = quick({"optimizer.mu_dtype": "bfloat16", "train.num_steps": 4})
+    run(settings, tmp_path / "whole", small=True)
+    run(settings | {"train": settings["train"] | {"num_steps": 2}}, tmp_path / "parts", small=True)
+    run(settings, tmp_path / "parts", small=True)
+    state = stored(tmp_path / "parts", 4)
+    assert_identical(state, stored(tmp_path / "whole", 4))
+    moments = {name: x.dtype for name, x in state.items() if "/mu/" in name}
+    assert moments and set(moments.values()) == {np.dtype(jnp.bfloat16)}
+    assert {x.dtype for name, x in state.items() if "/nu/" in name} == {np.dtype("float32")}

@@ -210,6 +210,15 @@ def test_own_format_keeps_every_array_and_field(named, write, tmp_path):
     assert_same(flatten(same), flatten(variables))
 
 
+def test_mlp_head_starts_fresh_where_the_file_has_none(named, write, tmp_path):
+    name = named("caformer_micro")
+    model, variables = maxvit_jax.load_pretrained(name, write("caformer_micro"), num_classes=0)
+    maxvit_jax.save_pretrained(tmp_path / "own", model, variables)
+    classifier, _, report = maxvit_jax.load_with_report(name, tmp_path / "own", num_classes=7)
+    assert classifier.num_classes == 7
+    assert {name.split("/")[2] for name in report.fresh} == {"inner", "inner_norm", "logits"}
+
+
 # ---------------------------------------------------------------- mistakes
 
 
