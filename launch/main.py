@@ -17,6 +17,7 @@ from common.errors import UserError, did_you_mean
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
+_TOLD_BETTER = {"asyncio", "orbax", "tensorflow_datasets"}  # their failures reach us as exceptions
 
 # What the operating system says when a path is the user's mistake or the disk is full.
 _ENVIRONMENT = {
@@ -82,11 +83,11 @@ def compilation_cache() -> None:
 
 
 def _worth_showing(record: stdlib_logging.LogRecord) -> bool:
-    """Our own messages, and the warnings of others but tfds's, which our messages say better."""
+    """Our own messages, and the warnings of others but those that our messages say better."""
     path = Path(record.pathname)
     if path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _PACKAGES:
         return True
-    return record.levelno >= stdlib_logging.WARNING and "tensorflow_datasets" not in path.parts
+    return record.levelno >= stdlib_logging.WARNING and not _TOLD_BETTER & set(path.parts)
 
 
 class _PlainFormatter(logging.PythonFormatter):

@@ -9,6 +9,7 @@ import functools
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 
 import grain
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from common.data.images import CorruptImage
 from common.data.sources import Example, Source
@@ -25,6 +26,8 @@ from common.errors import UserError
 
 Batch = dict[str, np.ndarray]
 _MAX_TRIES = 16
+_MAX_LOSSES = 3
+_LOST_WORKER = "Worker process was terminated unexpectedly"  # said by grain
 
 
 def train_batches(
@@ -42,7 +45,7 @@ def train_batches(
     """Yields endless training batches, every epoch in another order.
 
     Batches run over the ends of epochs. An unreadable example is replaced by the next readable one
-    of the source.
+    of the source. Workers that are killed are replaced; nothing is skipped or read twice.
 
     Args:
       source: labelled images.
@@ -65,7 +68,7 @@ def train_batches(
 
     Raises:
       UserError: an empty source, sizes that don't divide, or, while iterating, too many unreadable
-        examples in a row.
+        examples in a row, or workers that keep ending.
     """
     _check(source, batch_size, process_count)
     if seed < 0:
@@ -205,27 +208,39 @@ class _ProcessPart(grain.MapDataset):
 
 
 def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> Iterator[Batch]:
+    """Yields all batches, and ends threads and workers when the consumer is done with them."""
     threads = 1 if num_workers else prefetch
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    dataset = batches.to_iter_dataset(ahead)
     if not num_workers:
-        return _closing(iter(dataset))
+        with contextlib.closing(iter(batches.to_iter_dataset(ahead))) as reader:
+            yield from reader
+        return
     if not flags.FLAGS.is_parsed():  # in a notebook or test nobody parses flags; grain reads one
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
-    return _closing(iter(dataset.mp_prefetch(options, _init_worker)), num_workers)
-
-
-def _closing(batches: Any, num_workers: int = 0) -> Iterator[Batch]:
-    """Yields all batches and ends threads and workers when the consumer is done with them."""
-    try:
-        with _main_hidden():
-            started = list(itertools.islice(batches, num_workers))  # one from every worker
-        yield from started
-        del started
-        yield from batches
-    finally:
-        batches.close()
+    done = losses = 0
+    while done < len(batches):
+        dataset = batches[done:].to_iter_dataset(ahead).mp_prefetch(options, _init_worker)
+        try:
+            with contextlib.closing(iter(dataset)) as reader:
+                with _main_hidden():
+                    started = iter(list(itertools.islice(reader, num_workers)))  # one from each
+                for batch in itertools.chain(started, reader):
+                    done, losses = done + 1, 0
+                    yield batch
+        except RuntimeError as error:
+            if _LOST_WORKER not in str(error):
+                raise
+            losses += 1
+            reason = re.search(r"exit code (-?\d+)", str(error))
+            status = reason[1] if reason else "unknown"
+            if losses == _MAX_LOSSES:
+                raise UserError(
+                    f"{losses} data workers in a row ended before their first batch (the last with"
+                    f" exit status {status}; -9 is often for want of memory): try fewer"
+                    " config.data.num_workers"
+                ) from error
+            logging.warning("a data worker ended (exit status %s); starting them again", status)
 
 
 @contextlib.contextmanager
@@ -245,7 +260,8 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _init_worker(index: int, count: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which ends us
+        signal.signal(number, signal.SIG_IGN)
     os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator belongs to the parent
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")

@@ -1,9 +1,15 @@
 """Checkpoints of a run, through Orbax: the state, the config, and checksums of all files."""
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
+import os
+import re
+import shutil
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -57,6 +63,7 @@ class Checkpoints:
             kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
         self._folder = epath.Path(workdir).resolve() / FOLDER
         self._saving: int | None = None
+        self._failed = False
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -86,6 +93,9 @@ class Checkpoints:
 
         `score` is what the best are picked by, larger is better; None where nothing was evaluated.
         Returns before the files are complete; the state's buffers may be donated at once.
+
+        Raises:
+          UserError: this or the checkpoint before can't be written, as on a full disk.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -96,7 +106,9 @@ class Checkpoints:
         metrics = {} if score is None else {"score": score}  # None would be kept for ever
         self.wait()
         self._saving = step
-        self._manager.save(step, args=items, metrics=metrics)
+        with self._told():
+            self._require_room(state)
+            self._manager.save(step, args=items, metrics=metrics)
 
     def restore(self, abstract_state: TrainState) -> TrainState | None:
         """Returns the latest state, placed as `abstract_state`'s shardings say; None without one.
@@ -123,14 +135,46 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
         return self._manager.restore(step, args=items)["state"]
 
+    def check(self) -> None:
+        """Raises UserError when the checkpoint under way has failed; costs nothing."""
+        with self._told():
+            self._manager.check_for_errors()
+
     def wait(self) -> None:
-        """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
+        """Waits until everything is on disk; raises as `save` does."""
+        with self._told():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits until everything is on disk, and ends."""
-        self.wait()
-        self._manager.close()
+        if not self._failed:
+            self.wait()
+            self._manager.close()
+
+    def _require_room(self, state: TrainState) -> None:
+        """Raises what a full disk would, but before files are begun and TensorStore complains."""
+        needed = sum(x.nbytes for x in jax.tree.leaves(state))
+        local = "://" not in str(self._folder)  # buckets are never full
+        if local and shutil.disk_usage(self._folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what the system says against writing into one line for the user."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # of Python and Orbax, of TensorStore
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(code[1]) if code else getattr(error, "errno", None)
+            if number is None:
+                raise
+            self._failed = True
+            steps = _steps(self._folder)
+            kept = f"step {steps[-1]} is kept" if steps else "there was none before"
+            raise UserError(
+                f"the checkpoint of step {self._saving} can't be written to {self._folder}:"
+                f" {os.strerror(number)}; {kept}. When that is mended, the same command goes on"
+            ) from error
 
     def _write_manifest(self) -> None:
         (folder,) = self._folder.glob(f"{self._saving}.*tmp*")

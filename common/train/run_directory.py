@@ -1,11 +1,12 @@
 """The run directory: one run's config, and the rule on when a directory may be continued."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.errors import UserError
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 # These may change when a run is continued: they decide where, how fast and how long, not what.
 RESUMABLE = (
@@ -36,7 +38,9 @@ RESUMABLE = (
 
 
 @contextlib.contextmanager
-def open_run(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
+def open_run(
+    workdir: str, config: dict[str, Any], defaults: Mapping[str, Any] | None = None
+) -> Iterator[list[str]]:
     """Creates a run directory, or checks that the one that is there belongs to this config.
 
     It is locked while the block lasts, except on bucket paths, which have no locks.
@@ -44,6 +48,8 @@ def open_run(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
     Args:
       workdir: local path or bucket path.
       config: the whole config as plain JSON values.
+      defaults: values by path, such as `"optimizer.clip_norm"`, that may be missing in the config
+        of an older run: a field added since does by default what was done before.
 
     Yields:
       Lines on what changed within bounds, to be printed.
@@ -51,19 +57,28 @@ def open_run(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
     Raises:
       UserError: the directory holds something else, or a run with another config (with a diff), or
         another process is at it; a run without a checkpoint has nothing to lose and may begin
-        again.
+        again. Also a disk that is full or read-only, now or in the block.
     """
     root = epath.Path(workdir)
-    _changes(root, config)  # refuses before anything is touched
-    root.mkdir(parents=True, exist_ok=True)
-    with _locked(workdir):
-        lines = _changes(root, config)
-        if lines or not (root / CONFIG_FILE).exists():
-            _write_json(root / CONFIG_FILE, config)
-        yield lines
+    defaults = defaults or {}
+    _changes(root, config, defaults)  # refuses before anything is touched
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(workdir):
+            lines = _changes(root, config, defaults)
+            if lines or not (root / CONFIG_FILE).exists():
+                _write_json(root / CONFIG_FILE, config)
+            yield lines
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise UserError(
+            f"can't write to {root}: {error.strerror}; its checkpoints are kept, and when that is"
+            " mended, the same command goes on"
+        ) from error
 
 
-def _changes(root: epath.Path, config: dict[str, Any]) -> list[str]:
+def _changes(root: epath.Path, config: dict[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """Lines on the fields that differ from the directory's own; refuses those that must not."""
     if not (root / CONFIG_FILE).exists():
         if root.exists() and any(path.name != LOCK_FILE for path in root.iterdir()):
@@ -72,9 +87,11 @@ def _changes(root: epath.Path, config: dict[str, Any]) -> list[str]:
                 " choose another --workdir"
             )
         return []
-    old, new = _flatten(read_config(str(root))), _flatten(json.loads(json.dumps(config)))
+    old = dict(defaults) | _flatten(read_config(str(root)))
+    new = dict(defaults) | _flatten(config)
+    old, new = (json.loads(json.dumps(values)) for values in (old, new))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
+    lines = [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in changed]
     refused = [
         line
         for key, line in zip(changed, lines, strict=True)
@@ -133,6 +150,10 @@ def _write_json(path: epath.Path, value: dict[str, Any]) -> None:
     temporary = path.parent / (path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "absent"
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

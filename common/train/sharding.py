@@ -26,6 +26,7 @@ TENSOR_RULES = (
     (r"mlp/expand/(kernel|bias)$", P("tensor")),
     (r"mlp/shrink/kernel$", P("tensor", None)),
 )
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # Smaller arrays are not worth a collective.
 MIN_FSDP_SIZE = 2**14
 
@@ -99,25 +100,125 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
     Args:
       tree: arrays or `jax.ShapeDtypeStruct`s.
       mesh: of `make_mesh`.
+
+    Raises:
+      UserError: the mesh has a `tensor` axis, and no rule matches, or heads or hidden channels are
+        not a multiple of it.
     """
+    _check_tensor(tree, mesh)
 
-    def rule(path: tuple, leaf: Any) -> NamedSharding:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return NamedSharding(mesh, _spec(name, leaf.shape, mesh))
+    def place(path: tuple, leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, _spec(_name(path), leaf.shape, mesh))
 
-    return jax.tree_util.tree_map_with_path(rule, tree)
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def bytes_per_device(tree: Any, shardings: Any) -> int:
+    """Bytes that a tree of arrays or shapes takes on every device under shardings like it."""
+    return sum(map(_local_bytes, jax.tree.leaves(tree), jax.tree.leaves(shardings)))
+
+
+def overview(tree: Any, mesh: Mesh) -> str:
+    """A table of where parameters live: per rule and spec their count and bytes per device.
+
+    Rows are in the order of the rules, then arrays that no rule names; `fsdp` and `tensor` stand
+    for the axis that is split, `-` for one that is whole. Arrays that are large enough for `fsdp`
+    and have no side that divides are listed below the table.
+
+    Args:
+      tree: arrays or `jax.ShapeDtypeStruct`s, such as a state's `params`.
+      mesh: of `make_mesh`.
+    """
+    rows: dict[tuple[str, str], list[int]] = {}
+    whole = []
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    for (path, leaf), place in zip(
+        leaves, jax.tree.leaves(tree_shardings(tree, mesh)), strict=True
+    ):
+        name, size = _name(path), math.prod(leaf.shape)
+        pattern, _ = _tensor_rule(name) if mesh.shape["tensor"] > 1 else (None, P())
+        large = size >= MIN_FSDP_SIZE
+        group = pattern or f"{'at least' if large else 'less than'} {MIN_FSDP_SIZE} values"
+        spec = " ".join(axis or "-" for axis in place.spec) if any(place.spec) else "whole"
+        row = rows.setdefault((group, spec), [0, 0, 0])
+        for i, value in enumerate((1, _bytes(leaf), _local_bytes(leaf, place))):
+            row[i] += value
+        if mesh.shape["fsdp"] > 1 and large and "fsdp" not in place.spec:
+            whole.append(f"  {name} {list(leaf.shape)}")
+    order = {pattern: i for i, (pattern, _) in enumerate(TENSOR_RULES)}
+    rows = dict(sorted(rows.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])))
+    rows["all", ""] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    table = [("parameters", "split over", "arrays", "MiB", "MiB per device")]
+    for (group, spec), (count, total, local) in rows.items():
+        table.append((group, spec, str(count), f"{total / 2**20:.2f}", f"{local / 2**20:.2f}"))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [
+            text.ljust(n) if i < 2 else text.rjust(n)
+            for i, (text, n) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells))
+    if whole:
+        lines += [f"no side divides by fsdp={mesh.shape['fsdp']}, so these stay whole:", *whole]
+    return "\n".join(lines)
+
+
+def count_collectives(text: str) -> dict[str, int]:
+    """Returns how often each of `COLLECTIVES` stands in the text of a compiled program."""
+    return {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape) * leaf.dtype.itemsize
+
+
+def _local_bytes(leaf: Any, place: NamedSharding) -> int:
+    return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+
+def _tensor_rule(name: str) -> tuple[str | None, P]:
+    """The first rule that matches a path; None and an empty spec where there is none."""
+    return next((rule for rule in TENSOR_RULES if re.search(rule[0], name)), (None, P()))
+
+
+def _check_tensor(tree: Any, mesh: Mesh) -> None:
+    """Raises UserError unless there are axes for `tensor` to split, and it divides them all."""
+    if (tensor := mesh.shape["tensor"]) == 1:
+        return
+    split = {}  # path -> size of the axis
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        spec = _tensor_rule(_name(path))[1]
+        if "tensor" in spec:
+            split[_name(path)] = leaf.shape[spec.index("tensor") - len(spec)]
+    patterns = ", ".join(pattern for pattern, _ in TENSOR_RULES)
+    require(
+        bool(split),
+        f"config.mesh.tensor={tensor}: the model has no attention heads or hidden channels to split"
+        f" (no parameter matches {patterns}); nearest valid: 1",
+    )
+    common = math.gcd(mesh.size, *split.values())
+    nearest = min(
+        (n for n in range(1, common + 1) if common % n == 0), key=lambda n: abs(n - tensor)
+    )
+    for name, size in split.items():
+        kind = "hidden channels" if "mlp/" in name else "heads"
+        require(
+            size % tensor == 0,
+            f"config.mesh.tensor={tensor} does not divide the {size} {kind} of {name};"
+            f" nearest valid for all parameters: {nearest}",
+        )
 
 
 def _spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     axes: list[str | None] = [None] * len(shape)
     if mesh.shape["tensor"] > 1:
-        for pattern, spec in TENSOR_RULES:
-            if re.search(pattern, name):
-                axes[len(shape) - len(spec) :] = spec
-                break
-    for i, axis in enumerate(axes):
-        if axis is not None and shape[i] % mesh.shape[axis]:
-            axes[i] = None
+        spec = _tensor_rule(name)[1]
+        axes[len(shape) - len(spec) :] = spec
     if mesh.shape["fsdp"] > 1 and math.prod(shape) >= MIN_FSDP_SIZE:
         free = [i for i, axis in enumerate(axes) if axis is None]
         free = [i for i in free if shape[i] % mesh.shape["fsdp"] == 0]

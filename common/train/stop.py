@@ -11,12 +11,18 @@ from jax.experimental import multihost_utils
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class Stopped(Exception):
+    """Raised where work is cut short because the run was asked to stop."""
+
+
 class StopRequest:
     """Turns a first SIGTERM or SIGINT into a request; a second one ends the process at once.
 
-    Use as a context manager. With several processes a signal to one of them stops all at the same
-    step: JAX's coordination service catches SIGTERM, and SIGINT is passed on as SIGTERM. Outside
-    the main thread, where Python allows no signal handlers, signals do what they did before.
+    A context manager that listens from `listen()` on: until there is something to save, signals do
+    what they did before, even while a program is being compiled. With several processes a signal to
+    one of them stops all at the same step: JAX's coordination service catches SIGTERM, and SIGINT
+    is passed on as SIGTERM. Outside the main thread, where Python allows no signal handlers, they
+    do what they did before.
     """
 
     def __init__(self):
@@ -24,17 +30,21 @@ class StopRequest:
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            several = jax.process_count() > 1
-            for number in SIGNALS:
-                if not (several and number == signal.SIGTERM):  # JAX's own
-                    self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+    def listen(self) -> None:
+        """Takes signals as requests from now on."""
+        if self._previous or threading.current_thread() is not threading.main_thread():
+            return
+        several = jax.process_count() > 1
+        for number in SIGNALS:
+            if not (several and number == signal.SIGTERM):  # JAX's own
+                self._previous[number] = signal.signal(number, self._receive)
 
     def reached(self, step: int) -> bool:
         """Whether the run ends after this step: the same answer in all processes."""
@@ -47,9 +57,14 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
         return True
 
+    def cut_short(self, *_) -> None:
+        """Raises `Stopped` after a request, within a step; with several processes never."""
+        if self.signal is not None and jax.process_count() == 1:
+            raise Stopped
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            os._exit(128 + number)
         self.signal = signal.Signals(number)
+        for listened in self._previous:  # the next one ends this process, whatever it is doing
+            signal.signal(listened, signal.SIG_DFL)
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -28,7 +28,7 @@ from common.train.progress import ProgressReport
 from common.train.run_directory import open_run
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.state import TrainState, create_state, make_train_step
-from common.train.stop import StopRequest
+from common.train.stop import Stopped, StopRequest
 from common.train.writer import Writer
 
 
@@ -176,13 +176,17 @@ def _run(
         f"{count:,} parameters, {len(dataset.source):,} training examples, {mesh.size}"
         f" {jax.default_backend()} device(s){processes}, mesh {dict(mesh.shape)}"
     )
+    if mesh.size > 1:
+        progress.log(sharding.overview(abstract.params, mesh))
     if first_step:
         progress.log("; ".join([f"continuing from step {first_step}", *changes]))
 
     def evaluate(step: int) -> dict[str, float]:
         results = {}
         for name, eval_set in eval_sets.items():
-            metrics, pictures = eval_loop.run(state.eval_variables, eval_set, task.evaluator())
+            metrics, pictures = eval_loop.run(
+                state.eval_variables, eval_set, task.evaluator(), stop.cut_short
+            )
             results |= {f"{name}/{key}": value for key, value in metrics.items()}
             if cfg.sample_images:
                 writer.images(step, {f"{name}_{key}": value for key, value in pictures.items()})
@@ -219,6 +223,7 @@ def _run(
                 jax.block_until_ready(window[-1])
             window.append(metrics)
             progress.advance(step)
+            stop.listen()  # from the first step on there is something to save
 
             stopping = stop.reached(step)
             evaluating = step % sections["eval"].every_steps == 0 or step == cfg.num_steps
@@ -239,11 +244,17 @@ def _run(
                 progress.metrics(step, values)
                 _check_finite(means, step, workdir)
                 window, waited, window_start = [], 0.0, time.monotonic()
+                checkpoints.check()
 
             if saving:  # after the metrics, which stop the run if they are not finite
                 paused = time.monotonic()
-                results = evaluate(step) if evaluating else results
-                score = results.get(task.best_metric) if evaluating else None
+                score = None
+                if evaluating:
+                    try:
+                        results = evaluate(step)
+                        score = results.get(task.best_metric)
+                    except Stopped:
+                        stopping = True
                 checkpoints.save(state, plain, score)
                 window_start += time.monotonic() - paused
             if stopping:
@@ -317,7 +328,13 @@ def _opened(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
         multihost_utils.sync_global_devices("run directory")
         yield []
         return
-    with open_run(workdir, config) as changes:
+    defaults = {
+        f"{name}.{field.name}": field.default
+        for name, section in TRAINER_SECTIONS.items()
+        for field in dataclasses.fields(section)
+        if field.default is not dataclasses.MISSING
+    }
+    with open_run(workdir, config, defaults) as changes:
         if several:
             multihost_utils.sync_global_devices("run directory")
         yield changes

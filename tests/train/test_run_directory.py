@@ -30,7 +30,7 @@ def make_run(workdir, config):
         ("model.depths", [1], "model.depths: [2] -> [1]"),
         ("seed", 1, "seed: 0 -> 1"),
         ("data.batch_size", 16, "data.batch_size: 8 -> 16"),
-        ("train.accumulate_steps", 2, "train.accumulate_steps: None -> 2"),
+        ("train.accumulate_steps", 2, "train.accumulate_steps: absent -> 2"),
         ("schedule.decay_steps", 9, "schedule.decay_steps: 20 -> 9"),
     ],
 )

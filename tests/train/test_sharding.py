@@ -2,13 +2,15 @@
 
 import itertools
 import math
+import re
 
 import jax
 import numpy as np
 import pytest
-from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+import maxvit_jax
+from common.config import parse_section
 from common.data.pipeline import train_batches
 from common.errors import UserError
 from common.train import sharding
@@ -17,6 +19,8 @@ from common.train.optimizer import OptimizerConfig, make_optimizer
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.sharding import MeshConfig, make_mesh, tree_shardings
 from common.train.state import create_state, make_train_step
+from configs import maxvit_xlarge
+from maxvit_jax.tasks.classification import ClassificationTask
 from tests.train import tiny
 
 BLOCK = "stage_1_block_1/window"
@@ -106,10 +110,46 @@ def test_tensor_rules(state):
         assert any(spec) == any(name.endswith(f"/{layer}") for layer in layers), name
 
 
-def test_a_side_that_does_not_divide_stays_whole(state):
-    found = specs(state.params, mesh(data=1, tensor=8))  # two heads, 256 hidden channels
-    assert not any(found[f"{BLOCK}/attention/qkv/kernel"])
-    assert found[f"{BLOCK}/mlp/expand/kernel"] == P(None, "tensor")
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("maxvit_tiny", {"attention/qkv": 8, "attention/out": 8, "mlp/expand": 8, "mlp/shrink": 8}),
+        ("moat_0", {"attention/qkv": 2, "attention/out": 2}),  # its MLP is an MBConv
+        ("aewin_tiny", {"attention/qkv": 4, "attention/out": 4, "mlp/expand": 4, "mlp/shrink": 4}),
+        ("caformer_s18", {"attention/qkv": 2, "attention/out": 2, "mlp/expand": 4}),
+        ("poolformer_s12", {"mlp/expand": 4, "mlp/shrink": 4}),
+    ],
+)
+def test_tensor_rules_find_the_layers_of_every_family(name, split):
+    """Kernels by layer, in a model of one block per stage."""
+    model = maxvit_jax.create_model(name, depths=(1, 1, 1, 1))
+    images = np.zeros((1, 224, 224, 3), np.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    found = [path for path, spec in specs(params, mesh(tensor=2)).items() if "tensor" in spec]
+    for layer, count in split.items():
+        assert sum(path.endswith(f"{layer}/kernel") for path in found) == count, layer
+
+
+@pytest.mark.parametrize(("devices", "tensor", "nearest"), [(8, 4, 2), (8, 8, 2), (3, 3, 1)])
+def test_heads_that_do_not_divide(state, devices, tensor, nearest):
+    split = make_mesh(MeshConfig(data=-1, tensor=tensor), jax.devices()[:devices])
+    message = rf"tensor={tensor} does not divide the 2 heads of \S+/attention/\S+;.*: {nearest}$"
+    with pytest.raises(UserError, match=message):
+        tree_shardings(state, split)
+
+
+def test_hidden_channels_that_do_not_divide():
+    kernel = jax.ShapeDtypeStruct((4, 12), np.float32)
+    tree = {"block": {"mlp": {"expand": {"kernel": kernel}}}}
+    message = "tensor=8 does not divide the 12 hidden channels of block/mlp/expand/kernel;.*: 4$"
+    with pytest.raises(UserError, match=message):
+        tree_shardings(tree, mesh(tensor=8))
+
+
+def test_nothing_to_split_by_tensor():
+    variables = jax.eval_shape(tiny.Small().init, jax.random.key(0), np.zeros((1, 8, 8, 3)))
+    with pytest.raises(UserError, match=r"tensor=2: the model has no .*qkv.*; nearest valid: 1$"):
+        tree_shardings(variables, mesh(tensor=2))
 
 
 def test_fsdp_splits_the_longest_side_of_large_arrays(state):
@@ -141,25 +181,93 @@ def test_moments_and_averages_follow_their_parameter(state):
     assert found["step"] == P()
 
 
-def test_bytes_per_device_shrink_under_fsdp(state):
-    def bytes_on_first_device(mesh):
-        arrays = jax.jit(
-            lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), state.params),
-            out_shardings=tree_shardings(state.params, mesh),
-        )()
-        return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(arrays))
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"data": 1, "fsdp": 8},
+        pytest.param({"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_large_is_ever_whole(sizes):
+    """Initialisation runs in place: neither its results nor what it needs underway."""
+    task = tiny.make_task(tiny.config({"model.depths": [1]}))
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1.0), lambda step: 1.0)
 
-    whole, cut = bytes_on_first_device(mesh()), bytes_on_first_device(mesh(data=1, fsdp=8))
-    leaves = jax.tree.leaves(state.params)
-    large = sum(4 * x.size for x in leaves if x.size >= sharding.MIN_FSDP_SIZE)
-    assert whole == sum(4 * x.size for x in leaves)
-    assert cut == whole - large + large // 8
-    assert cut < whole / 2
+    def create(rng):
+        return create_state(task.init(rng), optimizer, ema=True)
+
+    split, key = mesh(**sizes), jax.random.key(0)
+    shapes = jax.eval_shape(create, key)
+    places = tree_shardings(shapes, split)
+    program = jax.jit(create, out_shardings=places).lower(key).compile()
+    state = program(key)
+    for leaf in jax.tree.leaves(state):
+        if leaf.size >= sharding.MIN_FSDP_SIZE:
+            assert all(2 * shard.data.size <= leaf.size for shard in leaf.addressable_shards)
+    held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state))
+    assert held == sharding.bytes_per_device(shapes, places) < total_bytes(shapes) / 2
+    needed = program.memory_analysis()
+    assert needed.output_size_in_bytes + needed.temp_size_in_bytes < total_bytes(shapes) * 0.75
+
+
+def test_fsdp_splits_the_largest_model():
+    """Parameters, moments and moving average of MaxViT-XL over eight devices."""
+    config = maxvit_xlarge.get_config()
+    task = ClassificationTask(config)
+    optimizer = make_optimizer(parse_section(OptimizerConfig, config.optimizer, "optimizer"), float)
+    state = jax.eval_shape(
+        lambda rng: create_state(task.init(rng), optimizer, ema=True), jax.random.key(0)
+    )
+    local = sharding.bytes_per_device(state, tree_shardings(state, mesh(data=1, fsdp=8)))
+    assert total_bytes(state.params) == 4 * 474_951_952
+    assert total_bytes(state) > 4 * total_bytes(state.params)
+    assert local <= total_bytes(state) / 7
+
+
+def total_bytes(tree):
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def test_overview(state):
+    split = mesh(fsdp=2, tensor=2)
+    lines = sharding.overview(state.params, split).splitlines()
+    places = tree_shardings(state.params, split)
+    local = sharding.bytes_per_device(state.params, places) / 2**20
+    assert lines[0].split() == [
+        "parameters",
+        "split",
+        "over",
+        "arrays",
+        "MiB",
+        "MiB",
+        "per",
+        "device",
+    ]
+    assert lines[-1].split() == [
+        "all",
+        str(len(jax.tree.leaves(state.params))),
+        f"{total_bytes(state.params) / 2**20:.2f}",
+        f"{local:.2f}",
+    ]
+    rows = [line.split("  ")[0] for line in lines[1:-1]]
+    patterns = [pattern for pattern, _ in sharding.TENSOR_RULES]
+    assert list(dict.fromkeys(rows))[:5] == patterns
+    assert any(re.match(r"mlp/shrink/kernel\$ +tensor fsdp +4 ", line) for line in lines)
+    assert sum(int(line.split()[-3]) for line in lines[1:-1]) == len(jax.tree.leaves(state.params))
+
+
+def test_overview_lists_what_fsdp_leaves_whole():
+    shapes = {"odd": (131, 131), "small": (3, 3), "even": (128, 136)}
+    tree = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+    lines = sharding.overview(tree, mesh(data=1, fsdp=8)).splitlines()
+    assert lines[-2:] == ["no side divides by fsdp=8, so these stay whole:", "  odd [131, 131]"]
+    assert not any("even" in line or "small" in line for line in lines)
 
 
 @pytest.fixture(scope="module")
 def losses():
-    """Ten steps of a MaxViT block with mixup on each mesh, from the same weights and batches."""
+    """Losses of ten steps of a MaxViT block with mixup on each mesh, from the same weights and
+    batches, and the collectives of the step."""
     config = tiny.config({"model.depths": [1]})
     task = tiny.make_task(config)
     optimizer = make_optimizer(
@@ -179,13 +287,14 @@ def losses():
             donate_argnums=0,
         )
         state, found = jax.device_put(state, places), []
+        program = step.lower(state, put(batches[0], mesh)).compile()
         for batch in batches:
-            state, metrics = step(state, put(batch, mesh))
+            state, metrics = program(state, put(batch, mesh))
             found.append(float(metrics["loss"]))
-        return found
+        return found, sharding.count_collectives(program.as_text())
 
     one = make_mesh(MeshConfig(), jax.devices()[:1])
-    return [run(m) for m in (one, mesh(), mesh(data=2, fsdp=2, tensor=2))]
+    return [run(m) for m in (one, mesh(), mesh(data=1, fsdp=8), mesh(data=2, fsdp=2, tensor=2))]
 
 
 def assert_close(found, expected):
@@ -198,9 +307,21 @@ def assert_close(found, expected):
 
 
 def test_mesh_does_not_change_the_losses(losses):
-    one_device, eight_copies, all_axes = losses
-    assert_close(eight_copies, one_device)
-    assert_close(all_axes, one_device)
+    (one_device, _), *others = losses
+    for found, _ in others:
+        assert_close(found, one_device)
+
+
+def test_collectives(losses):
+    """Copies average gradients; FSDP gathers kernels besides, and activations stay where they are.
+
+    Two gathers each are of the depthwise convolution's gradient, which on CPUs goes image by image.
+    """
+    alone, copies, fsdp, all_axes = (found for _, found in losses)
+    assert not any(alone.values())
+    assert copies["all-reduce"] >= 1 and copies["all-gather"] == 2
+    assert fsdp["all-gather"] > copies["all-gather"] + 5
+    assert all_axes["all-reduce"] > copies["all-reduce"]
 
 
 def test_mesh_may_change_halfway(tmp_path):
@@ -209,7 +330,7 @@ def test_mesh_may_change_halfway(tmp_path):
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     final = tiny.quick(changes | {"train.num_steps": 10})
     tiny.run(final, whole, small=True)
-    sizes = {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+    sizes = {"mesh.data": 4, "mesh.fsdp": 2}
     half = tiny.quick(changes | sizes | {"train.num_steps": 5})
     tiny.run(half, moved, devices=8, small=True)
     tiny.run(final, moved, devices=8, small=True)
