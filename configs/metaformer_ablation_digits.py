@@ -3,7 +3,8 @@
     python -m launch.train --config=configs/metaformer_ablation_digits.py:mixer=pool \\
         --workdir=runs/ablation_pool
 
-Recipe: ours, in the manner of PoolFormerV2. Hardware: two CPU cores.
+Recipe: ours, in the manner of PoolFormerV2. Our own: 96.7 % to 99.7 % test accuracy, by mixer
+(docs/benchmarks.md; `launch.mixer_ablation` compares them). Hardware: two CPU cores, 40 seconds.
 """
 
 from ml_collections import ConfigDict
