@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "widths": (32, 64),
         "depths": (1, 2),
         "block_kinds": ("mbconv", "moat"),
-        "bias_window_sizes": (None, 4),
+        "bias_window_size": (None, 4),
         "norm_momentum": 0.9,  # a short run: 0.99 would lag behind
     }
     return digits(model, 20 if arg.smoke else 500)

@@ -141,7 +141,7 @@ class MOAT(nn.Module):
 
     As released, attention is global and every image size is valid. Dense tasks use `pool_size=3`,
     and for detection windows of 14 at stride 16:
-    `window_sizes=(None, None, (14, 14), None)`.
+    `window_size=(None, None, 14, None)`.
 
     Attributes:
       stem_widths: channels of the stem's two convolutions.
@@ -149,9 +149,9 @@ class MOAT(nn.Module):
       depths: blocks per stage.
       block_kinds: per stage `"mbconv"` (with squeeze-excite) or `"moat"`.
       num_classes: logits; 0 ends after the final LayerNorm.
-      window_sizes: per stage the (height, width) of attention windows, None for global attention
+      window_size: per stage side or (height, width) of attention windows, None for global attention
         over the map of whatever image comes in; None alone: global in all stages.
-      bias_window_sizes: per stage the window side that relative-bias tables are stored for, None
+      bias_window_size: per stage the window side that relative-bias tables are stored for, None
         where there is no attention. For maps and windows of another size the tables are resized in
         every forward pass.
       relative_bias: attention has a relative position bias; False are the released "no PE" models.
@@ -171,8 +171,8 @@ class MOAT(nn.Module):
     depths: tuple[int, ...]
     block_kinds: tuple[str, ...] = ("mbconv", "mbconv", "moat", "moat")
     num_classes: int = 1000
-    window_sizes: tuple[tuple[int, int] | None, ...] | None = None
-    bias_window_sizes: tuple[int | None, ...] = (None, None, 14, 7)
+    window_size: tuple[int | tuple[int, int] | None, ...] | None = None
+    bias_window_size: tuple[int | None, ...] = (None, None, 14, 7)
     relative_bias: bool = True
     global_attention_at_end: bool = False
     pad_inputs: bool = False
@@ -205,8 +205,8 @@ class MOAT(nn.Module):
             self.widths,
             self.depths,
             self.block_kinds,
-            self._window_sizes,
-            self.bias_window_sizes,
+            self._stage_windows,
+            self.bias_window_size,
             strict=True,
         )
         for stage, (width, depth, kind, window, bias_side) in enumerate(stages, 1):
@@ -273,13 +273,14 @@ class MOAT(nn.Module):
         return self.head(list(self.features(images, train).values())[-1])
 
     @property
-    def _window_sizes(self) -> tuple[tuple[int, int] | None, ...]:
-        return self.window_sizes or (None,) * len(self.depths)
+    def _stage_windows(self) -> tuple[tuple[int, int] | None, ...]:
+        sizes = self.window_size or (None,) * len(self.depths)
+        return tuple((size, size) if isinstance(size, int) else size for size in sizes)
 
     def _windows(self) -> dict[str, tuple[int, int]]:
         """The windows that have to divide a map, by the map's name."""
         fewest = 2 if self.global_attention_at_end else 1  # blocks of a stage with windows
-        stages = enumerate(zip(self._window_sizes, self.depths, strict=True), 1)
+        stages = enumerate(zip(self._stage_windows, self.depths, strict=True), 1)
         return {f"stage_{s}": window for s, (window, depth) in stages if window and depth >= fewest}
 
     def _side_multiple(self, axis: int) -> int:
@@ -292,7 +293,7 @@ class MOAT(nn.Module):
         stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
         require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
         require(len(self.stem_widths) == 2, f"stem_widths={self.stem_widths}: two are needed")
-        for name in ("block_kinds", "window_sizes", "bias_window_sizes"):
+        for name in ("block_kinds", "window_size", "bias_window_size"):
             value = getattr(self, name)
             one_each = f"{name}={value}: one per stage is needed, there are {len(depths)} stages"
             require(value is None or len(value) == len(depths), one_each)
@@ -303,21 +304,21 @@ class MOAT(nn.Module):
         require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
 
     def _check_stage(self, stage: int, kind: str) -> None:
-        width, window = self.widths[stage - 1], self._window_sizes[stage - 1]
-        bias_side, head = self.bias_window_sizes[stage - 1], self.head_dim
+        width, window = self.widths[stage - 1], self._stage_windows[stage - 1]
+        bias_side, head = self.bias_window_size[stage - 1], self.head_dim
         require(
             kind in BLOCK_KINDS, f"block_kinds: {kind!r} of stage {stage} is not mbconv or moat"
         )
         if kind == "mbconv":
-            require(window is None, f"window_sizes: stage {stage} (mbconv) has no attention")
+            require(window is None, f"window_size: stage {stage} (mbconv) has no attention")
             return
         require(
             window is None or (isinstance(window, tuple) and len(window) == 2 and min(window) > 0),
-            f"window_sizes: {window} of stage {stage} is not (height, width) or None",
+            f"window_size: {window} of stage {stage} is not a side, (height, width) or None",
         )
         require(
             not self.relative_bias or (bias_side is not None and bias_side > 0),
-            f"bias_window_sizes: {bias_side} of stage {stage}; relative_bias needs a window side",
+            f"bias_window_size: {bias_side} of stage {stage}; relative_bias needs a window side",
         )
         require(
             head > 0 and width % head == 0,

@@ -329,7 +329,7 @@ def test_moat(variant):
     model = make_task(config).model
     rates = {"moat_0": 0.2, "moat_1": 0.3, "moat_2": 0.3, "moat_3": 0.6, "moat_4": 0.7}
     assert model.drop_path_rate == (rates | {"tiny_moat_3": 0.1}).get(variant, 0)
-    assert model.pool_size == 2 and model.window_sizes is None
+    assert model.pool_size == 2 and model.window_size is None
 
 
 def test_moat_from_21k():
@@ -339,7 +339,7 @@ def test_moat_from_21k():
     config = get("moat_finetune", "variant=moat_4,size=512")
     assert config.train.num_steps == 30 * 1_281_167 // 512 and config.init.reset_head
     assert config.data.image_size == 512 and config.data.mean == config.data.std == HALF_RANGE
-    assert make_task(config).model.bias_window_sizes == (None, None, 14, 7)
+    assert make_task(config).model.bias_window_size == (None, None, 14, 7)
 
 
 @pytest.mark.parametrize("variant", CHOICES["aewin"])

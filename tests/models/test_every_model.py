@@ -181,7 +181,7 @@ SMALL = {
             "widths": (8, 16),
             "depths": (1, 1),
             "block_kinds": ("mbconv", "moat"),
-            "bias_window_sizes": (None, 7),
+            "bias_window_size": (None, 7),
             "head_dim": 4,
         },
     ),

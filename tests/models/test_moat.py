@@ -36,7 +36,7 @@ MICRO = {
     "widths": (8, 16),
     "depths": (1, 2),
     "block_kinds": ("mbconv", "moat"),
-    "bias_window_sizes": (None, 3),
+    "bias_window_size": (None, 3),
     "head_dim": 8,
     "num_classes": 5,
 }
@@ -202,8 +202,8 @@ def test_attention_is_of_the_whole_map_or_of_windows():
 
 def test_last_blocks_of_stages_can_be_global():
     model = MOAT(
-        **{**MICRO, "block_kinds": ("moat", "moat"), "bias_window_sizes": (4, 4), "depths": (1, 2)},
-        window_sizes=((4, 3), (2, 3)),
+        **{**MICRO, "block_kinds": ("moat", "moat"), "bias_window_size": (4, 4), "depths": (1, 2)},
+        window_size=((4, 3), (2, 3)),
     )
 
     def windows(model):
@@ -218,14 +218,14 @@ def test_last_blocks_of_stages_can_be_global():
     [
         ({}, (224, 200), "width 200: stage_3's map has width 13, .* 14; nearest valid: 224 "),
         ({}, (500, 448), "height 500: .* nearest valid: 448 or 672 "),
-        ({"window_sizes": (None, None, (3, 5), (2, 5))}, (192, 250), "nearest valid: 160 or 320 "),
+        ({"window_size": (None, None, (3, 5), (2, 5))}, (192, 250), "nearest valid: 160 or 320 "),
         # Of a stage of one block that is global, the window does not matter.
         ({"global_attention_at_end": True, "depths": (1, 1, 1, 1)}, (224, 200), None),
         ({"pad_inputs": True}, (224, 200), None),
     ],
 )
 def test_sizes_that_do_not_fit_name_the_nearest(fields, size, message):
-    fields = {"window_sizes": (None, None, (14, 14), None), "depths": (1, 1, 2, 1), **fields}
+    fields = {"window_size": (None, None, 14, None), "depths": (1, 1, 2, 1), **fields}
     model = maxvit_jax.create_model("tiny_moat_0", **fields)
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     if message is None:
@@ -242,11 +242,11 @@ def test_sizes_that_do_not_fit_name_the_nearest(fields, size, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"window_sizes": (None,)}, "window_sizes=.* one per stage .* 2 stages"),
-        ({"window_sizes": ((2, 2), None)}, r"stage 1 \(mbconv\) has no attention"),
-        ({"window_sizes": (None, 7)}, r"7 of stage 2 is not \(height, width\)"),
+        ({"window_size": (None,)}, "window_size=.* one per stage .* 2 stages"),
+        ({"window_size": ((2, 2), None)}, r"stage 1 \(mbconv\) has no attention"),
+        ({"window_size": (None, (7,))}, r"of stage 2 is not a side, \(height, width\)"),
         ({"block_kinds": ("mbconv", "mobat")}, "'mobat' of stage 2 is not mbconv or moat"),
-        ({"bias_window_sizes": (None, None)}, "None of stage 2; .* needs a window side"),
+        ({"bias_window_size": (None, None)}, "None of stage 2; .* needs a window side"),
         ({"widths": (8, 20)}, "20 of stage 2 is not a multiple of head_dim=8; nearest: 16"),
         ({"widths": (8, 16, 16)}, "one positive number per stage"),
         ({"pool_size": 0}, "pool_size=0"),
@@ -271,9 +271,9 @@ def test_images_of_another_shape_are_refused():
 def test_padding_changes_nothing_where_it_fits_and_is_masked_where_not():
     """The map has 4 x 6 positions; a window that holds it and padding is global attention."""
     model, variables, images = micro()
-    fits = model.clone(window_sizes=(None, (4, 6)), pad_inputs=True)
+    fits = model.clone(window_size=(None, (4, 6)), pad_inputs=True)
     np.testing.assert_array_equal(jax.jit(fits.apply)(variables, images), logits())
-    larger = model.clone(window_sizes=(None, (5, 9)), pad_inputs=True, relative_bias=False)
+    larger = model.clone(window_size=(None, (5, 9)), pad_inputs=True, relative_bias=False)
     whole = model.clone(relative_bias=False)
     np.testing.assert_allclose(
         jax.jit(larger.apply)(variables, images),

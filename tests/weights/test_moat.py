@@ -91,7 +91,7 @@ def test_eager_names_of_the_stem(micro, variables, tmp_path):
 
 def test_tables_of_another_size_are_resized(micro, variables, files):
     model, other, report = maxvit_jax.load_with_report(
-        micro, files["bias"], bias_window_sizes=(None, None, 14, 12)
+        micro, files["bias"], bias_window_size=(None, None, 14, 12)
     )
     assert len(report.resized) == 2 and "resized from 13x13 to 23x23" in str(report)
     for name, array in flatten(variables).items():
@@ -197,10 +197,10 @@ def test_families_are_told_apart(model, files, tmp_path):
 
 def test_own_format_brings_its_fields(named, files, tmp_path):
     windows = (None, None, (3, 5), None)
-    model, variables = maxvit_jax.load_pretrained(named, files["no bias"], window_sizes=windows)
+    model, variables = maxvit_jax.load_pretrained(named, files["no bias"], window_size=windows)
     maxvit_jax.save_pretrained(tmp_path / "own", model, variables)
     again, same, report = maxvit_jax.load_with_report(named, tmp_path / "own")
-    assert again == model and again.window_sizes == windows and not again.relative_bias
+    assert again == model and again.window_size == windows and not again.relative_bias
     assert hash(again) == hash(model)  # as jax.jit asks for
     assert not report.resized and not report.fresh
     assert_same(flatten(same), flatten(variables))
