@@ -271,7 +271,7 @@ class ClassificationTask:
         # None leaves a field as the variant has it.
         overrides = {n: v for n, v in self._model_config.items() if v is not None}
         for field, value in overrides.items():
-            code = any(map(callable, jax.tree.leaves(value)))
+            code = field != "dtype" and any(map(callable, jax.tree.leaves(value)))
             why = "a config holds no code, name it as 'package.module:Class'"
             require(not code, f"config.model.{field}: {why}")
         name = overrides.pop("name")

@@ -274,7 +274,8 @@ def test_metaformers(name, variant):
     if family == "randformer":
         rates |= {"m48": 0.3}
     assert model.drop_path_rate == rates[size]
-    crop = 1.0 if name != "poolformer" else 0.95 if size in ("m36", "m48") else 0.9
+    wide = size in ("m36", "m48") or family[11:] in ("pppa", "ppaa", "ppff")
+    crop = 1.0 if name != "poolformer" else 0.95 if wide else 0.9
     assert config.data.eval_crop_fraction == crop
 
 
