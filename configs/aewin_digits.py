@@ -3,7 +3,7 @@
     python -m launch.train --config=configs/aewin_digits.py --workdir=runs/aewin_digits
 
 Recipe: ours. Our own: 98.9 % / 98.6 % test accuracy with seeds 0 / 1.
-Hardware: two CPU cores, two to three minutes.
+Hardware: two CPU cores, four minutes of processor time.
 """
 
 from ml_collections import ConfigDict

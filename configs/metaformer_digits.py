@@ -3,7 +3,7 @@
     python -m launch.train --config=configs/metaformer_digits.py --workdir=runs/metaformer
 
 Recipe: ours. Our own: 98.9 % / 98.9 % test accuracy with seeds 0 / 1.
-Hardware: two CPU cores, two minutes of computation.
+Hardware: two CPU cores, two minutes of processor time.
 """
 
 from ml_collections import ConfigDict
