@@ -7,7 +7,8 @@
         --input=GoPro/input --target=GoPro/target --output=reports/gopro
 
 A run is evaluated on its own evaluation split, with its moving-average weights;
-`--config.data.eval_split=...` and other fields override it.
+`--config.data.eval_split=...` and other fields override it. Its mesh does not matter: all devices
+here split the batch, unless `--config.mesh...` says otherwise.
 
 Classifiers given as weights are evaluated on ImageNet's validation split; `--config` names other
 data. Images are prepared as the weights say (a run's, or what `launch.convert` stored), or else as
@@ -43,7 +44,7 @@ from common.train.checkpoint import restore_variables
 from common.train.evaluate import EvalLoop
 from common.train.progress import ProgressReport
 from common.train.run_directory import read_config
-from common.train.sharding import make_mesh, tree_shardings
+from common.train.sharding import MeshConfig, make_mesh, tree_shardings
 from common.train.trainer import parse_trainer_sections
 from launch.main import compilation_cache, load_config, run_main
 from launch.tasks import make_task
@@ -135,7 +136,10 @@ def _evaluate_weights(name: str, weights: str, output: str) -> None:
 
 def _evaluate_run(workdir: str) -> None:
     config = ConfigDict(read_config(workdir))
-    config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS[_CONFIG.name]))
+    config.mesh = dataclasses.asdict(MeshConfig())
+    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    config.update_from_flattened_dict(asked)
+    parse_trainer_sections(config.to_dict())  # names what is missing or unknown
     task = make_task(config)
     restoration = isinstance(task, RestorationTask)
     _require_unset("a run has its model", _MODEL)
@@ -148,6 +152,9 @@ def _evaluate_run(workdir: str) -> None:
     print(f"{workdir}, step {step}")
     output = _OUTPUT.value or f"{workdir}/report/step_{step}"
     if not restoration:
+        if "data.eval_batch_size" not in asked:  # the last batch is padded: any size will do
+            size, parts = task.data.eval_batch_size or task.data.batch_size, jax.device_count()
+            task.data = dataclasses.replace(task.data, eval_batch_size=-(-size // parts) * parts)
         _evaluate_classifier(config, task, variables, output)
         return
     layout = task.data.layout.removesuffix("_gamma") if task.data.source == "pairs" else ""

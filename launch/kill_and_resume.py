@@ -3,11 +3,11 @@
     python -m launch.kill_and_resume --config=configs/maxvit_digits.py --workdir=runs/killed \\
         --kills=10 --steps=100
 
-Trains once without a break, then once more, killed (SIGKILL) at random moments, every second time
-while it writes a checkpoint, and started again with 0, 1 or 2 data workers in turn. Parameters,
-batch statistics, optimizer state and moving averages of the last step are compared bit for bit, and
-so is the loss of every step. Other arguments, such as `--config.data.batch_size=8`, go to
-`launch.train`. Exit status: 0 identical, 1 not, 2 a mistake in the arguments.
+Trains once without a break, then once more, killed (SIGKILL) at random moments, by turns while no
+checkpoint is being written and while one is, and started again with 0, 1 or 2 data workers.
+Parameters, batch statistics, optimizer state and moving averages of the last step are compared bit
+for bit, and so is the loss of every step. Other arguments, such as `--config.data.batch_size=8`, go
+to `launch.train`. Exit status: 0 identical, 1 not, 2 a mistake in the arguments.
 """
 
 import argparse
@@ -26,18 +26,31 @@ from common.errors import UserError
 
 # Seconds between looks at what a run has written.
 _PAUSE = 0.002
-# Seconds at most from a step to a kill.
-_DELAY = 0.5
+# Seconds at most from what a kill waits for to the kill.
+_DELAY = 0.1
+# Fields that the comparison decides, and how.
+_DECIDED = {
+    "--config.train.num_steps": "--steps says it",
+    "--config.train.log_every": "every step is compared",
+    "--config.data.num_workers": "it changes with every start",
+}
 
 
 def main() -> int:
     """Parses the command line, trains, kills and compares; returns the exit status."""
     args, rest = _parse()
+    from absl import logging
+
+    from common.train.run_directory import checkpoint_steps  # takes seconds: JAX comes along
+
+    logging.set_verbosity(logging.ERROR)  # of files that Orbax misses in vain
     root = pathlib.Path(args.workdir)
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty; choose another --workdir")
     (root / "logs").mkdir(parents=True)
-    every = max(args.steps // (4 * args.kills), 1)
+    every = args.every
+    if every is None:
+        every = max(args.steps // (2 * args.kills), 1)
     command = [sys.executable, "-m", "launch.train", *rest, "--config.train.log_every=1"]
     command += [
         f"--config.train.num_steps={args.steps}",
@@ -57,8 +70,8 @@ def main() -> int:
         # One in every part of the run, and early enough for a checkpoint to be written after it.
         first, last = ((kill - i) * args.steps // args.kills for i in (1, 0))
         step = min(rng.randint(first + 1, last), max(args.steps - 2 * every, 1))
-        moment = run.kill(step, rng.uniform(0, _DELAY), writing=kill % 2 == 0)
-        left = max(_complete(killed), default=0)
+        moment = run.kill(step, writing=kill % 2 == 0, delay=rng.uniform(0, _DELAY))
+        left = max(checkpoint_steps(killed), default=0)
         print(
             f"kill {kill} of {args.kills}: {moment}, {workers} workers; goes on from step {left}",
             flush=True,
@@ -95,20 +108,19 @@ class Run:
         if self._process.wait():
             raise UserError(f"{self._last()} (all it said is in {self._log})")
 
-    def kill(self, step: int, delay: float, *, writing: bool) -> str:
+    def kill(self, step: int, *, writing: bool, delay: float) -> str:
         """Kills the process and returns when it did.
 
         Args:
-          step: wait until this one is done.
-          delay: and then so many seconds,
-          writing: or until a checkpoint is being written.
+          step: wait until this one is done;
+          writing: then until a checkpoint is being written, or none is;
+          delay: then so many seconds.
         """
         while self._step() < step and self._process.poll() is None:
             time.sleep(_PAUSE)
-        if not writing:
-            time.sleep(delay)
-        while writing and not self._unfinished() and self._process.poll() is None:
+        while bool(self._unfinished()) != writing and self._process.poll() is None:
             time.sleep(_PAUSE)
+        time.sleep(delay)
         if self._process.poll() is not None:
             self.finish()
             return "came to its end before the kill"
@@ -154,10 +166,8 @@ def _arrays(checkpoint: pathlib.Path) -> Iterator[tuple[str, tuple]]:
     """Name, and shape, type and bytes of every array."""
     import jax
     import numpy as np
-    from absl import logging
     from orbax import checkpoint as ocp
 
-    logging.set_verbosity(logging.ERROR)  # of files that Orbax misses in vain
     path = (checkpoint / "state").resolve()
     with ocp.PyTreeCheckpointer() as reader:
         plain = jax.tree.map(
@@ -176,11 +186,6 @@ def _losses(workdir: pathlib.Path) -> dict[int, float]:
     return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
 
 
-def _complete(workdir: pathlib.Path) -> list[int]:
-    folder = workdir / "checkpoints"
-    return [int(p.name) for p in folder.glob("*") if p.name.isdigit()]
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         raise UserError(message)
@@ -192,7 +197,15 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=100, help="steps of each run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--config.checkpoint.every_steps",
+        dest="every",
+        type=int,
+        help="by default twice as often as kills",
+    )
     args, rest = parser.parse_known_args()
+    for name in {arg.partition("=")[0] for arg in rest} & _DECIDED.keys():
+        raise UserError(f"{name} can't be given here: {_DECIDED[name]}")
     if not 1 <= args.kills <= args.steps:
         raise UserError(f"--kills={args.kills} is not within 1 and --steps={args.steps}")
     return args, rest

@@ -8,6 +8,10 @@ TPU pods, Open MPI) who they are; elsewhere `--coordinator=host:port --num_proce
 --process_id=0` says so.
 """
 
+import contextlib
+import socket
+import sys
+
 import jax
 from absl import flags
 from ml_collections import config_flags
@@ -15,7 +19,9 @@ from ml_collections import config_flags
 from common.config import require
 from common.errors import UserError
 from common.train import train
-from launch.main import compilation_cache, load_config, run_main
+from common.train.processes import failing_together
+from common.train.stop import leave_when_asked
+from launch.main import compilation_cache, fail, load_config, run_main
 from launch.tasks import make_task
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with `:k=v,k=v` arguments.")
@@ -30,13 +36,18 @@ def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
     _connect()
-    compilation_cache()
-    config = load_config(_CONFIG)
     try:
-        results = train(make_task(config), config, _WORKDIR.value)
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues from the last checkpoint")
-        raise
+        # Several processes stop together instead: JAX catches the signal from here on.
+        with leave_when_asked() if jax.process_count() == 1 else contextlib.nullcontext():
+            results = _train()
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).splitlines()[0]
+        fail(
+            f"process {jax.process_index()} can't go on, as after the end of another one: {reason};"
+            " the same command in all processes goes on from the last checkpoint"
+        )
     if jax.process_index() == 0:
         for name, value in results.items():
             print(f"{name}: {value:.4f}")
@@ -45,10 +56,18 @@ def main(argv: list[str]) -> None:
         jax.distributed.shutdown()
 
 
+def _train() -> dict[str, float]:
+    compilation_cache()
+    config = load_config(_CONFIG)
+    with failing_together():
+        task = make_task(config)
+    return train(task, config, _WORKDIR.value)
+
+
 def _connect() -> None:
     """Meets the other processes, if there are any, before anything touches a device."""
-    count, index = _NUM_PROCESSES.value, _PROCESS_ID.value
-    if _COORDINATOR.value is None:
+    address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    if address is None:
         alone = count is None and index is None
         require(alone, "--num_processes and --process_id need --coordinator=host:port")
         if not _DISTRIBUTED.value:
@@ -56,11 +75,26 @@ def _connect() -> None:
     else:
         given = count is not None and index is not None and 0 <= index < count
         require(given, "--coordinator needs --num_processes=n and --process_id from 0 to n - 1")
+        _check_address(address)
+        print(f"process {index} of {count}: waiting up to 5 minutes for all at {address}")
+    sys.stdout.flush()
     try:
-        jax.distributed.initialize(_COORDINATOR.value, count, index)
+        jax.distributed.initialize(address, count, index, initialization_timeout=300)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"can't meet the other processes: {reason}") from error
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    require(
+        host and port.isdecimal() and 0 < int(port) < 2**16,
+        f"--coordinator={address} is not host:port with a port from 1 to 65535",
+    )
+    try:
+        socket.getaddrinfo(host.strip("[]"), port)
+    except OSError as error:
+        raise UserError(f"--coordinator={address}: can't find {host}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

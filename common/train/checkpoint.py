@@ -8,7 +8,6 @@ import math
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,10 +22,10 @@ from common.config import require
 from common.errors import UserError
 from common.task import Variables
 from common.train.manifest import find_damage, write_manifest
+from common.train.run_directory import CHECKPOINTS, checkpoint_steps, place_aside
 from common.train.state import TrainState
 
-FOLDER = "checkpoints"
-DAMAGED = "damaged"  # beside it: checkpoints whose files differ from their checksums
+_METRICS = "metrics/metrics"  # written by Orbax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Checkpoints:
         kept = [policies.LatestN(config.keep_latest)]
         if config.keep_best:
             kept.append(policies.BestN(get_metric_fn=_score, n=config.keep_best))
-        self._folder = epath.Path(workdir).resolve() / FOLDER
+        self._folder = epath.Path(workdir).resolve() / CHECKPOINTS
         self._saving: int | None = None
         self._failed = False
         self._manager = ocp.CheckpointManager(
@@ -73,6 +72,8 @@ class Checkpoints:
                 best_fn=_score,
                 best_mode="max",
                 create=True,
+                # It would read what may be damaged: `restore` looks first, and then reloads.
+                lightweight_initialize=True,
                 # When all files are there, before the folder gets its name: both or none.
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
@@ -145,6 +146,15 @@ class Checkpoints:
         with self._told():
             self._manager.wait_until_finished()
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # Processes complete a checkpoint together: in vain when one of them is gone.
+        gone = jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+        if not gone:
+            self.close()
+
     def close(self) -> None:
         """Waits until everything is on disk, and ends."""
         if not self._failed:
@@ -169,7 +179,7 @@ class Checkpoints:
             if number is None:
                 raise
             self._failed = True
-            steps = _steps(self._folder)
+            steps = checkpoint_steps(self._folder.parent)
             kept = f"step {steps[-1]} is kept" if steps else "there was none before"
             raise UserError(
                 f"the checkpoint of step {self._saving} can't be written to {self._folder}:"
@@ -183,19 +193,19 @@ class Checkpoints:
     def _latest_intact(self) -> int | None:
         """The latest step whose files are as they were written.
 
-        Damaged later ones are put aside, which makes room to write them again.
+        Damaged later ones are put aside, which makes room to write them again, and so are earlier
+        ones whose metrics can't be trusted: Orbax picks the best by them.
         """
-        steps = _steps(self._folder)
+        steps = checkpoint_steps(self._folder.parent)
         if not steps:
             return None
         intact = 0
         if jax.process_index() == 0:
             intact = _first_intact(self._folder, steps[::-1])
-            aside = self._folder.parent / DAMAGED
             for step in steps:
-                if step > intact:
-                    aside.mkdir(exist_ok=True)
-                    (self._folder / str(step)).rename(aside / f"{step}_{time.time_ns()}")
+                folder = self._folder / str(step)
+                if step > intact or not _is_intact(folder, _METRICS):
+                    folder.rename(place_aside(self._folder.parent, folder.name))
         if jax.process_count() > 1:
             intact = int(multihost_utils.broadcast_one_to_all(intact))
         self._manager.reload()
@@ -215,8 +225,8 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
     Raises:
       UserError: there is no checkpoint.
     """
-    folder = epath.Path(workdir).resolve() / FOLDER
-    steps = _steps(folder)
+    folder = epath.Path(workdir).resolve() / CHECKPOINTS
+    steps = checkpoint_steps(workdir)
     order = {step: step for step in steps}
     if best:
         scores = {step: _stored_score(folder / str(step)) for step in steps}
@@ -227,7 +237,8 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
     step = _first_intact(folder, sorted(order, key=order.get, reverse=True))
     logging.info("restoring step %d of %s", step, workdir)
     handlers = {"state": ocp.PyTreeCheckpointHandler(), "config": ocp.JsonCheckpointHandler()}
-    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
+    options = ocp.CheckpointManagerOptions(lightweight_initialize=True)  # reads this step alone
+    with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         tree = manager.item_metadata(step)["state"]
         averaged = tree.get("ema") is not None
         names = (*(["ema"] if averaged else ["params", "batch_stats"]), "constants")
@@ -248,17 +259,15 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
 
 def _first_intact(folder: epath.Path, steps: list[int]) -> int:
     for step in steps:
-        problem = find_damage(folder / str(step))
-        if problem is None:
+        if _is_intact(folder / str(step)):
             return step
-        logging.warning("checkpoint %s is damaged: %s; taking another", folder / str(step), problem)
     raise UserError(f"{folder.parent} holds no checkpoint that is intact")
 
 
-def _steps(folder: epath.Path) -> list[int]:
-    if not folder.exists():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
+    if problem := find_damage(folder, only):
+        logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
+    return problem is None
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -266,8 +275,9 @@ def _score(metrics: dict[str, float]) -> float:
 
 
 def _stored_score(folder: epath.Path) -> float | None:
-    path = folder / "metrics" / "metrics"  # written by Orbax
-    return json.loads(path.read_text()).get("score") if path.exists() else None
+    if not _is_intact(folder, _METRICS):
+        return None
+    return json.loads((folder / _METRICS).read_text()).get("score")
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

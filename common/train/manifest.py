@@ -1,8 +1,10 @@
 """Checksums of a checkpoint's files: bit flips in stored arrays would restore silently wrong.
 
-The manifest has the format of `sha256sum`: `sha256sum --check SHA256SUMS` inside the folder.
+The manifest has the format of `sha256sum`: `sha256sum --check SHA256SUMS` inside the folder. Its
+first line, a comment there, counts the others, since nothing else would tell that some are gone.
 """
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,42 +16,60 @@ MANIFEST = "SHA256SUMS"
 # What Orbax writes when all else is there: times, and the mark of completion.
 _NOT_COVERED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _BLOCK = 1 << 22
+_LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 
 
 def write_manifest(folder: epath.Path) -> None:
     """Writes the checksums of all files of a folder, as the last of them."""
-    digests = _digests(folder, _files(folder))
-    lines = [f"{digest}  {name}\n" for name, digest in digests.items()]
+    names = sorted(set(_names(folder)) - _NOT_COVERED)
+    lines = [f"{digest}  {name}" for name, digest in _digests(folder, names).items()]
     temporary = folder / f".{MANIFEST}.tmp"
-    temporary.write_text("".join(lines))
+    temporary.write_text("\n".join([_header(len(lines)), *lines, ""]))
     temporary.replace(folder / MANIFEST)
 
 
-def find_damage(folder: epath.Path) -> str | None:
-    """Returns what is wrong with a folder whose manifest was written, None if nothing is."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return f"{MANIFEST} is missing"
-    lines = [re.fullmatch(rb"([0-9a-f]{64})  (.+)", x) for x in path.read_bytes().splitlines()]
-    if not all(lines):
-        return f"{MANIFEST} is damaged"
-    expected = {line[2].decode(errors="replace"): line[1].decode() for line in lines}
-    found = set(_files(folder))
-    for kind, names in (("missing", expected.keys() - found), ("extra", found - expected.keys())):
-        if names:
-            return f"{min(names)} is {kind}"
-    digests = _digests(folder, sorted(found))
+def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
+    """Returns what is wrong with a folder whose manifest was written, None if nothing is.
+
+    Files that came later don't matter: file systems, desktops and editors leave theirs.
+
+    Args:
+      folder: a checkpoint.
+      only: read this file alone, of those in the manifest.
+    """
+    try:
+        if not (folder / MANIFEST).exists():
+            return f"{MANIFEST} is missing"
+        header, *lines = (folder / MANIFEST).read_bytes().splitlines() or [b""]
+        if _LINE.fullmatch(header):  # of a run from before there was one
+            lines = [header, *lines]
+            header = _header(len(lines)).encode()
+        lines = [_LINE.fullmatch(line) for line in lines]
+        if header != _header(len(lines)).encode() or not all(lines):
+            return f"{MANIFEST} is damaged"
+        expected = {line[2].decode(errors="replace"): line[1].decode() for line in lines}
+        if only is not None:
+            expected = {only: expected.get(only)}
+        if missing := expected.keys() - set(_names(folder)):
+            return f"{min(missing)} is missing"
+        digests = _digests(folder, sorted(expected))
+    except OSError as error:
+        if error.errno != errno.EIO:  # of a disk that goes bad
+            raise
+        return f"a file can't be read: {error.strerror}"
     wrong = [name for name in digests if digests[name] != expected[name]]
     return f"{wrong[0]} differs from its checksum" if wrong else None
 
 
-def _files(folder: epath.Path) -> list[str]:
-    """Names of the files that a manifest covers, relative to the folder."""
-    return sorted(set(_names(folder)) - _NOT_COVERED)
+def _header(count: int) -> str:
+    return f"# {count} files"
 
 
 def _names(folder: epath.Path) -> Iterator[str]:
+    """Names of all files but hidden ones, which are not Orbax's, relative to the folder."""
     for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
         if path.is_dir():
             yield from (f"{path.name}/{name}" for name in _names(path))
         else:

@@ -5,7 +5,9 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from typing import Any
 from etils import epath
 
 from common.errors import UserError
+from common.train.manifest import find_damage
 
+CHECKPOINTS = "checkpoints"
 CONFIG_FILE = "config.json"
+DAMAGED = "damaged"  # what differs from what was written, out of the way
 LOCK_FILE = ".lock"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -72,15 +77,30 @@ def open_run(
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
+        kept = "its checkpoints are kept, and " if checkpoint_steps(root) else ""
         raise UserError(
-            f"can't write to {root}: {error.strerror}; its checkpoints are kept, and when that is"
-            " mended, the same command goes on"
+            f"can't write to {root}: {error.strerror}; {kept}when that is mended, the same command"
+            f" {'goes on' if kept else 'begins'}"
         ) from error
+
+
+def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
+    """Returns the steps of a run's complete checkpoints, in order; other names are not its own."""
+    folder = epath.Path(workdir) / CHECKPOINTS
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def place_aside(workdir: epath.PathLike, name: str) -> epath.Path:
+    """Returns a new path for something damaged, in a folder that is there."""
+    folder = epath.Path(workdir) / DAMAGED
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}_{time.time_ns()}"
 
 
 def _changes(root: epath.Path, config: dict[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """Lines on the fields that differ from the directory's own; refuses those that must not."""
-    if not (root / CONFIG_FILE).exists():
+    if not (root / CONFIG_FILE).exists() and not checkpoint_steps(root):
         if root.exists() and any(path.name != LOCK_FILE for path in root.iterdir()):
             raise UserError(
                 f"{root} is not empty and holds no {CONFIG_FILE}: it is no run directory;"
@@ -92,17 +112,17 @@ def _changes(root: epath.Path, config: dict[str, Any], defaults: Mapping[str, An
     old, new = (json.loads(json.dumps(values)) for values in (old, new))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     lines = [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in changed]
-    refused = [
-        line
+    refused = {
+        key: line
         for key, line in zip(changed, lines, strict=True)
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)
-    ]
-    folder = root / "checkpoints"
-    started = folder.exists() and any(entry.name.isdigit() for entry in folder.iterdir())
-    if refused and started:
+    }
+    if refused and checkpoint_steps(root):
+        older = f"; fields that the run is too old to have can be added to {root}/{CONFIG_FILE}"
         raise UserError(
-            f"{root} holds a run with another config ({'; '.join(refused)});"
+            f"{root} holds a run with another config ({'; '.join(refused.values())});"
             " choose another --workdir, or the run's own config to continue it"
+            f"{'' if refused.keys() <= old.keys() else older}"
         )
     return lines
 
@@ -132,18 +152,33 @@ def read_config(workdir: str) -> dict[str, Any]:
     """Returns the config of a run as plain JSON values.
 
     Raises:
-      UserError: the directory is no run directory, or its config is damaged.
+      UserError: the directory is no run directory, or its config is damaged; with the name of a
+        file that holds the same, if a checkpoint has one.
     """
     path = epath.Path(workdir) / CONFIG_FILE
     if not path.exists():
-        raise UserError(f"{workdir} is no run directory: it has no {CONFIG_FILE}")
+        cure = _cure(workdir)
+        no_run = f"{workdir} is no run directory: it has no {CONFIG_FILE}"
+        raise UserError(f"{path} is missing{cure}" if cure else no_run)
     try:
         config = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        raise UserError(f"{path} is damaged: {error}{_cure(workdir)}") from None
     if not isinstance(config, dict) or "train" not in config:
-        raise UserError(f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's")
+        raise UserError(
+            f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's{_cure(workdir)}"
+        )
     return config
+
+
+def _cure(workdir: str) -> str:
+    """Where a lost config can be had from; empty if nowhere."""
+    for step in reversed(checkpoint_steps(workdir)):
+        folder = epath.Path(workdir) / CHECKPOINTS / str(step)
+        stored = "config/metadata"  # written by Orbax
+        if find_damage(folder, stored) is None:
+            return f"; {folder / stored} holds the same: copy it to {workdir}/{CONFIG_FILE}"
+    return ""
 
 
 def _write_json(path: epath.Path, value: dict[str, Any]) -> None:

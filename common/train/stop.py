@@ -1,14 +1,22 @@
 """Stopping when asked to: SIGTERM of a scheduler, or Ctrl-C."""
 
+import contextlib
+import itertools
 import os
 import signal
+import socket
+import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# JAX's agreement between processes wants growing numbers, over all runs of a process.
+_questions = itertools.count(1)
 
 
 class Stopped(Exception):
@@ -19,10 +27,10 @@ class StopRequest:
     """Turns a first SIGTERM or SIGINT into a request; a second one ends the process at once.
 
     A context manager that listens from `listen()` on: until there is something to save, signals do
-    what they did before, even while a program is being compiled. With several processes a signal to
-    one of them stops all at the same step: JAX's coordination service catches SIGTERM, and SIGINT
-    is passed on as SIGTERM. Outside the main thread, where Python allows no signal handlers, they
-    do what they did before.
+    what they did before. With several processes it listens from the start, and a signal to one of
+    them stops all at the same step or evaluation batch: JAX's coordination service catches SIGTERM,
+    and SIGINT is passed on as SIGTERM. Outside the main thread, where Python allows no signal
+    handlers, they do what they did before.
     """
 
     def __init__(self):
@@ -30,6 +38,8 @@ class StopRequest:
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
+        if jax.process_count() > 1:
+            self.listen()
         return self
 
     def __exit__(self, *_) -> None:
@@ -46,11 +56,11 @@ class StopRequest:
             if not (several and number == signal.SIGTERM):  # JAX's own
                 self._previous[number] = signal.signal(number, self._receive)
 
-    def reached(self, step: int) -> bool:
-        """Whether the run ends after this step: the same answer in all processes."""
+    def reached(self) -> bool:
+        """Whether to stop here: the same answer in all processes, which must ask equally often."""
         if jax.process_count() == 1:
             return self.signal is not None
-        if not multihost_utils.reached_preemption_sync_point(step):
+        if not multihost_utils.reached_preemption_sync_point(next(_questions)):
             return False
         self.signal = self.signal or signal.SIGTERM
         for number in SIGNALS:  # the next one ends this process
@@ -58,8 +68,8 @@ class StopRequest:
         return True
 
     def cut_short(self, *_) -> None:
-        """Raises `Stopped` after a request, within a step; with several processes never."""
-        if self.signal is not None and jax.process_count() == 1:
+        """Raises `Stopped` after a request, in all processes: for use within a step."""
+        if self.reached():
             raise Stopped
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -68,3 +78,38 @@ class StopRequest:
             signal.signal(listened, signal.SIG_DFL)
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def leave_when_asked() -> Iterator[None]:
+    """While nobody else listens to it, a SIGTERM or SIGINT ends the process with status 0, at once.
+
+    For a command that trains in one process, in its main thread: a run has nothing to save until
+    `StopRequest` listens. A thread waits for the signal, as Python's handlers would only run after
+    a compilation under way.
+    """
+    received, woken = socket.socketpair()
+    woken.setblocking(False)
+    missed = threading.Event()
+
+    def handler(*_) -> None:
+        missed.set()
+
+    def wait() -> None:
+        while numbers := received.recv(1):
+            if signal.getsignal(numbers[0]) is handler or missed.is_set():
+                name = signal.Signals(numbers[0]).name
+                print(f"stopped by {name}, with nothing to save: the same command goes on")
+                sys.stdout.flush()
+                os._exit(0)
+
+    threading.Thread(target=wait, name="leave when asked", daemon=True).start()
+    fd = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, was in previous.items():
+            signal.signal(number, was)
+        signal.set_wakeup_fd(fd)
+        woken.close()

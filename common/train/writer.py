@@ -4,10 +4,12 @@ import json
 import math
 
 import numpy as np
+from absl import logging
 from clu import metric_writers
 from etils import epath
 
 from common.pictures import save_png
+from common.train.run_directory import place_aside
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -18,7 +20,8 @@ class Writer:
     Args:
       workdir: the run directory.
       step: the step the run starts from; metrics logged after it, by a run that was cut off later
-        than its last checkpoint, are dropped from the metrics file.
+        than its last checkpoint, are dropped from the metrics file. So are lines that can't be
+        read, but then `damaged/` gets a copy of the file first.
       quiet: write nothing (processes other than the first).
     """
 
@@ -56,14 +59,28 @@ class Writer:
     def _cut_back(self, step: int) -> None:
         if not self._metrics.exists():
             return
-        kept = [line for line in self._metrics.read_text().splitlines() if _step(line) <= step]
+        *lines, last = self._metrics.read_bytes().split(b"\n")  # a killed run may have cut the last
+        steps = [_step(line) for line in lines]
+        if damaged := steps.count(None):
+            copy = place_aside(self._root, METRICS_FILE)
+            self._metrics.copy(copy)
+            logging.warning(
+                "%s: %d line(s) can't be read and are left out; the file as it was is %s",
+                self._metrics,
+                damaged,
+                copy,
+            )
+        found = zip([*steps, _step(last)], [*lines, last], strict=True)
+        kept = [line for at, line in found if at is not None and at <= step]
         temporary = self._root / f".{METRICS_FILE}.tmp"
-        temporary.write_text("".join(line + "\n" for line in kept))
+        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
         temporary.replace(self._metrics)
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> int | None:
+    """The step of a line of metrics; None for what is none."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):  # the last line of a killed run may be cut
-        return math.inf
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # no JSON, no UTF-8, no object
+        return None
+    return step if type(step) is int else None

@@ -1,11 +1,12 @@
 """`launch.evaluate` for restoration as a user types it, with a model too small to be good.
 
-All commands run in `commands`, once and in turn; the tests look at what each left. Classifiers are
-evaluated in test_mains.py.
+All commands but those on other devices run in `commands`, once and in turn; the tests look at what
+each left. Classifiers are evaluated in test_mains.py.
 """
 
 import csv
 import json
+import re
 
 import jax
 import numpy as np
@@ -15,10 +16,14 @@ from PIL import Image
 from skimage import data as photos
 
 import maxim_jax
+from configs import maxvit_digits
 from maxim_jax.inference import Restorer
 from maxim_jax.protocols import PROTOCOLS, measure
+from maxvit_jax.tasks.classification import ClassificationTask
 from tests.launch.forks import run_commands
 from tests.tasks.pairs import MODEL
+from tests.train import tiny
+from tests.train.test_resume import DIGITS
 
 SETS = {"Rain100L": 2, "Test100": 1}
 
@@ -249,3 +254,28 @@ def test_nothing_measured_leaves_no_folder(commands, tmp):
     assert commands["nothing"].status == 2
     assert "no pair could be measured" in commands["nothing"].err
     assert not (tmp / "reports" / "nothing").exists()
+
+
+def test_run_of_another_mesh(tmp_path, monkeypatch):
+    """Trained on 2 devices with split parameters, its last checkpoint damaged; evaluated on 3."""
+    config = maxvit_digits.get_config()
+    changes = {"train.num_steps": 4, "eval.every_steps": 2, "data.eval_batch_size": 8}
+    config.update_from_flattened_dict(DIGITS | changes | {"mesh.fsdp": 2})
+    tiny.run(config, tmp_path, task=ClassificationTask(config), devices=2)
+    (tmp_path / "checkpoints" / "4" / "metrics" / "metrics").write_text('{ score": 1.0}')
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
+    evaluate = ["launch.evaluate", f"--workdir={tmp_path}"]
+    commands = {
+        "whole": evaluate,
+        "mesh": [*evaluate, "--config.mesh.fsdp=2"],
+        "batch": [*evaluate, "--config.data.eval_batch_size=8"],
+    }
+    whole, mesh, batch = run_commands(commands, tmp_path / "results").values()
+    assert (whole.status, mesh.status, batch.status) == (0, 2, 2), (whole, mesh, batch)
+    assert "checkpoints/4 is damaged: metrics/metrics differs" in whole.err
+    assert f"{tmp_path}, step 2\n" in whole.out and "eval/examples: 359.0000\n" in whole.out
+    loss = float(re.search(r"eval/loss: (.*)", whole.out)[1])
+    assert loss == pytest.approx(tiny.logged(tmp_path, "eval/loss")[2], abs=2e-4)
+    assert "'fsdp': 2, 'tensor': 1} does not fit 3 devices" in mesh.err
+    assert "eval_batch_size=8 does not divide over 3 parts" in batch.err
+    assert tiny.steps(tmp_path) == [2, 4]  # nothing is moved

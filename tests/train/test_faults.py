@@ -128,6 +128,35 @@ def test_signals_are_requests_from_the_first_step_on(tmp_path, monkeypatch):
     assert handlers[0] == signal.SIG_DFL and handlers[1] != signal.SIG_DFL
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_before_the_first_step_ends_the_command_at_once(number):
+    """Status 0, though the main thread is busy, as a compiler is; not once the trainer listens."""
+    code = """
+import hashlib, os, signal, sys, time
+from common.train.stop import StopRequest, leave_when_asked
+number = int(sys.argv[1])
+before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+with leave_when_asked():
+    with StopRequest() as stop:
+        stop.listen()
+        os.kill(os.getpid(), number)
+        time.sleep(0.5)  # for the thread to see it
+        assert stop.reached()
+    print("ready", flush=True)
+    if len(sys.argv) > 2:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+"""
+    command = [sys.executable, "-c", code, str(int(number))]
+    assert subprocess.run(command, timeout=60, check=True, capture_output=True).stdout == b"ready\n"
+    with subprocess.Popen([*command, "busy"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        shown = process.communicate(timeout=30)[0]
+    assert process.returncode == 0
+    assert shown == f"stopped by {number.name}, with nothing to save: the same command goes on\n"
+
+
 def test_stop_cuts_an_evaluation_short(tmp_path, capsys):
     config = tiny.quick({"checkpoint.every_steps": 100})
     task = tiny.make_task(config, small=True)

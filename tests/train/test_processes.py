@@ -35,8 +35,8 @@ CONFIG = {
 }
 
 
-def start(workdir, processes=2):
-    """Starts the command of every process; the first one's output comes line by line."""
+def start(workdir, processes=2, overrides=None, second=()):
+    """Starts the command of every process; the second one may have arguments of its own."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -46,12 +46,12 @@ def start(workdir, processes=2):
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-m", "launch.train", "--config=configs/maxvit_digits.py"]
-    command += [f"--config.{name}={value}" for name, value in CONFIG.items()]
+    command += [f"--config.{name}={value}" for name, value in (CONFIG | (overrides or {})).items()]
     command += [f"--workdir={workdir}", f"--coordinator=localhost:{port}"]
     command += [f"--num_processes={processes}"]
     return [
         subprocess.Popen(
-            [*command, f"--process_id={i}"],
+            [*command, f"--process_id={i}", *(second if i == 1 else ())],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -97,3 +97,67 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path):
     evaluated = tiny.metrics(together)[-1]
     assert evaluated["eval/examples"] == results["eval/examples"] == 359
     np.testing.assert_allclose(evaluated["eval/loss"], results["eval/loss"], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_within_an_evaluation_and_before_a_step(tmp_path):
+    """A signal to one process cuts the evaluation short in both, and both save the same step.
+    Started again, a signal before the first step ends both."""
+    overrides = {"eval.every_steps": 4, "data.eval_batch_size": 4}
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(p) for p in start(tmp_path, overrides=overrides))
+        shown = ""
+        for line in first.stdout:
+            shown += line
+            if line.startswith("step 4/"):  # the metrics of the step; its evaluation comes next
+                second.send_signal(signal.SIGTERM)
+                break
+        shown += first.communicate(timeout=120)[0]
+        other = second.communicate(timeout=120)[0]
+    assert (first.returncode, second.returncode) == (0, 0), shown + other
+    assert "stopped by SIGTERM after step 4" in shown and tiny.steps(tmp_path) == [4]
+    assert not tiny.logged(tmp_path, "eval/loss")
+
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(p) for p in start(tmp_path, overrides=overrides))
+        shown = ""
+        for line in first.stdout:
+            shown += line
+            if "continuing from step 4" in line:
+                second.send_signal(signal.SIGINT)
+                break
+        shown += first.communicate(timeout=120)[0]
+        other = second.communicate(timeout=120)[0]
+    assert (first.returncode, second.returncode) == (0, 0), shown + other
+    stopped = re.search(r"stopped by SIGTERM (after step 5|with nothing to save)", shown)
+    assert stopped and tiny.steps(tmp_path)[-1] in (4, 5), shown
+
+
+@pytest.mark.slow
+def test_processes_with_different_commands_are_refused(tmp_path):
+    with ExitStack() as stack:
+        other = ["--config.optimizer.learning_rate=0.5"]
+        processes = [stack.enter_context(process) for process in start(tmp_path, second=other)]
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    for output in outputs:
+        line = output.splitlines()[-1]
+        assert re.match(
+            r"error: config.optimizer.learning_rate is .* in process 0 and 0.5 in", line
+        )
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_end_of_a_process_ends_the_others_with_one_line(tmp_path):
+    overrides = {"train.num_steps": 10**6, "eval.every_steps": 10**6}
+    overrides["checkpoint.every_steps"] = 10**6  # in one it would wait for JAX's heartbeat
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(p) for p in start(tmp_path, overrides=overrides))
+        for line in first.stdout:
+            if line.startswith("step 5/"):
+                second.kill()
+                break
+        shown = first.communicate(timeout=120)[0]
+    assert first.returncode == 2 and "Traceback" not in shown
+    assert re.search(r"^error: process 0 can't go on, as after the end of another", shown, re.M)

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ with StopRequest() as stop:
     stop.listen()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0)
-    assert stop.reached(1) and stop.signal == signal.SIGINT
+    assert stop.reached() and stop.signal == signal.SIGINT
     print("asked", flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
     sum(range(10**12))  # busy, as a compiler is
@@ -147,6 +148,47 @@ def flip_a_bit(workdir, step):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory):
+    """The first four of the six steps, evaluated at 3 and 4."""
+    workdir = tmp_path_factory.mktemp("part")
+    tiny.run(tiny.quick({"train.num_steps": 4}), workdir, small=True)
+    return workdir
+
+
+@pytest.mark.parametrize(("damaged", "other"), [(4, 3), (3, 4)])
+def test_metrics_of_a_checkpoint_are_damaged(whole, part, tmp_path, capsys, caplog, damaged, other):
+    """Orbax reads those of all; the arrays are intact."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkpoints" / str(damaged) / "metrics" / "metrics"
+    data = bytearray(path.read_bytes())
+    data[1] ^= 2
+    assert data.startswith(b'{ score"')
+    path.write_bytes(data)
+    for best in (True, False):
+        assert restore_variables(str(tmp_path), best=best)[0] == other
+    assert tiny.steps(tmp_path) == [2, 3, 4] and not (tmp_path / "damaged").exists()
+    tiny.run(tiny.quick(), tmp_path, small=True)
+    assert f"continuing from step {other}" in capsys.readouterr().out
+    assert f"checkpoints/{damaged} is damaged: metrics/metrics differs" in caplog.text
+    assert [p.name.split("_")[0] for p in (tmp_path / "damaged").iterdir()] == [str(damaged)]
+    tiny.assert_identical(tiny.stored(tmp_path, 6), tiny.stored(whole, 6))
+
+
+def test_what_is_not_the_runs_own_does_not_matter(part, tmp_path, capsys):
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "checkpoints"
+    for name in (".DS_Store", "notes.txt~", "state/.nfs0001", "state/d/x", "metrics/x", "more/x"):
+        (folder / "4" / name).parent.mkdir(exist_ok=True)
+        (folder / "4" / name).write_text("x")
+    for name in ("²", "007"):
+        (folder / name).mkdir()
+    assert restore_variables(str(tmp_path))[0] == 4
+    tiny.run(tiny.quick({"train.num_steps": 5}), tmp_path, small=True)
+    assert "continuing from step 4" in capsys.readouterr().out
+    assert not (tmp_path / "damaged").exists()
 
 
 def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, tmp_path, caplog):

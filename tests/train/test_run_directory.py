@@ -1,13 +1,19 @@
 """Whose run a directory is, and who may work on it."""
 
+import errno
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+from etils import epath
 
 from common.errors import UserError
-from common.train.run_directory import open_run
+from common.train.manifest import write_manifest
+from common.train.run_directory import checkpoint_steps, open_run, read_config
 from tests.train import tiny
 
 
@@ -41,6 +47,16 @@ def test_other_config_is_refused(tmp_path, field, value, shown):
         opened(tmp_path, tiny.config({field: value, "train.num_steps": 99}))
     assert shown in str(error.value) and "num_steps" not in str(error.value)
     assert (tmp_path / "config.json").read_text() == before
+
+
+def test_fields_that_an_older_run_lacks_are_told_of(tmp_path):
+    make_run(tmp_path, tiny.config())
+    remedy = f"fields that the run is too old to have can be added to {tmp_path}/config.json"
+    with pytest.raises(UserError, match=f"train.added: absent -> 0.*{remedy}"):
+        opened(tmp_path, tiny.config({"train.added": 0}))
+    with pytest.raises(UserError) as error:
+        opened(tmp_path, tiny.config({"seed": 1}))
+    assert remedy not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +110,67 @@ def test_other_directories_are_refused(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message):
         tiny.run(tiny.quick(), tmp_path, small=True)
     assert [p.name for p in tmp_path.iterdir()] == [name] and path.read_text() == content
+
+
+DAMAGE = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_text(""),
+    "cut": lambda path: path.write_text(path.read_text()[:40]),
+    "binary": lambda path: path.write_bytes(b"\xff\xfe"),
+    "another": lambda path: path.write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_lost_config_is_found_in_a_checkpoint(tmp_path, damage):
+    make_run(tmp_path, tiny.config())
+    for step in (2, 4, 6):
+        stored = tmp_path / "checkpoints" / str(step) / "config" / "metadata"
+        stored.parent.mkdir(parents=True)
+        stored.write_text(json.dumps(tiny.config()))
+        write_manifest(epath.Path(tmp_path / "checkpoints" / str(step)))
+    stored.write_text(json.dumps(tiny.config())[:-9])  # of step 6: no help
+    path = tmp_path / "config.json"
+    damage(path)
+    cure = f"; {tmp_path}/checkpoints/4/config/metadata holds the same: copy it to {path}"
+    for read in (lambda: opened(tmp_path, tiny.config()), lambda: read_config(str(tmp_path))):
+        with pytest.raises(UserError, match=re.escape(cure)):
+            read()
+    shutil.copy(tmp_path / "checkpoints" / "4" / "config" / "metadata", path)
+    assert opened(tmp_path, tiny.config()) == []
+
+
+def test_config_that_is_lost_for_good(tmp_path):
+    make_run(tmp_path, tiny.config())
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"is no run directory: it has no config.json$"):
+        opened(tmp_path, tiny.config())
+
+
+def test_names_of_checkpoints(tmp_path):
+    assert checkpoint_steps(tmp_path) == []
+    for name in ("10", "9", "0", "007", "²", "٣", "-1", "6.bak", "8.orbax-checkpoint-tmp", "best"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert checkpoint_steps(tmp_path) == [0, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("steps", "end"),
+    [
+        ([], "when that is mended, the same command begins"),
+        ([2], "its checkpoints are kept, and when that is mended, the same command goes on"),
+    ],
+)
+def test_directory_that_cannot_be_written(tmp_path, steps, end):
+    for step in steps:
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+    (tmp_path / "config.json").write_text('{"train": {}}')
+    message = f"can't write to {tmp_path}: Read-only file system; {end}"
+    with (
+        pytest.raises(UserError, match=f"^{re.escape(message)}$"),
+        open_run(str(tmp_path), {"train": {}}),
+    ):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 HOLDER = """

@@ -2,6 +2,7 @@
 
 import json
 import re
+from unittest import mock
 
 import jax
 import numpy as np
@@ -10,10 +11,13 @@ from PIL import Image
 
 import maxvit_jax
 from common.errors import UserError
+from common.train import trainer
 from common.train.checkpoint import restore_variables
+from common.train.evaluate import put as trainer_put
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.trainer import parse_trainer_sections
 from tests.train import tiny
+from tests.train.test_resume import disturbed, not_a_number
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +270,40 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert tiny.steps(tmp_path) == [1]  # complete, although the run ended while it was written
     assert all(np.isfinite(array).all() for array in tiny.stored(tmp_path, 1).values())
     assert tiny.metrics(tmp_path)[-1]["train/loss"] is None
+
+
+def test_means_leave_out_skipped_steps(tmp_path):
+    losses = []
+    for every in (1, 2):
+        changes = {"train.not_finite": "skip", "train.log_every": every, "train.num_steps": 4}
+        changes |= {"checkpoint.every_steps": 100, "eval.every_steps": 100}
+        with disturbed(3, not_a_number):
+            tiny.run(tiny.quick(changes), tmp_path / str(every), small=True)
+        losses.append(tiny.logged(tmp_path / str(every), "train/loss"))
+    assert losses[0].keys() == {1, 2, 4} and losses[1][4] == losses[0][4]
+    assert tiny.logged(tmp_path / "2", "train/skipped")[4] == 0.5
+
+
+def test_run_that_skips_all_its_steps_stops(tmp_path):
+    changes = {"train.not_finite": "skip", "train.log_every": 10, "train.num_steps": 100}
+    changes |= {"checkpoint.every_steps": 100, "eval.every_steps": 100}
+    broken = mock.patch.object(
+        trainer, "put", lambda batch, mesh: trainer_put(not_a_number(batch), mesh)
+    )
+    with (
+        broken,
+        pytest.raises(UserError, match="the last 50 steps up to 50 were skipped, as their"),
+    ):
+        tiny.run(tiny.quick(changes), tmp_path, small=True)
+
+
+def test_refused_mesh_leaves_the_config_alone(tmp_path):
+    tiny.run(tiny.quick({"train.num_steps": 2}), tmp_path, small=True)
+    before = (tmp_path / "config.json").read_text()
+    changes = {"mesh.tensor": 2, "train.num_steps": 4}
+    with pytest.raises(UserError, match="tensor"):
+        tiny.run(tiny.quick(changes), tmp_path, small=True, devices=2)
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def test_corrupt_images(tmp_path, caplog):

@@ -88,5 +88,26 @@ def test_cut_back_to_the_step_a_run_continues_from(tmp_path):
     path.write_text("\n".join(lines) + '\n{"step": 8, "x')
     Writer(str(tmp_path), 4).close()
     assert path.read_text().splitlines() == lines[:2]
+    assert not (tmp_path / "damaged").exists()  # a cut line is no damage
     Writer(str(tmp_path)).close()
     assert path.read_text() == ""
+
+
+def test_lines_that_cannot_be_read_do_not_stop_a_run(tmp_path, caplog):
+    """The others stay as they are, to the byte, and the file as it was is kept."""
+    good = [json.dumps({"step": step, "x": [step / 3]}).encode() for step in range(1, 5)]
+    flipped = bytearray(good[1])
+    flipped[9] ^= 128
+    bad = [bytes(flipped), b"null", b"7", b"[1]", b"", b'{"step": "2"}', b'{"step": NaN}', b"\0\0"]
+    path = tmp_path / "metrics.jsonl"
+    whole = b"\n".join([good[0], *bad, *good[2:]]) + b"\n"
+    path.write_bytes(whole)
+    Writer(str(tmp_path), 3).close()
+    assert path.read_bytes() == b"\n".join([good[0], good[2]]) + b"\n"
+    (copy,) = (tmp_path / "damaged").iterdir()
+    assert copy.read_bytes() == whole
+    message = f"{path}: 8 line(s) can't be read and are left out; the file as it was is {copy}"
+    assert message in caplog.text
+    caplog.clear()
+    Writer(str(tmp_path), 3).close()
+    assert [copy] == list((tmp_path / "damaged").iterdir()) and not caplog.text
