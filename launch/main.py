@@ -57,7 +57,8 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
                 raise
             fail(f"can't use {error.filename}: {error.strerror}" if error.filename else str(error))
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.stdout.flush()
+            os._exit(130)  # not sys.exit, as in `fail`
 
     argv = sys.argv[:]
     if default_config and not any(arg.partition("=")[0] == "--config" for arg in argv):
@@ -70,7 +71,7 @@ def fail(message: str) -> None:
     logging.flush()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.stderr.flush()
-    # Not sys.exit: worker threads of the data pipeline and Orbax may wait for work for ever.
+    # Not sys.exit: threads of the data pipeline and Orbax, and JAX for other processes, may wait.
     sys.stdout.flush()
     os._exit(2)
 

@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from common.config import require
 from common.errors import UserError
 from common.train import train
-from common.train.processes import failing_together
+from common.train.processes import failing_together, is_of_another
 from common.train.stop import leave_when_asked
 from launch.main import compilation_cache, fail, load_config, run_main
 from launch.tasks import make_task
@@ -35,17 +35,17 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; a bucket path wh
 def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
-    _connect()
+    alone = not _connect()
     try:
         # Several processes stop together instead: JAX catches the signal from here on.
-        with leave_when_asked() if jax.process_count() == 1 else contextlib.nullcontext():
+        with leave_when_asked() if alone else contextlib.nullcontext():
             results = _train()
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if not is_of_another(error):
             raise
         reason = str(error).splitlines()[0]
         fail(
-            f"process {jax.process_index()} can't go on, as after the end of another one: {reason};"
+            f"process {jax.process_index()} can't go on, as another one ended: {reason};"
             " the same command in all processes goes on from the last checkpoint"
         )
     if jax.process_index() == 0:
@@ -64,14 +64,14 @@ def _train() -> dict[str, float]:
     return train(task, config, _WORKDIR.value)
 
 
-def _connect() -> None:
-    """Meets the other processes, if there are any, before anything touches a device."""
+def _connect() -> bool:
+    """Meets the other processes before anything touches a device; False if there are none."""
     address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if address is None:
         alone = count is None and index is None
         require(alone, "--num_processes and --process_id need --coordinator=host:port")
         if not _DISTRIBUTED.value:
-            return
+            return False
     else:
         given = count is not None and index is not None and 0 <= index < count
         require(given, "--coordinator needs --num_processes=n and --process_id from 0 to n - 1")
@@ -83,6 +83,7 @@ def _connect() -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"can't meet the other processes: {reason}") from error
+    return True
 
 
 def _check_address(address: str) -> None:

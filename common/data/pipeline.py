@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
@@ -223,7 +224,7 @@ def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> I
         dataset = batches[done:].to_iter_dataset(ahead).mp_prefetch(options, _init_worker)
         try:
             with contextlib.closing(iter(dataset)) as reader:
-                with _main_hidden():
+                with _main_hidden(), _signals_blocked():
                     started = iter(list(itertools.islice(reader, num_workers)))  # one from each
                 for batch in itertools.chain(started, reader):
                     done, losses = done + 1, 0
@@ -259,9 +260,22 @@ def _main_hidden() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keeps SIGINT and SIGTERM from processes that start meanwhile, from their first moment on.
+
+    A terminal or SLURM sends them to all, but they are meant for the trainer, which gets them in
+    another of its threads, or afterwards.
+    """
+    resource_tracker.ensure_running()  # when it starts, it unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _init_worker(index: int, count: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which ends us
-        signal.signal(number, signal.SIG_IGN)
     os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator belongs to the parent
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")

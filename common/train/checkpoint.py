@@ -22,6 +22,7 @@ from common.config import require
 from common.errors import UserError
 from common.task import Variables
 from common.train.manifest import find_damage, write_manifest
+from common.train.processes import failing_together, is_of_another
 from common.train.run_directory import CHECKPOINTS, checkpoint_steps, place_aside
 from common.train.state import TrainState
 
@@ -150,9 +151,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # Processes complete a checkpoint together: in vain when one of them is gone.
-        gone = jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
-        if not gone:
+        if not is_of_another(error):  # processes complete a checkpoint together
             self.close()
 
     def close(self) -> None:
@@ -196,18 +195,18 @@ class Checkpoints:
         Damaged later ones are put aside, which makes room to write them again, and so are earlier
         ones whose metrics can't be trusted: Orbax picks the best by them.
         """
-        steps = checkpoint_steps(self._folder.parent)
-        if not steps:
-            return None
-        intact = 0
-        if jax.process_index() == 0:
-            intact = _first_intact(self._folder, steps[::-1])
-            for step in steps:
-                folder = self._folder / str(step)
-                if step > intact or not _is_intact(folder, _METRICS):
-                    folder.rename(place_aside(self._folder.parent, folder.name))
+        intact, steps = -1, checkpoint_steps(self._folder.parent)
+        with failing_together():
+            if steps and jax.process_index() == 0:
+                intact = _first_intact(self._folder, steps[::-1])
+                for step in steps:
+                    folder = self._folder / str(step)
+                    if step > intact or not _is_intact(folder, _METRICS):
+                        folder.rename(place_aside(self._folder.parent, folder.name))
         if jax.process_count() > 1:
             intact = int(multihost_utils.broadcast_one_to_all(intact))
+        if intact < 0:
+            return None
         self._manager.reload()
         return intact
 

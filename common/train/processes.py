@@ -1,7 +1,8 @@
-"""What several processes of one run tell each other before they train."""
+"""What several processes of one run tell each other, and how they notice that one is gone."""
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,16 @@ def require_same(values: Mapping[str, Any]) -> None:
                     f"{name} is {here} in process 0 and {there} in process {index}: start all"
                     " processes with the same command"
                 )
+
+
+def is_of_another(error: BaseException | None) -> bool:
+    """Whether a failure of JAX tells that another process is gone, rather than one of this."""
+    return (
+        jax.process_count() > 1
+        and isinstance(error, jax.errors.JaxRuntimeError)
+        and re.search("Gloo|NCCL|UNAVAILABLE|ABORTED|CANCELLED|[Cc]oordination", str(error))
+        is not None
+    )
 
 
 def _gather(text: str) -> list[str]:

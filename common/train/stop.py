@@ -24,7 +24,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Turns a first SIGTERM or SIGINT into a request; a second one ends the process at once.
+    """Turns a first SIGTERM or SIGINT into a request; a second one does what it did before.
 
     A context manager that listens from `listen()` on: until there is something to save, signals do
     what they did before. With several processes it listens from the start, and a signal to one of
@@ -63,8 +63,9 @@ class StopRequest:
         if not multihost_utils.reached_preemption_sync_point(next(_questions)):
             return False
         self.signal = self.signal or signal.SIGTERM
-        for number in SIGNALS:  # the next one ends this process
-            signal.signal(number, signal.SIG_DFL)
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:  # the next one ends this process
+                self._previous.setdefault(number, signal.signal(number, signal.SIG_DFL))
         return True
 
     def cut_short(self, *_) -> None:
@@ -73,35 +74,41 @@ class StopRequest:
             raise Stopped
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            self.__exit__()
+            os.kill(os.getpid(), number)
+            return
         self.signal = signal.Signals(number)
-        for listened in self._previous:  # the next one ends this process, whatever it is doing
-            signal.signal(listened, signal.SIG_DFL)
         if jax.process_count() > 1:
+            signal.signal(number, signal.SIG_DFL)  # the next one ends this process
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def leave_when_asked() -> Iterator[None]:
-    """While nobody else listens to it, a SIGTERM or SIGINT ends the process with status 0, at once.
+    """Ends the process at once on SIGTERM or SIGINT: a first that nobody else takes, or a second.
 
     For a command that trains in one process, in its main thread: a run has nothing to save until
-    `StopRequest` listens. A thread waits for the signal, as Python's handlers would only run after
-    a compilation under way.
+    `StopRequest` listens, so a first one gives status 0; a second gives 128 and its number. A
+    thread waits for them, as Python's handlers would only run after a compilation under way.
     """
     received, woken = socket.socketpair()
     woken.setblocking(False)
-    missed = threading.Event()
+    taken = threading.Event()
 
     def handler(*_) -> None:
-        missed.set()
+        taken.set()
 
     def wait() -> None:
-        while numbers := received.recv(1):
-            if signal.getsignal(numbers[0]) is handler or missed.is_set():
-                name = signal.Signals(numbers[0]).name
+        with received:
+            number = received.recv(1)
+            if number and (signal.getsignal(number[0]) is handler or taken.is_set()):
+                name = signal.Signals(number[0]).name
                 print(f"stopped by {name}, with nothing to save: the same command goes on")
                 sys.stdout.flush()
                 os._exit(0)
+            if number and (number := received.recv(1)):
+                os._exit(128 + number[0])
 
     threading.Thread(target=wait, name="leave when asked", daemon=True).start()
     fd = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)

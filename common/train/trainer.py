@@ -42,8 +42,8 @@ class TrainConfig:
       log_every: steps between metrics.
       accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
       not_finite: what to do when the loss or a gradient is NaN or infinite: `"stop"`; `"skip"` the
-        update of that step, up to 50 in a row; `"restore"` the last checkpoint and try once more,
-        which helps where hardware was at fault.
+        update of that step, but stop after 50 in a row; `"restore"` the last checkpoint and try
+        once more, which helps where hardware was at fault.
       sample_images: save pictures of the first training batch and of each evaluation.
     """
 
@@ -140,6 +140,7 @@ class _Job:
     create: Callable[[Variables], TrainState]
     abstract: TrainState
     shardings: TrainState
+    eval_loop: EvalLoop
 
 
 def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
@@ -168,6 +169,7 @@ def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
         create=create,
         abstract=abstract,
         shardings=sharding.tree_shardings(abstract, mesh),
+        eval_loop=EvalLoop(task, mesh, abstract.eval_variables),
     )
 
 
@@ -204,7 +206,6 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    eval_loop = EvalLoop(task, mesh, job.abstract.eval_variables)
     writer = Writer(workdir, first_step, quiet=not primary)
     progress = ProgressReport(cfg.num_steps, first_step, unit="step", quiet=not primary)
     count = sum(x.size for x in jax.tree.leaves(job.abstract.params))
@@ -221,7 +222,7 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
     def evaluate(step: int) -> dict[str, float]:
         results = {}
         for name, eval_set in job.eval_sets.items():
-            metrics, pictures = eval_loop.run(
+            metrics, pictures = job.eval_loop.run(
                 state.eval_variables, eval_set, task.evaluator(), stop.cut_short
             )
             results |= {f"{name}/{key}": value for key, value in metrics.items()}
@@ -305,8 +306,10 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
                 )
                 return results
         if not results:  # nothing was left to train
-            with contextlib.suppress(Stopped):
+            try:
                 results = evaluate(first_step)
+            except Stopped:
+                progress.log(f"stopped by {stop.signal.name} with nothing to save")
     return results
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -80,28 +81,31 @@ def children(pid):
     return [int(child) for path in lists for child in path.read_text().split()]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_stop_saves_though_a_worker_dies_and_the_others_get_the_signal(tmp_path):
-    """As under SLURM, which signals all processes of a job."""
+def start_with_workers(workdir, **fields):
+    """The digits recipe at its smallest, with two data workers, in a process group of its own."""
+    fields = DIGITS | {"data.num_workers": 2, "checkpoint.every_steps": 10**6} | fields
     command = [sys.executable, "-m", "launch.train", "--config=configs/maxvit_digits.py"]
-    fields = DIGITS | {"data.num_workers": 2, "checkpoint.every_steps": 10**6}
     command += [f"--config.{name}={value}" for name, value in fields.items()]
-    command += ["--config.train.num_steps=100000", f"--workdir={tmp_path / 'run'}"]
+    command += ["--config.train.num_steps=100000", f"--workdir={workdir}"]
     cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | cache,
         start_new_session=True,
-    ) as process:
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_stop_saves_though_a_worker_dies_and_the_others_get_the_signal(tmp_path):
+    """As under SLURM, which signals all processes of a job."""
+    with start_with_workers(tmp_path) as process:
         for line in process.stdout:
             if line.startswith("step 3/"):
                 break
-        commands = {p: Path(f"/proc/{p}/cmdline").read_bytes() for p in children(process.pid)}
-        workers = [pid for pid, command in commands.items() if b"spawn_main" in command]
         family = children(process.pid)
         workers = [p for p in family if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
         os.kill(workers[0], signal.SIGKILL)
@@ -109,8 +113,24 @@ def test_stop_saves_though_a_worker_dies_and_the_others_get_the_signal(tmp_path)
         shown = process.communicate(timeout=120)[0]
     assert process.returncode == 0, shown
     step = int(re.search(r"stopped by SIGTERM after step (\d+), which is saved", shown)[1])
-    assert len(workers) == 2 and complete(tmp_path / "run") == [step]
+    assert len(workers) == 2 and complete(tmp_path) == [step]
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@pytest.mark.slow
+def test_workers_that_are_being_started_leave_the_signal_to_the_trainer(tmp_path):
+    """Ctrl-C, which all processes get, when an evaluation has just begun."""
+    fields = {"eval.every_steps": 5, "data.eval_batch_size": 4}
+    with start_with_workers(tmp_path, **fields) as process:
+        for line in process.stdout:
+            if line.startswith("step 5/"):
+                break
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        shown = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, shown
+    assert "stopped by SIGINT after step 5, which is saved" in shown
+    assert complete(tmp_path) == [5]
 
 
 # ---------------------------------------------------------------- signals
@@ -137,11 +157,12 @@ from common.train.stop import StopRequest, leave_when_asked
 number = int(sys.argv[1])
 before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
 with leave_when_asked():
-    with StopRequest() as stop:
-        stop.listen()
-        os.kill(os.getpid(), number)
-        time.sleep(0.5)  # for the thread to see it
-        assert stop.reached()
+    if len(sys.argv) == 2:
+        with StopRequest() as stop:
+            stop.listen()
+            os.kill(os.getpid(), number)
+            time.sleep(0.5)  # for the thread to see it
+            assert stop.reached()
     print("ready", flush=True)
     if len(sys.argv) > 2:
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)

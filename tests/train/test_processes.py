@@ -146,18 +146,3 @@ def test_processes_with_different_commands_are_refused(tmp_path):
             r"error: config.optimizer.learning_rate is .* in process 0 and 0.5 in", line
         )
     assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_end_of_a_process_ends_the_others_with_one_line(tmp_path):
-    overrides = {"train.num_steps": 10**6, "eval.every_steps": 10**6}
-    overrides["checkpoint.every_steps"] = 10**6  # in one it would wait for JAX's heartbeat
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(p) for p in start(tmp_path, overrides=overrides))
-        for line in first.stdout:
-            if line.startswith("step 5/"):
-                second.kill()
-                break
-        shown = first.communicate(timeout=120)[0]
-    assert first.returncode == 2 and "Traceback" not in shown
-    assert re.search(r"^error: process 0 can't go on, as after the end of another", shown, re.M)

@@ -297,11 +297,12 @@ def test_run_that_skips_all_its_steps_stops(tmp_path):
         tiny.run(tiny.quick(changes), tmp_path, small=True)
 
 
-def test_refused_mesh_leaves_the_config_alone(tmp_path):
+@pytest.mark.parametrize("field", ["mesh.tensor", "data.eval_batch_size"])
+def test_refused_sizes_leave_the_config_alone(tmp_path, field):
     tiny.run(tiny.quick({"train.num_steps": 2}), tmp_path, small=True)
     before = (tmp_path / "config.json").read_text()
-    changes = {"mesh.tensor": 2, "train.num_steps": 4}
-    with pytest.raises(UserError, match="tensor"):
+    changes = {field: {"mesh.tensor": 2, "data.eval_batch_size": 7}[field], "train.num_steps": 4}
+    with pytest.raises(UserError, match=field.partition(".")[2]):
         tiny.run(tiny.quick(changes), tmp_path, small=True, devices=2)
     assert (tmp_path / "config.json").read_text() == before
 
