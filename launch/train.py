@@ -10,7 +10,6 @@ TPU pods, Open MPI) who they are; elsewhere `--coordinator=host:port --num_proce
 
 import contextlib
 import socket
-import sys
 
 import jax
 from absl import flags
@@ -76,8 +75,8 @@ def _connect() -> bool:
         given = count is not None and index is not None and 0 <= index < count
         require(given, "--coordinator needs --num_processes=n and --process_id from 0 to n - 1")
         _check_address(address)
-        print(f"process {index} of {count}: waiting up to 5 minutes for all at {address}")
-    sys.stdout.flush()
+        waiting = f"process {index} of {count}: waiting up to 5 minutes for all at {address}"
+        print(waiting, flush=True)
     try:
         jax.distributed.initialize(address, count, index, initialization_timeout=300)
     except (RuntimeError, ValueError) as error:
