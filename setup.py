@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 REQUIRED = [
     "absl-py>=2.5",
     "array_record>=0.8.6",
+    "cloudpickle>=3.1",
     "clu>=0.0.12",
     "etils[epath]>=1.15",
     "flax>=0.12.8",

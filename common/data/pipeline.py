@@ -12,11 +12,13 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from typing import Any
 
+import cloudpickle
 import grain
 import numpy as np
 from absl import flags, logging
@@ -221,11 +223,12 @@ def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> I
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
     done = losses = 0
     while done < len(batches):
-        dataset = batches[done:].to_iter_dataset(ahead).mp_prefetch(options, _init_worker)
         try:
-            with contextlib.closing(iter(dataset)) as reader:
-                with _main_hidden(), _signals_blocked():
-                    started = iter(list(itertools.islice(reader, num_workers)))  # one from each
+            with contextlib.ExitStack() as stack:
+                with _in_file(batches) as light, _main_hidden(), _signals_blocked():
+                    rest = light[done:].to_iter_dataset(ahead).mp_prefetch(options, _init_worker)
+                    reader = stack.enter_context(contextlib.closing(iter(rest)))
+                    started = list(itertools.islice(reader, num_workers))  # one from each
                 for batch in itertools.chain(started, reader):
                     done, losses = done + 1, 0
                     yield batch
@@ -242,6 +245,48 @@ def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> I
                     " config.data.num_workers"
                 ) from error
             logging.warning("a data worker ended (exit status %s); starting them again", status)
+
+
+class _FromFile(grain.MapDataset):
+    """A data set that is read from a file when its first element is asked for."""
+
+    def __init__(self, path: str, length: int):
+        super().__init__()
+        self._path, self._length = path, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        return self._stored[index]
+
+    @functools.cached_property
+    def _stored(self) -> grain.MapDataset:
+        with open(self._path, "rb") as file:
+            return cloudpickle.load(file)
+
+
+@contextlib.contextmanager
+def _in_file(stored: grain.MapDataset) -> Iterator[_FromFile]:
+    """A data set in a temporary file, so that little has to be handed to a process that starts.
+
+    Python hands it over in a pipe, both ends of which it holds: should the process die before it
+    has read all, then what exceeds the pipe is never taken, and the start never ends.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="data_workers_")
+        path = os.path.join(folder.name, "data_set.pickle")
+        with open(path, "wb") as file:
+            cloudpickle.dump(stored, file)
+    except OSError as error:
+        raise UserError(
+            f"can't hand the data workers their data set in a temporary file: {error.strerror};"
+            " let the environment variable TMPDIR name a directory with space"
+        ) from error
+    with folder:
+        yield _FromFile(path, len(stored))
 
 
 @contextlib.contextmanager

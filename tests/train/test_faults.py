@@ -1,14 +1,17 @@
 """Faults from outside: workers killed, disks full, signals in the wrong moment, older configs."""
 
 import collections
-import multiprocessing
+import multiprocessing.util
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import jax
@@ -17,6 +20,7 @@ import pytest
 from orbax import checkpoint as ocp
 
 from common.data.pipeline import eval_batches, train_batches
+from common.data.sources import ArraySource
 from common.errors import UserError
 from common.train import trainer
 from common.train.evaluate import put as trainer_put
@@ -67,6 +71,36 @@ def test_killed_worker_during_evaluation():
     kill_workers()
     found += [batch["index"] for batch in batches]
     np.testing.assert_array_equal(np.concatenate(found), [*range(tiny.EXAMPLES), -1, -1])
+
+
+@pytest.mark.parametrize("make", [partial(train_batches, seed=0), eval_batches])
+def test_worker_killed_at_its_start_is_replaced(make, monkeypatch, caplog):
+    """Before it has read what it is to do: more than a pipe holds."""
+    spawn, spawned = multiprocessing.util.spawnv_passfds, []
+
+    def spawn_and_kill(path, args, fds):
+        spawned.append(spawn(path, args, fds))
+        if len(spawned) == 2:
+            os.kill(spawned[-1], signal.SIGKILL)
+        return spawned[-1]
+
+    resource_tracker.ensure_running()  # started in the same way
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn_and_kill)
+    images = np.arange(40, dtype=np.uint8).repeat(64 * 64 * 3).reshape(40, 64, 64, 3)
+    source = ArraySource(images, [0] * 40, ["a"])
+    batches = make(source, plain, batch_size=4, num_workers=2)
+    expected = make(source, plain, batch_size=4)
+    for _ in range(8):
+        np.testing.assert_equal(next(batches), next(expected))
+    batches.close()
+    expected.close()
+    assert len(spawned) == 4 and "a data worker ended (exit status -9)" in caplog.text
+
+
+def test_temporary_directory_without_room_for_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"temporary file: No such file or dir.*; let .*TMPDIR"):
+        next(train_batches(tiny.source(), plain, batch_size=4, seed=0, num_workers=1))
 
 
 def test_workers_that_keep_ending_stop_the_run():
