@@ -8,7 +8,6 @@ TPU pods, Open MPI) who they are; elsewhere `--coordinator=host:port --num_proce
 --process_id=0` says so.
 """
 
-import contextlib
 import socket
 
 import jax
@@ -34,10 +33,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; a bucket path wh
 def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
-    alone = not _connect()
+    _connect()
     try:
-        # Several processes stop together instead: JAX catches the signal from here on.
-        with leave_when_asked() if alone else contextlib.nullcontext():
+        with leave_when_asked():
             results = _train()
     except jax.errors.JaxRuntimeError as error:
         if not is_of_another(error):
@@ -63,14 +61,14 @@ def _train() -> dict[str, float]:
     return train(task, config, _WORKDIR.value)
 
 
-def _connect() -> bool:
-    """Meets the other processes before anything touches a device; False if there are none."""
+def _connect() -> None:
+    """Meets the other processes before anything touches a device."""
     address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if address is None:
         alone = count is None and index is None
         require(alone, "--num_processes and --process_id need --coordinator=host:port")
         if not _DISTRIBUTED.value:
-            return False
+            return
     else:
         given = count is not None and index is not None and 0 <= index < count
         require(given, "--coordinator needs --num_processes=n and --process_id from 0 to n - 1")
@@ -82,7 +80,6 @@ def _connect() -> bool:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"can't meet the other processes: {reason}") from error
-    return True
 
 
 def _check_address(address: str) -> None:

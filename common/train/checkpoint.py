@@ -108,8 +108,13 @@ class Checkpoints:
         metrics = {} if score is None else {"score": score}  # None would be kept for ever
         self.wait()
         self._saving = step
+        try:
+            with failing_together(), self._told():  # none begins what another can't
+                self._require_room(state)
+        except UserError:
+            self._failed = True
+            raise
         with self._told():
-            self._require_room(state)
             self._manager.save(step, args=items, metrics=metrics)
 
     def restore(self, abstract_state: TrainState) -> TrainState | None:

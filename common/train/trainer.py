@@ -260,8 +260,9 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
                 writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
 
             state, metrics = train_step(state, put(batch, mesh))
-            if window:  # one step in flight while the next batch is read, no more
-                jax.block_until_ready(window[-1])
+            # One step in flight while the next batch is read, no more; the first one is awaited, as
+            # other processes may still compile it.
+            jax.block_until_ready(metrics if step == first_step + 1 else window[-1:])
             window.append(metrics)
             progress.advance(step)
             stop.listen()  # from the first step on there is something to save

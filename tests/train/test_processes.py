@@ -102,7 +102,7 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path):
 @pytest.mark.slow
 def test_two_processes_stop_within_an_evaluation_and_before_a_step(tmp_path):
     """A signal to one process cuts the evaluation short in both, and both save the same step.
-    Started again, a signal before the first step ends both."""
+    Started again, a signal before the first step ends both at once."""
     overrides = {"eval.every_steps": 4, "data.eval_batch_size": 4}
     with ExitStack() as stack:
         first, second = (stack.enter_context(p) for p in start(tmp_path, overrides=overrides))
@@ -129,8 +129,7 @@ def test_two_processes_stop_within_an_evaluation_and_before_a_step(tmp_path):
         shown += first.communicate(timeout=120)[0]
         other = second.communicate(timeout=120)[0]
     assert (first.returncode, second.returncode) == (0, 0), shown + other
-    stopped = re.search(r"stopped by SIGTERM (after step 5|with nothing to save)", shown)
-    assert stopped and tiny.steps(tmp_path)[-1] in (4, 5), shown
+    assert "stopped by SIGINT, with nothing to save" in shown and tiny.steps(tmp_path) == [4]
 
 
 @pytest.mark.slow
