@@ -43,7 +43,7 @@ from common.task import Dataset, Variables
 from common.train.checkpoint import restore_variables
 from common.train.evaluate import EvalLoop
 from common.train.progress import ProgressReport
-from common.train.run_directory import read_config
+from common.train.run_directory import read_config, read_model_name
 from common.train.sharding import MeshConfig, make_mesh, tree_shardings
 from common.train.trainer import parse_trainer_sections
 from launch.main import compilation_cache, load_config, run_main
@@ -266,8 +266,8 @@ def _default_config() -> str:
         if flag == "--model":
             model = value
         if flag == "--workdir":
-            with contextlib.suppress(UserError, OSError, KeyError):
-                model = read_config(value)["model"]["name"]
+            with contextlib.suppress(UserError, OSError):
+                model = read_model_name(value)
     name = "maxim_folder.py" if model in maxim_jax.list_models() else "evaluate.py"
     argument = f":model={model}" if model in maxvit_jax.list_models() else ""
     return str(Path(configs.__file__).with_name(name)) + argument

@@ -27,7 +27,7 @@ from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.train.progress import ProgressReport
-from common.train.run_directory import read_config
+from common.train.run_directory import read_model_name
 from launch.main import compilation_cache, run_main
 from maxvit_jax.data_defaults import data_of_weights, published_fields
 from maxvit_jax.inference import Classifier, Prediction
@@ -85,7 +85,7 @@ def _classifier(photos: int) -> Classifier:
         bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
     )
     if workdir:
-        name, weights = read_config(workdir)["model"]["name"], workdir
+        name, weights = read_model_name(workdir), workdir
     require(bool(name and weights), "--model and --weights go together")
     restores = name in maxim_jax.list_models()
     require(not restores, f"{name} restores photos: python -m launch.restore")

@@ -31,7 +31,7 @@ from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError
 from common.pictures import comparison_sheet
 from common.train.progress import ProgressReport
-from common.train.run_directory import read_config
+from common.train.run_directory import read_model_name
 from launch.main import compilation_cache, run_main
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
@@ -75,7 +75,7 @@ def _restorer() -> Restorer:
         bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
     )
     if workdir:
-        name, weights = read_config(workdir)["model"]["name"], workdir
+        name, weights = read_model_name(workdir), workdir
     require(bool(name and weights), "--model and --weights go together")
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
     return Restorer(

@@ -20,7 +20,7 @@ def make_task(config: Mapping[str, Any]) -> Task:
     Raises:
       UserError: an unknown model, a section that doesn't hold together, or data that isn't there.
     """
-    require("name" in config["model"], "config.model.name is missing")
+    require("name" in config.get("model", {}), "config.model.name is missing")
     name = config["model"]["name"]
     tasks = {model: task for package, task in _TASKS.items() for model in package.list_models()}
     if name not in tasks:

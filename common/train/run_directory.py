@@ -171,6 +171,15 @@ def read_config(workdir: str) -> dict[str, Any]:
     return config
 
 
+def read_model_name(workdir: str) -> str:
+    """Returns the registered name of a run's model; raises as `read_config` does."""
+    model = read_config(workdir).get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+        path = epath.Path(workdir) / CONFIG_FILE
+        raise UserError(f"{path} names no model{_cure(workdir)}")
+    return model["name"]
+
+
 def _cure(workdir: str) -> str:
     """Where a lost config can be had from; empty if nowhere."""
     for step in reversed(checkpoint_steps(workdir)):

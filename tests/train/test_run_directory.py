@@ -13,7 +13,7 @@ from etils import epath
 
 from common.errors import UserError
 from common.train.manifest import write_manifest
-from common.train.run_directory import checkpoint_steps, open_run, read_config
+from common.train.run_directory import checkpoint_steps, open_run, read_config, read_model_name
 from tests.train import tiny
 
 
@@ -138,6 +138,16 @@ def test_lost_config_is_found_in_a_checkpoint(tmp_path, damage):
             read()
     shutil.copy(tmp_path / "checkpoints" / "4" / "config" / "metadata", path)
     assert opened(tmp_path, tiny.config()) == []
+
+
+@pytest.mark.parametrize("lost", ["model", "name"])
+def test_config_with_one_bit_flipped_in_the_name_of_a_field(tmp_path, lost):
+    opened(tmp_path, tiny.config())
+    assert read_model_name(str(tmp_path)) == "maxvit_tiny"
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace(f'"{lost}"', f'"{lost[:-1]}m"'))
+    with pytest.raises(UserError, match=r"config.json names no model$"):
+        read_model_name(str(tmp_path))
 
 
 def test_config_that_is_lost_for_good(tmp_path):
