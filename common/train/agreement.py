@@ -63,7 +63,8 @@ class Agreement:
 
     def close(self) -> None:
         """Ends the part of this process, which asks no more: the others won't wait for it."""
-        self._over = True
+        with self._hold:  # which lasts for ever when they leave
+            self._over = True
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._tell("asked", "")
         self._thread.join()
