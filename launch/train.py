@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from common.config import require
 from common.errors import UserError
 from common.train import train
-from common.train.processes import failing_together, is_of_another
+from common.train.processes import COLLECTIVE_ERRORS, failing_together, is_of_another
 from common.train.stop import leave_when_asked
 from launch.main import compilation_cache, fail, load_config, run_main
 from launch.tasks import make_task
@@ -37,7 +37,14 @@ def main(argv: list[str]) -> None:
     try:
         with leave_when_asked():
             results = _train()
-    except jax.errors.JaxRuntimeError as error:
+            if jax.process_index() == 0:
+                for name, value in results.items():
+                    print(f"{name}: {value:.4f}")
+                print(
+                    f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}"
+                )
+            jax.distributed.shutdown()
+    except COLLECTIVE_ERRORS as error:
         if not is_of_another(error):
             raise
         reason = str(error).splitlines()[0]
@@ -45,12 +52,6 @@ def main(argv: list[str]) -> None:
             f"process {jax.process_index()} can't go on, as another one ended: {reason};"
             " the same command in all processes goes on from the last checkpoint"
         )
-    if jax.process_index() == 0:
-        for name, value in results.items():
-            print(f"{name}: {value:.4f}")
-        print(f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}")
-    if jax.process_count() > 1:
-        jax.distributed.shutdown()
 
 
 def _train() -> dict[str, float]:
@@ -75,6 +76,7 @@ def _connect() -> None:
         _check_address(address)
         waiting = f"process {index} of {count}: waiting up to 5 minutes for all at {address}"
         print(waiting, flush=True)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(address, count, index, initialization_timeout=300)
     except (RuntimeError, ValueError) as error:

@@ -275,17 +275,21 @@ def _in_file(stored: grain.MapDataset) -> Iterator[_FromFile]:
     Python hands it over in a pipe, both ends of which it holds: should the process die before it
     has read all, then what exceeds the pipe is never taken, and the start never ends.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="data_workers_")
-        path = os.path.join(folder.name, "data_set.pickle")
-        with open(path, "wb") as file:
-            cloudpickle.dump(stored, file)
-    except OSError as error:
-        raise UserError(
-            f"can't hand the data workers their data set in a temporary file: {error.strerror};"
-            " let the environment variable TMPDIR name a directory with space"
-        ) from error
-    with folder:
+    # On Linux it has no name, so that nothing is left of it however this process ends.
+    nameless = sys.platform == "linux"
+    with contextlib.ExitStack() as stack:
+        try:
+            make = tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile
+            file = stack.enter_context(make())
+            file.write(cloudpickle.dumps(stored))
+            file.flush()
+        except OSError as error:
+            stack.pop_all()  # to close it would raise the same again
+            raise UserError(
+                f"can't hand the data workers their data set in a temporary file: {error.strerror};"
+                " let the environment variable TMPDIR name a directory with space"
+            ) from error
+        path = f"/proc/{os.getpid()}/fd/{file.fileno()}" if nameless else file.name
         yield _FromFile(path, len(stored))
 
 

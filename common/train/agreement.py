@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import jax
 
-_FOREVER = 2**40  # milliseconds
-_SILENT = 100_000  # milliseconds until JAX holds a silent process for dead
+_FOREVER = 2**40  # milliseconds: JAX ends us all when a process is silent
 
-_runs = 0  # so far, the same number in all processes
+_run = 1  # the number of the run under way, or of the next: the same in all processes
 
 
 def request_stop(reason: str) -> None:
-    """Asks all processes to stop the run under way, or the first one while they prepare it."""
-    for index in range(jax.process_count()):
-        _store().key_value_set(_key("asked", index, max(_runs, 1)), reason, allow_overwrite=True)
+    """Asks all processes to stop the run under way, or the next one as soon as it begins."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError, AttributeError):  # connection is closed
+        for index in range(jax.process_count()):
+            _store().key_value_set(_key("asked", index, _run), reason, allow_overwrite=True)
 
 
 class Agreement:
@@ -39,11 +39,9 @@ class Agreement:
         Args:
           leave: ends the process, given the reason; called in all of them where none has begun.
         """
-        global _runs
-        _runs += 1
         self.reason: str | None = None
         self._leave = leave
-        self._run = _runs
+        self._run, self._store = _run, _store()
         self._hold = threading.Lock()
         self._begun = self._over = False
         self._given, self._last = 0, float("inf")
@@ -63,30 +61,32 @@ class Agreement:
 
     def close(self) -> None:
         """Ends the part of this process, which asks no more: the others won't wait for it."""
-        with self._hold:  # which lasts for ever when they leave
+        global _run
+        with self._hold:  # for ever, should all be leaving
             self._over = True
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._tell("asked", "")
         self._thread.join()
+        _run += 1
 
     def _agree(self) -> None:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # processes are gone; so is the run
-            reason = self._told("asked", jax.process_index(), _FOREVER)
+            reason = self._told("asked", jax.process_index())
             with self._hold:
-                self._tell("given", f"{self._given} {int(self._begun)}")
+                self._tell("given", f"{self._given} {int(self._begun or self._over)}")
                 if self._over:
                     return
-                told = [self._told("given", i, _SILENT).split() for i in range(jax.process_count())]
+                told = [self._told("given", i).split() for i in range(jax.process_count())]
                 if self._leave and not any(int(begun) for _, begun in told):
                     self._leave(reason)
                 self.reason, self._last = reason, max(int(given) for given, _ in told) + 1
 
     def _tell(self, what: str, value: str) -> None:
         key = _key(what, jax.process_index(), self._run)
-        _store().key_value_set(key, value, allow_overwrite=True)
+        self._store.key_value_set(key, value, allow_overwrite=True)
 
-    def _told(self, what: str, index: int, patience: int) -> str:
-        return _store().blocking_key_value_get(_key(what, index, self._run), patience)
+    def _told(self, what: str, index: int) -> str:
+        return self._store.blocking_key_value_get(_key(what, index, self._run), _FOREVER)
 
 
 def _key(what: str, index: int, run: int) -> str:
@@ -96,4 +96,4 @@ def _key(what: str, index: int, run: int) -> str:
 def _store():
     from jax._src import distributed  # it has no public name
 
-    return distributed.global_state.client
+    return distributed.global_state.client  # None when closed

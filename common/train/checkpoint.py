@@ -106,11 +106,12 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
         )
         metrics = {} if score is None else {"score": score}  # None would be kept for ever
-        self.wait()
-        self._saving = step
         try:
-            with failing_together(), self._told():  # none begins what another can't
-                self._require_room(state)
+            with failing_together():  # none begins what another can't
+                self.wait()
+                self._saving = step
+                with self._told():
+                    self._require_room(state)
         except UserError:
             self._failed = True
             raise

@@ -12,6 +12,9 @@ from jax.experimental import multihost_utils
 
 from common.errors import UserError
 
+# What JAX raises when a collective fails: in a step, and in multihost_utils.
+COLLECTIVE_ERRORS = (jax.errors.JaxRuntimeError, ValueError)
+
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
@@ -45,7 +48,7 @@ def is_of_another(error: BaseException | None) -> bool:
     """Whether a failure of JAX tells that another process is gone, rather than one of this."""
     return (
         jax.process_count() > 1
-        and isinstance(error, jax.errors.JaxRuntimeError)
+        and isinstance(error, COLLECTIVE_ERRORS)
         and re.search("Gloo|NCCL|UNAVAILABLE|ABORTED|CANCELLED|[Cc]oordination", str(error))
         is not None
     )

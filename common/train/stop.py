@@ -26,10 +26,10 @@ class Stopped(Exception):
 class StopRequest:
     """Turns a first SIGTERM or SIGINT into a request; a second one does what it did before.
 
-    A context manager that listens from `listen()` on: until there is something to save, signals do
-    what they did before. With several processes it listens from the start, and a signal to one of
-    them stops all at the same step or evaluation batch. Outside the main thread, where Python
-    allows no signal handlers, signals do what they did before.
+    A context manager. In one process it listens from `listen()` on: until there is something to
+    save, signals do what they did before. With several processes it listens from the start, and a
+    signal to one of them stops all at the same step or evaluation batch. Outside the main thread,
+    where Python allows no signal handlers, signals do what they did before.
 
     Attributes:
       signal: the one that `reached` found, in this or another process.
