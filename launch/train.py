@@ -40,9 +40,7 @@ def main(argv: list[str]) -> None:
             if jax.process_index() == 0:
                 for name, value in results.items():
                     print(f"{name}: {value:.4f}")
-                print(
-                    f"metrics, TensorBoard events, samples and checkpoints are in {_WORKDIR.value}"
-                )
+                print("metrics, TensorBoard events, samples and checkpoints are in", _WORKDIR.value)
             jax.distributed.shutdown()
     except COLLECTIVE_ERRORS as error:
         if not is_of_another(error):

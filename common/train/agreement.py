@@ -13,9 +13,11 @@ _run = 1  # the number of the run under way, or of the next: the same in all pro
 
 def request_stop(reason: str) -> None:
     """Asks all processes to stop the run under way, or the next one as soon as it begins."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError, AttributeError):  # connection is closed
+    if (store := _store()) is None:  # all are leaving
+        return
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
         for index in range(jax.process_count()):
-            _store().key_value_set(_key("asked", index, _run), reason, allow_overwrite=True)
+            store.key_value_set(_key("asked", index, _run), reason, allow_overwrite=True)
 
 
 class Agreement:
@@ -96,4 +98,4 @@ def _key(what: str, index: int, run: int) -> str:
 def _store():
     from jax._src import distributed  # it has no public name
 
-    return distributed.global_state.client  # None when closed
+    return distributed.global_state.client  # None once shut down
