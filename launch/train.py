@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from common.config import require
 from common.errors import UserError
 from common.train import train
-from common.train.processes import COLLECTIVE_ERRORS, failing_together, is_of_another
+from common.train.processes import failing_together, is_of_another
 from common.train.stop import leave_when_asked
 from launch.main import compilation_cache, fail, load_config, run_main
 from launch.tasks import make_task
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
                     print(f"{name}: {value:.4f}")
                 print("metrics, TensorBoard events, samples and checkpoints are in", _WORKDIR.value)
             jax.distributed.shutdown()
-    except COLLECTIVE_ERRORS as error:
+    except Exception as error:
         if not is_of_another(error):
             raise
         reason = str(error).splitlines()[0]

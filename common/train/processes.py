@@ -12,9 +12,6 @@ from jax.experimental import multihost_utils
 
 from common.errors import UserError
 
-# What JAX raises when a collective fails: in a step, and in multihost_utils.
-COLLECTIVE_ERRORS = (jax.errors.JaxRuntimeError, ValueError)
-
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
@@ -46,11 +43,13 @@ def require_same(values: Mapping[str, Any]) -> None:
 
 def is_of_another(error: BaseException | None) -> bool:
     """Whether a failure of JAX tells that another process is gone, rather than one of this."""
+    signs = "Gloo|NCCL|UNAVAILABLE|ABORTED|CANCELLED|[Cc]oordination"
     return (
-        jax.process_count() > 1
-        and isinstance(error, COLLECTIVE_ERRORS)
-        and re.search("Gloo|NCCL|UNAVAILABLE|ABORTED|CANCELLED|[Cc]oordination", str(error))
-        is not None
+        # What JAX raises when a collective fails in a step, and in multihost_utils.
+        isinstance(error, jax.errors.JaxRuntimeError | ValueError)
+        and not isinstance(error, UserError)
+        and re.search(signs, str(error)) is not None
+        and jax.process_count() > 1  # last, as it may start the devices
     )
 
 
