@@ -9,6 +9,7 @@ TPU pods, Open MPI) who they are; elsewhere `--coordinator=host:port --num_proce
 """
 
 import socket
+import time
 
 import jax
 from absl import flags
@@ -46,6 +47,8 @@ def main(argv: list[str]) -> None:
         if not is_of_another(error):
             raise
         reason = str(error).splitlines()[0]
+        if jax.process_index() == 0:
+            time.sleep(5)  # JAX's coordinator goes last: who loses it ends with a stack dump
         fail(
             f"process {jax.process_index()} can't go on, as another one ended: {reason};"
             " the same command in all processes goes on from the last checkpoint"
