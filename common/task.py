@@ -1,13 +1,26 @@
-"""The Task protocol: everything that differs between jobs, so that there is one trainer."""
+"""The base class of jobs: everything that differs between them, so that there is one trainer.
 
+A job is one file that subclasses `Task` and one row in `launch/tasks.py`; see
+docs/contributing.md for one from beginning to end.
+"""
+
+import abc
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.sharding import Mesh
 
-from common.config import require
+from common.config import parse_section, require
+from common.errors import UserError
+from common.metrics.evaluator import Evaluator
+from common.predict import PhotoPredictor, Predictor
 
 Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ..., "constants": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
@@ -47,55 +60,254 @@ class LoaderConfig:
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
 
 
-class Evaluator(Protocol):
-    """Accumulates results on the host over gathered arrays."""
-
-    def update(self, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> None:
-        """Takes one batch; examples with `batch["mask"] == 0` are padding and don't count."""
-
-    def compute(self) -> dict[str, float]:
-        """Returns the metrics over everything seen, by name."""
-
-
-class Task(Protocol):
-    """What the trainer trains.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The config's `init` section.
 
     Attributes:
-      data: loader settings.
-      best_metric: metric of the first evaluation set that picks the best checkpoint; larger is
-        better.
+      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
+        "": a recipe that leaves them to you.
     """
 
-    data: LoaderConfig
-    best_metric: str
+    weights: str | None = None
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a dataclass of options: `launch` makes a flag of it."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The options of a command that has none for a job."""
+
+
+class Report(NamedTuple):
+    """What an evaluation left.
+
+    Attributes:
+      lines: to be printed.
+      left_out: examples that could not be measured, and why.
+    """
+
+    lines: list[str]
+    left_out: Sequence[str] = ()
+
+
+class Task(abc.ABC):
+    """What the trainer trains, evaluates and publishes: subclass it for a job.
+
+    Attributes:
+      kind: the job's name, which `config.task.kind` gives.
+      package: whose models it takes, by `create_model` and `load_with_report`.
+      sections: the dataclasses of the config's sections `init`, `task` and `data`.
+      open_fields: fields of the model that follow the data unless the config sets them.
+      resumable: fields that may change when a run goes on, beside the trainer's own.
+      best_metric: what picks the best checkpoint, `<evaluation set>/<metric>`, larger is better;
+        with a minus before it smaller is.
+      images: name of the network's input in a batch.
+      shown: examples that `visualise` gets, at most.
+      weights_config: recipe in `configs` that says on which data weights without a run are
+        evaluated; `{name}` stands for the model's.
+      report_options: dataclass of what `launch.evaluate` takes for this job; its fields are made
+        by `option`.
+      source_options: the same of where the data is, for weights without a run.
+      predict_options: the same for `launch.predict`.
+      data, task_config, init_config: the sections of this task's config.
+      model: the network; its fields are its whole configuration.
+    """
+
+    kind: ClassVar[str]
+    package: ClassVar[ModuleType]
+    sections: ClassVar[Mapping[str, type]]
+    open_fields: ClassVar[tuple[str, ...]] = ()
+    resumable: ClassVar[tuple[str, ...]] = (
+        "data.num_workers",
+        "data.eval_batch_size",
+        "data.max_corrupt",
+    )
+    best_metric: ClassVar[str]
+    images: ClassVar[str] = "image"
+    shown: ClassVar[int] = 16
+    weights_config: ClassVar[str | None] = None
+    report_options: ClassVar[type] = NoOptions
+    source_options: ClassVar[type] = NoOptions
+    predict_options: ClassVar[type] = NoOptions
+
+    model: nn.Module
+
+    def __init__(self, config: Mapping[str, Any]):
+        """Reads the task's sections of a config.
+
+        Raises:
+          UserError: a section that doesn't hold together.
+        """
+        parsed = {
+            name: parse_section(section, config.get(name, {}), name)
+            for name, section in self.sections.items()
+        }
+        self.data: Any = parsed["data"]
+        self.task_config: Any = parsed["task"]
+        self.init_config: Any = parsed["init"]
+        require("name" in config.get("model", {}), "config.model.name is missing")
+        self.model_config = dict(config["model"])
+
+    def create_model(self, **fields: Any) -> nn.Module:
+        """Returns the model of the config; `fields` are used where it leaves them open."""
+        # None leaves a field as the variant has it.
+        asked = {n: v for n, v in self.model_config.items() if v is not None}
+        for field, value in asked.items():
+            code = field != "dtype" and any(map(callable, jax.tree.leaves(value)))
+            why = "a config holds no code, name it as 'package.module:Class'"
+            require(not code, f"config.model.{field}: {why}")
+        return self.package.create_model(**(fields | asked))
+
+    # ---------------------------------------------------------------- training
 
     def init(self, rng: jax.Array) -> Variables:
         """Returns fresh variables; runs under jit, straight into their shardings."""
+        shape = self.abstract_batch(1)[self.images].shape
+        return self.model.init(rng, jnp.zeros(shape, jnp.float32))
 
     def pretrained(self) -> Variables | None:
-        """Returns variables loaded from a file that replace the fresh ones, or None."""
+        """Returns variables of a file that replace the fresh ones: all of them or a part, or None.
 
+        Raises:
+          UserError: a file that can't be read or is of another model.
+        """
+        path = self.init_config.weights
+        if path is None:
+            return None
+        require(bool(path), "this recipe needs --config.init.weights=<path>")
+        return self.load(self.model, path)
+
+    def load(self, model: nn.Module, path: str) -> Variables:
+        """Returns what a file has for a model; arrays that it lacks are left out."""
+        _, variables, report = self.package.load_with_report(model, path)
+        return _without(variables, report.fresh)
+
+    @abc.abstractmethod
+    def abstract_batch(self, size: int) -> Batch:
+        """Returns shapes of a training batch of `size` examples, as the data will be."""
+
+    @abc.abstractmethod
     def loss(
-        self, variables: Variables, batch: Batch, rng: jax.Array, train: bool
+        self, variables: Variables, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-        """Returns `(loss, (new batch_stats, metrics))`; metrics are scalars."""
+        """Returns `(loss, (new batch_stats, metrics))` of a training batch; metrics are scalars."""
 
-    def eval_step(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        """Returns arrays with the batch as leading axis, for the evaluator."""
-
+    @abc.abstractmethod
     def train_data(self) -> Dataset:
         """Returns the training set."""
 
+    # ---------------------------------------------------------------- evaluation
+
+    @abc.abstractmethod
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        """Returns arrays with the batch as leading axis: what evaluation measures and users get.
+
+        Pure, and of a batch's `image` (or what the job calls it) alone.
+        """
+
+    @abc.abstractmethod
     def eval_data(self) -> dict[str, Dataset]:
         """Returns the evaluation sets by name; their metrics are `<name>/<metric>`."""
 
-    def evaluator(self) -> Evaluator:
-        """Returns a fresh evaluator."""
+    @abc.abstractmethod
+    def evaluators(self) -> list[Evaluator]:
+        """Returns fresh evaluators; no two give a metric of the same name."""
 
     def visualise(
         self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
-        """Returns uint8 pictures `[height, width, 3]` of a host batch, by name.
+        """Returns uint8 pictures `[height, width, 3]` of a few examples, by name.
 
-        `outputs` is what `eval_step` returned, or None for a training batch.
+        `outputs` is what `predict` returned, or None for a training batch.
         """
+        return {}
+
+    # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def of_weights(
+        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
+    ) -> tuple["Task", Variables]:
+        """Returns a task for evaluating weights that have no run, and their variables.
+
+        Args:
+          name: of the model.
+          path: anything that `load_pretrained` reads.
+          config: a ConfigDict, of `weights_config` unless the user names another.
+          asked: fields that the command line sets; None where the config is the user's own.
+          options: of the class `source_options`.
+        """
+        raise UserError(f"{path}: weights for {cls.kind} are evaluated as a run, with --workdir")
+
+    def report_name(self, options: Any) -> str:
+        """Returns the name of the report's folder below that of its step; "": it is that one."""
+        return ""
+
+    def report(self, variables: Variables, folder: epath.Path, mesh: Mesh, options: Any) -> Report:
+        """Evaluates, shows progress, and writes a report.
+
+        Args:
+          variables: of the model.
+          folder: where to; a report that is there already gets a neighbour.
+          mesh: batches are split over it.
+          options: of the class `report_options`.
+        """
+        from common.report import evaluate_and_write
+
+        return evaluate_and_write(self, variables, folder, mesh)
+
+    def write_report(
+        self,
+        folder: epath.Path,
+        metrics: Mapping[str, float],
+        evaluators: Sequence[Evaluator],
+    ) -> list[str]:
+        """Adds to the report of one evaluation set what only this job knows.
+
+        The metrics and pictures are in the folder already. Returns lines to print.
+        """
+        return []
+
+    @classmethod
+    def predictor(
+        cls, name: str, path: str, options: Any, *, batch_size: int, dtype: str
+    ) -> Predictor:
+        """Returns what predicts from photos.
+
+        Args:
+          name: of the model.
+          path: a run, or anything else that `load_pretrained` reads.
+          options: of the class `predict_options`.
+          batch_size: photos at once.
+          dtype: compute type.
+        """
+        from common.train.checkpoint import restore_variables
+        from common.train.run_directory import read_config
+
+        config = read_config(path)
+        task = cls(config | {"model": config["model"] | {"dtype": dtype}})
+        _, variables = restore_variables(path)
+        return PhotoPredictor(task, variables, batch_size=batch_size)
+
+    def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
+        """Returns one example of a batch for `predict`; raises CorruptImage for no photo."""
+        raise UserError(f"a {self.kind} run predicts nothing from photos")
+
+    def rows_of_outputs(self, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Returns table rows, by column, about what `predict` returned for one photo."""
+        return [{key: np.asarray(value).tolist() for key, value in outputs.items()}]
+
+
+def _without(variables: Mapping[str, Any], names: Sequence[str], prefix: str = "") -> Variables:
+    """The tree without some arrays, named by their paths."""
+    kept = {}
+    for key, value in variables.items():
+        if isinstance(value, Mapping):
+            kept[key] = _without(value, names, f"{prefix}{key}/")
+        elif f"{prefix}{key}" not in names:
+            kept[key] = value
+    return kept

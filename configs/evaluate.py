@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 import maxvit_jax
 from common.config import parse_arg, require
-from configs.base.complete import classification
+from configs.base.complete import complete
 from maxvit_jax.data_defaults import published_fields
+from maxvit_jax.tasks.classification import ClassificationTask
 
 _DEFAULT_SIZE = -1  # the model's
 
@@ -34,4 +35,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer = {"learning_rate": 1.0}
     config.schedule = {"kind": "constant"}
     config.train = {"num_steps": 1}
-    return classification(config)
+    return complete(config, ClassificationTask)

@@ -14,7 +14,8 @@ Recipe: ours, after the paper; a GPU, or patience.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.complete import restoration
+from configs.base.complete import complete
+from maxim_jax.tasks.restoration import RestorationTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -43,4 +44,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = {"num_steps": arg.steps, "log_every": 20}
     config.eval = {"every_steps": 500}
     config.checkpoint = {"every_steps": 500}
-    return restoration(config)
+    return complete(config, RestorationTask)

@@ -11,7 +11,8 @@ Hardware: two CPU cores, six minutes.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.complete import restoration
+from configs.base.complete import complete
+from maxim_jax.tasks.restoration import RestorationTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -45,4 +46,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = {"num_steps": steps, "log_every": 5 if arg.smoke else 50}
     config.eval = {"every_steps": steps if arg.smoke else 300}
     config.checkpoint = {"every_steps": steps if arg.smoke else 300}
-    return restoration(config)
+    return complete(config, RestorationTask)

@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 
 import maxvit_jax
 from common.config import parse_arg
-from configs.base.complete import classification
+from configs.base.complete import complete
 from maxvit_jax.data_defaults import data_defaults
+from maxvit_jax.tasks.classification import ClassificationTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -57,4 +58,4 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train = {"num_steps": arg.steps, "log_every": 20}
     config.eval = {"every_steps": 200}
     config.checkpoint = {"every_steps": 200}
-    return classification(config)
+    return complete(config, ClassificationTask)

@@ -10,7 +10,6 @@ import tempfile
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
 from common.config import require
 from common.data.degradations import GaussianNoise, parse_degradations
@@ -20,7 +19,6 @@ from launch.main import run_main
 from launch.tasks import make_task
 from maxim_jax.evaluation import evaluate_pairs
 from maxim_jax.protocols import get_protocol
-from maxim_jax.tasks.restoration import RestorationTask
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run that denoises Gaussian noise.")
 
@@ -28,8 +26,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run that denoises Gaussian nois
 def main(argv: list[str]) -> None:
     """Prints the mean PSNR and SSIM of every method."""
     del argv
-    task = make_task(ConfigDict(read_config(_WORKDIR.value)))
-    degradations = task.data.degradations if isinstance(task, RestorationTask) else ()
+    task = make_task(read_config(_WORKDIR.value))
+    degradations = getattr(task.data, "degradations", ())
     steps = parse_degradations(degradations).steps
     known = len(steps) == 1 and isinstance(steps[0], GaussianNoise) and np.isscalar(steps[0].sigma)
     require(known, f"{_WORKDIR.value}: not a run on Gaussian noise of one standard deviation")

@@ -3,7 +3,7 @@
     python -m launch.plan --config=configs/maxvit_xlarge.py --devices=64 --config.mesh.fsdp=8
 
 State and batch are counted exactly, from their shardings on simulated devices. Activations are
-estimated from the traced program, see `common/train/memory.py`. `--compile` also compiles the
+estimated from the traced program, see `launch/memory.py`. `--compile` also compiles the
 training step for the simulated devices, which takes minutes for large models, and prints what XLA's
 CPU compiler needs and which collectives it inserted.
 """
@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from jax import Array
 from jax.sharding import Mesh
@@ -23,14 +22,13 @@ from ml_collections import config_flags
 from common.errors import UserError
 from common.task import Batch, Task
 from common.train import sharding
-from common.train.memory import peak_bytes
 from common.train.optimizer import make_optimizer
 from common.train.schedule import make_schedule
+from common.train.sections import parse_trainer_sections
 from common.train.state import TrainState, create_state, make_train_step
-from common.train.trainer import parse_trainer_sections
 from launch.main import load_config, run_main
+from launch.memory import peak_bytes
 from launch.tasks import make_task
-from maxvit_jax.tasks.classification import ClassificationTask
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with `:k=v,k=v` arguments.")
 _DEVICES = flags.DEFINE_integer("devices", 8, "Accelerators to plan for.", lower_bound=1)
@@ -96,7 +94,7 @@ def plan(
     yield from ["", *sharding.overview(state.params, mesh).splitlines(), ""]
 
     gradient = jax.jit(partial(_gradient, task)).trace(
-        state.variables, abstract_batch(task, size // parts // steps), jax.random.key(0)
+        state.variables, task.abstract_batch(size // parts // steps), jax.random.key(0)
     )
     places = sharding.tree_shardings(state, mesh)
     local = {
@@ -107,7 +105,7 @@ def plan(
     }
     # A part's gradient, and with several parts their sum.
     local["gradients"] = local["parameters"] * (1 if steps == 1 else 2)
-    local["batch"] = _bytes(abstract_batch(task, size)) // parts
+    local["batch"] = _bytes(task.abstract_batch(size)) // parts
     held = sum(local.values())
     activations = peak_bytes(gradient.jaxpr.jaxpr)
     yield f"{'memory':<22} {'GiB per device':>14}"
@@ -124,23 +122,9 @@ def plan(
     )
     if compiled:
         step = make_train_step(task, optimizer, seed=0, accumulate_steps=steps, ema_decay=decay)
-        yield from _compiled_lines(step, state, places, abstract_batch(task, size), mesh)
+        yield from _compiled_lines(step, state, places, task.abstract_batch(size), mesh)
     if memory_gb is not None and (held + activations) / 2**30 > memory_gb:
         yield _warning(config, mesh, held, activations, memory_gb)
-
-
-def abstract_batch(task: Task, size: int) -> Batch:
-    """Shapes of a training batch of `size` examples, as the task's pipeline makes them."""
-    if isinstance(task, ClassificationTask):
-        side = task.data.image_size
-        image = jax.ShapeDtypeStruct((size, side, side, 3), np.uint8)
-        return {"image": image, "label": jax.ShapeDtypeStruct((size,), np.int32)}
-    shape = (size, task.data.crop_size, task.data.crop_size, 3)
-    kind = np.float32 if task.data.degradations else np.uint8
-    return {
-        "input": jax.ShapeDtypeStruct(shape, kind),
-        "target": jax.ShapeDtypeStruct(shape, np.uint8),
-    }
 
 
 def _make_task(config: Mapping[str, Any]) -> Task:
@@ -155,7 +139,7 @@ def _make_task(config: Mapping[str, Any]) -> Task:
 
 def _gradient(task: Task, variables: Mapping[str, Any], batch: Batch, rng: Array) -> Any:
     def loss(params):
-        return task.loss({**variables, "params": params}, batch, rng, True)
+        return task.loss({**variables, "params": params}, batch, rng)
 
     return jax.grad(loss, has_aux=True)(variables["params"])
 

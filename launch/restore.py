@@ -30,7 +30,7 @@ from common.data.images import CorruptImage, decode
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError
 from common.pictures import comparison_sheet
-from common.train.progress import ProgressReport
+from common.progress import ProgressReport
 from common.train.run_directory import read_model_name
 from launch.main import compilation_cache, run_main
 from maxim_jax.checkpoints import checkpoint_table

@@ -1,28 +1,51 @@
-"""Resolves a config to its task: the only place that knows them all."""
+"""The jobs there are: one row each. No other file of `launch` or `configs/base` knows which."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import maxim_jax
-import maxvit_jax
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.task import Task
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 
-_TASKS = {maxvit_jax: ClassificationTask, maxim_jax: RestorationTask}
+# By `config.task.kind`. A config without one means the first job of its model's package.
+TASKS: dict[str, type[Task]] = {task.kind: task for task in (ClassificationTask, RestorationTask)}
 
 
 def make_task(config: Mapping[str, Any]) -> Task:
-    """Returns the task that a config describes; `config.model.name` decides which.
+    """Returns the task that a config describes.
 
     Raises:
-      UserError: an unknown model, a section that doesn't hold together, or data that isn't there.
+      UserError: an unknown job or model, a section that doesn't hold together, or data that isn't
+        there.
+    """
+    return task_of(config)(config)
+
+
+def task_of(config: Mapping[str, Any]) -> type[Task]:
+    """Returns the job that `config.task.kind` names, or else `config.model.name` stands for.
+
+    Raises:
+      UserError: neither is known.
     """
     require("name" in config.get("model", {}), "config.model.name is missing")
-    name = config["model"]["name"]
-    tasks = {model: task for package, task in _TASKS.items() for model in package.list_models()}
-    if name not in tasks:
-        raise UserError(f"unknown model {name!r}: {did_you_mean(name, tasks)}")
-    return tasks[name](config)
+    kind = config.get("task", {}).get("kind")
+    if kind is None:
+        return task_of_model(config["model"]["name"])
+    hint = did_you_mean(str(kind), TASKS)
+    require(kind in TASKS, f"config.task.kind={kind!r}: there is no such job, {hint}")
+    return TASKS[kind]
+
+
+def task_of_model(name: str) -> type[Task]:
+    """Returns the job that a model is for when nothing else is said.
+
+    Raises:
+      UserError: no package has the model.
+    """
+    for task in TASKS.values():
+        if name in task.package.list_models():
+            return task
+    known = {model for task in TASKS.values() for model in task.package.list_models()}
+    raise UserError(f"unknown model {name!r}: {did_you_mean(name, known)}")

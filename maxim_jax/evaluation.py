@@ -1,8 +1,6 @@
 """Evaluation of restoration: on crops while a model trains, on whole images afterwards."""
 
-import csv
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,10 +11,12 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from common.data.images import CorruptImage
 from common.errors import UserError
+from common.metrics.evaluator import Evaluator
 from common.pictures import comparison_sheet
+from common.report import write_bytes, write_json
 from common.task import Dataset
+from common.whole_images import Extremes, measure_images
 from maxim_jax.protocols import PROTOCOLS, Protocol, measure, picture
 from maxim_jax.report import report_page
 
@@ -25,8 +25,12 @@ SHOWN = 4  # cases on each of the two sheets
 CROP = 256  # their side in pixels, at most
 
 
-class RestorationEvaluator:
+class RestorationEvaluator(Evaluator):
     """Accumulates PSNR and SSIM over an evaluation set: RGB, rounded to 8 bits."""
+
+    metrics = METRICS
+    outputs = ("restored",)
+    inputs = ("input", "target", "size")
 
     def __init__(self):
         self._rows: list[dict[str, float]] = []
@@ -91,71 +95,30 @@ def evaluate_pairs(
     Raises:
       UserError: nothing could be measured, or restored values are not finite.
     """
-    folder, source = epath.Path(folder), dataset.source
-    rows, skipped, extremes = [], [], _Extremes()
-    path = folder / "per_image.csv"
-    temporary = folder / f".{path.name}.tmp"
-    with temporary.open("w") as file:
-        table = csv.DictWriter(file, ["name", "width", "height", *METRICS, "seconds"])
-        table.writeheader()
-        for i in range(len(source)):
-            try:
-                pair = dataset.transform(source[i])
-            except CorruptImage as error:
-                skipped.append({"name": source.name(i), "reason": str(error)})
-            else:
-                image, target = pair["input"], pair["target"]
-                restored, seconds = _timed(restore, image)
-                height, width = target.shape[:2]
-                row = {"name": source.name(i), "width": width, "height": height}
-                row |= _measure_both(restored, image, target, protocol) | {"seconds": seconds}
-                rows.append(row)
-                table.writerow({k: f"{v:.6g}" if type(v) is float else v for k, v in row.items()})
-                file.flush()
-                extremes.take(row, image, restored, target)
-            progress(i + 1)
-    if not rows:
-        temporary.unlink()
-        reason = "{name}: {reason}".format(**skipped[0]) if skipped else "there are none"
-        raise UserError(f"no pair could be measured ({reason})")
-    temporary.replace(path)
+    folder, extremes = epath.Path(folder), Extremes(SHOWN)
+
+    def measured(name: str, pair: dict[str, Any]) -> dict[str, Any]:
+        image, target = pair["input"], pair["target"]
+        restored, seconds = _timed(restore, image)
+        height, width = target.shape[:2]
+        row = {"name": name, "width": width, "height": height}
+        row |= _measure_both(restored, image, target, protocol) | {"seconds": seconds}
+        extremes.take(row["psnr"], lambda: (_panels(image, restored, target), _captions(row)))
+        return row
+
+    columns = ["name", "width", "height", *METRICS, "seconds"]
+    table = folder / "per_image.csv"
+    rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)
     summary = {"protocol": protocol.describe(), **_summary(rows, protocol), "skipped": skipped}
-    sheets = {f"{key}.png": _png(sheet) for key, sheet in extremes.sheets().items()}
-    files = sheets | {
-        "metrics.json": json.dumps(_finite(summary), indent=2).encode() + b"\n",
-        "report.html": report_page(summary, sheets).encode(),
+    sheets = {
+        f"{key}.png": _png(comparison_sheet(*map(list, zip(*cases, strict=True)), side=CROP))
+        for key, cases in (("worst", extremes.lowest), ("best", extremes.highest))
     }
-    for name, content in files.items():
-        temporary = folder / f".{name}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
+    for name, content in sheets.items():
+        write_bytes(folder / name, content)
+    write_json(folder / "metrics.json", summary)
+    write_bytes(folder / "report.html", report_page(summary, sheets).encode())
     return summary
-
-
-class _Extremes:
-    """Keeps the panels of the worst and the best cases, and of no others."""
-
-    def __init__(self):
-        self._worst, self._best = [], []
-
-    def take(
-        self, row: dict[str, Any], image: np.ndarray, restored: np.ndarray, target: np.ndarray
-    ) -> None:
-        value, case = row["psnr"], None
-        for cases, sign in ((self._worst, 1), (self._best, -1)):
-            if len(cases) < SHOWN or sign * value < sign * cases[-1][0]["psnr"]:
-                case = case or (row, _panels(image, restored, target))
-                cases.append(case)
-                cases.sort(key=lambda other, sign=sign: sign * other[0]["psnr"])
-                del cases[SHOWN:]
-
-    def sheets(self) -> dict[str, np.ndarray]:
-        return {
-            name: comparison_sheet(
-                [panels for _, panels in cases], [_captions(row) for row, _ in cases], side=CROP
-            )
-            for name, cases in (("worst", self._worst), ("best", self._best))
-        }
 
 
 def _measure_both(
@@ -225,10 +188,3 @@ def _png(image: np.ndarray) -> bytes:
     data = io.BytesIO()
     Image.fromarray(image).save(data, "PNG")
     return data.getvalue()
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

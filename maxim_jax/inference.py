@@ -7,24 +7,46 @@ the result is cropped back.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
 from flax import linen as nn
+from jax import numpy as jnp
 
 from common.config import require
 from common.errors import UserError
+from common.whole_images import PaddedSizes
 
 _OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
 
 
+def restore_images(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
+    """The program that evaluation, `Restorer` and export share.
+
+    Args:
+      model: maps images to a tuple over stages of tuples over scales, finest first.
+      variables: of the model.
+      images: `[batch, height, width, 3]`; whole numbers are of 255, floats of one.
+
+    Returns:
+      float32, the same shape, of one, not clipped.
+    """
+    scale = 255.0 if jnp.issubdtype(images.dtype, jnp.integer) else 1.0
+    return model.apply(variables, images.astype(jnp.float32) / scale, train=False)[-1][0]
+
+
 class Restorer:
-    """Restores images one at a time; compiles once per padded size.
+    """Restores images one at a time; compiles once per padded size, see `sizes`.
 
     With `tile`, an image larger than that is restored in overlapping tiles of this side, which are
     blended with raised-cosine weights. The device then never holds more than one tile. The result
     differs from the untiled one: a model's grid mixing spans what it is given, and its channel
     attention averages over it.
+
+    With `few_sizes`, photos are padded further, so that those of all sizes share few programs:
+    compiling for many sizes takes longer than restoring. The model sees more padding than the
+    official one, and by its grid mixing the whole result differs a little.
 
     With `ensemble`, a result is the mean over the image's four rotations (4), or those and the
     rotations of its mirror image (8), one view at a time.
@@ -38,6 +60,7 @@ class Restorer:
         tile: int | None = None,
         overlap: int = 64,
         ensemble: int = 1,
+        few_sizes: bool = False,
     ):
         """Puts the variables on the device.
 
@@ -48,6 +71,7 @@ class Restorer:
           tile: side of a tile in pixels; None restores every image whole.
           overlap: least number of pixels that neighbouring tiles share.
           ensemble: number of views: 1, 4 or 8.
+          few_sizes: pad to sizes of `common.whole_images.PaddedSizes` that are few.
 
         Raises:
           UserError: no such ensemble, a tile side the model can't take, or an overlap of more than
@@ -62,15 +86,12 @@ class Restorer:
                 0 <= overlap <= tile // 2,
                 f"overlap {overlap} is not between 0 and half a tile, {tile // 2}",
             )
-        self._multiple, self._tile, self._overlap = multiple, tile, overlap
+        self.sizes = PaddedSizes(multiple, few=few_sizes)
+        self._tile, self._overlap = tile, overlap
         self._ensemble = ensemble
         self._variables = jax.device_put(variables)
 
-        @jax.jit
-        def run(variables: dict, images: jax.Array) -> jax.Array:
-            return model.apply(variables, images, train=False)[-1][0]
-
-        self._run = run
+        self._run = jax.jit(partial(restore_images, model))
 
     def __call__(
         self, image: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
@@ -87,7 +108,7 @@ class Restorer:
         Raises:
           UserError: the device's memory does not suffice, or the result is not finite.
         """
-        padded, inside = _pad(image, self._multiple)
+        padded, inside = _pad(image, self.sizes)
         height, width = padded.shape[:2]
         if self._tile and max(height, width) > self._tile:
             restored = self._restore_tiles(padded, progress)
@@ -135,12 +156,13 @@ class Restorer:
             ) from error
 
 
-def _pad(image: np.ndarray, multiple: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+def _pad(image: np.ndarray, sizes: PaddedSizes) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Pads the official way; also returns where the image is now."""
     sides = image.shape[:2]
     # NumPy's reflection goes on when the padding is larger than the image.
     even = np.pad(image, [(0, side % 2) for side in sides] + [(0, 0)], "reflect")
-    halves = [-side % multiple // 2 for side in even.shape[:2]]
+    targets = sizes(*even.shape[:2])
+    halves = [(target - side) // 2 for target, side in zip(targets, even.shape[:2], strict=True)]
     padded = np.pad(even, [(half, half) for half in halves] + [(0, 0)], "reflect")
     inside = tuple(slice(half, half + side) for half, side in zip(halves, sides, strict=True))
     return padded, inside

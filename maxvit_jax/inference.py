@@ -32,6 +32,23 @@ class Prediction(NamedTuple):
     probability: float
 
 
+def class_logits(
+    model: nn.Module, data: Any, variables: Mapping[str, Any], images: jax.Array
+) -> jax.Array:
+    """The program that evaluation, `Classifier` and export share.
+
+    Args:
+      model: any model of `maxvit_jax` with a classifier.
+      data: has `mean` and `std`, per channel on the 0..255 scale.
+      variables: of the model.
+      images: `[batch, height, width, channels]`, values 0..255.
+
+    Returns:
+      float32 `[batch, classes]`.
+    """
+    return model.apply(variables, normalize(images, data.mean, data.std), train=False)
+
+
 class Classifier:
     """Turns photos into class probabilities; compiles once, and once more for single images."""
 
@@ -77,7 +94,7 @@ class Classifier:
 
         @jax.jit
         def run(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-            return jax.nn.softmax(model.apply(variables, normalize(images, data.mean, data.std)))
+            return jax.nn.softmax(class_logits(model, data, variables, images))
 
         self._run = run
 

@@ -1,4 +1,4 @@
-"""What happens to one labelled image between the source and the batch.
+"""What happens to one image between the source and the batch; what belongs to it passes through.
 
 Small and importing little: worker processes load it on start.
 """
@@ -23,7 +23,8 @@ _CROPS = {
 class TrainTransform:
     """Decode, crop, flip, shift, RandAugment.
 
-    Called with an example and a generator, returns `image` uint8 `[size, size, 3]` and `label`.
+    Called with an example and a generator, returns `image` uint8 `[size, size, 3]` and the
+    example's targets.
 
     Attributes:
       size: side in pixels.
@@ -60,15 +61,15 @@ class TrainTransform:
             image = preprocess.random_shift(image, rng, self.shift)
         if self.randaugment:
             image = self.randaugment(np.ascontiguousarray(image), rng)
-        return {"image": np.ascontiguousarray(image), "label": np.int32(example["label"])}
+        return {"image": np.ascontiguousarray(image), **targets(example)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalTransform:
     """Decode and resize without randomness.
 
-    Called with an example, returns `image` `[size, size, 3]`, values
-    0..255 (float32 for `"official"`, uint8 otherwise), and `label`.
+    Called with an example, returns `image` `[size, size, 3]`, values 0..255 (float32 for
+    `"official"`, uint8 otherwise), and the example's targets.
 
     Attributes:
       size: side in pixels.
@@ -93,4 +94,16 @@ class EvalTransform:
             )
         else:
             image = preprocess.resize_only(image, self.size, self.interpolation)
-        return {"image": np.ascontiguousarray(image), "label": np.int32(example["label"])}
+        return {"image": np.ascontiguousarray(image), **targets(example)}
+
+
+def targets(example: Example) -> dict[str, np.ndarray]:
+    """Returns what an example holds beside its image and name; numbers as 32-bit ones."""
+    found = {}
+    for key, value in example.items():
+        if key not in ("image", "name"):
+            array = np.asarray(value)
+            narrow = {"i": np.int32, "f": np.float32}.get(array.dtype.kind)
+            wide = array.dtype.itemsize > 4 and narrow
+            found[key] = array.astype(narrow)[()] if wide else array[()]
+    return found

@@ -5,7 +5,7 @@ processes. Encoded images stay encoded; `common.data.images.decode` takes both f
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -20,17 +20,25 @@ _SPLIT_SEED = 0  # the same parts in every run, whatever the run's own seed
 
 
 class Example(TypedDict):
-    """One labelled image.
+    """One image and whatever a job wants to learn of it, such as a `label`, under its own names.
 
     Attributes:
       image: content of an image file, or uint8 pixels `[height, width, channels]`.
-      label: index into the source's `class_names`.
       name: what to call the example in messages.
     """
 
     image: bytes | np.ndarray
-    label: int
     name: str
+
+
+class LabelledExample(Example):
+    """An image with its class.
+
+    Attributes:
+      label: index into the source's `class_names`.
+    """
+
+    label: int
 
 
 class Source(Protocol):
@@ -44,50 +52,11 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Example: ...
+    def __getitem__(self, index: int) -> LabelledExample: ...
 
     def name(self, index: int) -> str:
         """Returns the example's name, without reading its image where possible."""
         ...
-
-
-def make_source(
-    kind: str,
-    *,
-    name: str = "",
-    root: str = "",
-    split: str = "train",
-    data_dir: str | None = None,
-    train_split: str = "train",
-    holdout: float = 0.1,
-) -> Source:
-    """Makes a source from the fields of a configuration.
-
-    Args:
-      kind: "tfds" (uses `name`, `split`, `data_dir`), "folder" (`root`, `split`, `train_split`,
-        `holdout`) or "digits" (`split`).
-      name: name of a tfds data set, such as "imagenet2012" or "cifar10".
-      root: folder of images.
-      split: which part.
-      data_dir: where tfds data sets lie; None is tfds's own default.
-      train_split: the folder whose classes number the labels of every split.
-      holdout: share of each class kept for evaluation when `root` has no split folders, in (0, 1).
-
-    Raises:
-      UserError: unknown kind or split, or data that is missing or unusable.
-    """
-    for field, value, wanted_by in (("name", name, "tfds"), ("root", root, "folder")):
-        if kind == wanted_by and not value:
-            raise UserError(f"data source {kind!r} needs {field}, which is empty; set it")
-    match kind:
-        case "tfds":
-            return TfdsSource(name, split, data_dir)
-        case "folder":
-            return FolderSource(root, split, train_split=train_split, holdout=holdout)
-        case "digits":
-            return digits_source(split)
-    hint = did_you_mean(kind, ("tfds", "folder", "digits"))
-    raise UserError(f"unknown data source {kind!r}; {hint}")
 
 
 def stratified_split(
@@ -161,7 +130,7 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> LabelledExample:
         label = int(self._labels[index])
         return {"image": self._images[index], "label": label, "name": self.name(index)}
 
@@ -255,7 +224,7 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
         try:
             data = path.read_bytes()
@@ -346,7 +315,7 @@ class TfdsSource:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> LabelledExample:
         record = self._records[index]
         label = int(record[self._label_key])
         return {"image": record[self._image_key], "label": label, "name": self._name(index, record)}
@@ -419,3 +388,52 @@ def digits_source(part: str) -> ArraySource:
         [str(digit) for digit in digits.target_names],
         [f"digits[{index}]" for index in keep],
     )
+
+
+def _tfds(*, name: str = "", split: str = "train", data_dir: str | None = None, **_) -> Source:
+    _require("tfds", "name", name)
+    return TfdsSource(name, split, data_dir)
+
+
+def _folder(
+    *, root: str = "", split: str = "train", train_split: str = "train", holdout: float = 0.1, **_
+) -> Source:
+    _require("folder", "root", root)
+    return FolderSource(root, split, train_split=train_split, holdout=holdout)
+
+
+def _digits(*, split: str = "train", **_) -> Source:
+    return digits_source(split)
+
+
+def _require(kind: str, field: str, value: str) -> None:
+    if not value:
+        raise UserError(f"data source {kind!r} needs {field}, which is empty; set it")
+
+
+# From the fields of a configuration to a source. Add your own: it gets `split` and all fields of
+# the data section as keywords, and takes those it needs.
+SOURCES: dict[str, Callable[..., Source]] = {"tfds": _tfds, "folder": _folder, "digits": _digits}
+
+
+def make_source(kind: str, **fields: Any) -> Source:
+    """Makes a source from the fields of a configuration.
+
+    Args:
+      kind: one of `SOURCES`: "tfds" (uses `name`, `split`, `data_dir`), "folder" (`root`, `split`,
+        `train_split`, `holdout`), "digits" (`split`), or one that was added.
+      **fields: of those:
+        name: of a tfds data set, such as "imagenet2012" or "cifar10".
+        root: folder of images.
+        split: which part.
+        data_dir: where tfds data sets lie; None is tfds's own default.
+        train_split: the folder whose classes number the labels of every split.
+        holdout: share of each class kept for evaluation when `root` has no split folders, in
+          (0, 1).
+
+    Raises:
+      UserError: unknown kind or split, or data that is missing or unusable.
+    """
+    if kind not in SOURCES:
+        raise UserError(f"unknown data source {kind!r}; {did_you_mean(kind, SOURCES)}")
+    return SOURCES[kind](**fields)

@@ -1,13 +1,16 @@
-"""Classification metrics over a whole evaluation set, and the pictures that go with them."""
+"""Classification metrics over a whole evaluation set."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy import sparse
 
 from common.errors import UserError
+from common.metrics.evaluator import Evaluator
 
 
-class ClassificationEvaluator:
+class ClassificationEvaluator(Evaluator):
     """Accumulates top-1, top-5, per-class accuracy, confusion matrix and calibration error.
 
     Args:
@@ -15,8 +18,13 @@ class ClassificationEvaluator:
       bins: equal confidence bins of the expected calibration error (Guo et al. 2017).
     """
 
+    metrics = ("accuracy_top1", "accuracy_top5", "loss", "calibration_error", "examples")
+    outputs = ("logits",)
+    inputs = ("label",)
+
     def __init__(self, num_classes: int, bins: int = 15):
-        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self._classes = num_classes
+        self._pairs: Counter[tuple[int, int]] = Counter()  # (label, predicted): seen ones alone
         self._top5, self._nll = 0, 0.0
         self._bin_count, self._bin_correct, self._bin_confidence = np.zeros((3, bins))
 
@@ -37,12 +45,12 @@ class ClassificationEvaluator:
             return
         if not np.isfinite(logits).all():
             raise UserError("the model's logits are not finite: its weights can't be evaluated")
-        classes = len(self.confusion)
+        classes = self._classes
         if not 0 <= labels.min() <= labels.max() < classes:
             raise UserError(f"labels {labels.min()} to {labels.max()} don't fit {classes} classes")
         log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         predicted = logits.argmax(axis=1)
-        np.add.at(self.confusion, (labels, predicted), 1)
+        self._pairs.update(zip(labels.tolist(), predicted.tolist(), strict=True))
         # Rank of the right class: how many score strictly higher (a tie counts for the label).
         own = np.take_along_axis(logits, labels[:, None], axis=1)
         self._top5 += int(((logits > own).sum(axis=1) < 5).sum())
@@ -61,20 +69,41 @@ class ClassificationEvaluator:
         Raises:
           UserError: nothing was counted.
         """
-        total = int(self.confusion.sum())
+        total = self._pairs.total()
         if not total:
             raise UserError("no example was evaluated: the data set is empty or unreadable")
         gaps = np.abs(self._bin_correct - self._bin_confidence)
         return {
-            "accuracy_top1": float(np.trace(self.confusion) / total),
+            "accuracy_top1": int(self._right.sum()) / total,
             "accuracy_top5": self._top5 / total,
             "loss": self._nll / total,
             "calibration_error": float(gaps.sum() / total),
             "examples": float(total),
         }
 
+    @property
+    def confusion(self) -> sparse.coo_array:
+        """Counts `[classes, classes]`, rows the right class, columns the predicted one."""
+        index = np.array(list(self._pairs), np.int64).reshape(-1, 2).T
+        counts = np.array(list(self._pairs.values()), np.int64)
+        return sparse.coo_array((counts, tuple(index)), shape=(self._classes,) * 2)
+
+    @property
+    def support(self) -> np.ndarray:
+        """Examples per class, `[classes]`."""
+        return self._per_class(lambda label, predicted: True)
+
+    @property
+    def _right(self) -> np.ndarray:
+        return self._per_class(lambda label, predicted: label == predicted)
+
     def per_class_accuracy(self) -> np.ndarray:
         """Returns `[num_classes]` fractions, NaN for classes without examples."""
-        support = self.confusion.sum(axis=1)
-        right = np.diag(self.confusion)
-        return np.where(support > 0, right / np.maximum(support, 1), np.nan)
+        support = self.support
+        return np.where(support > 0, self._right / np.maximum(support, 1), np.nan)
+
+    def _per_class(self, counts: Callable[[int, int], bool]) -> np.ndarray:
+        total = np.zeros(self._classes, np.int64)
+        for (label, predicted), count in self._pairs.items():
+            total[label] += count * counts(label, predicted)
+        return total

@@ -1,7 +1,8 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,88 +10,123 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from common.data.pipeline import eval_batches
-from common.task import Dataset, Evaluator, Task, Variables
+from common.errors import UserError
+from common.task import Batch, Dataset, Evaluator, Task, Variables
 from common.train import sharding
 from common.train.corrupt import CorruptCounter
 
+_BOOKKEEPING = ("index", "corrupt")  # of the host
+
 
 class EvalLoop:
-    """Runs a task's `eval_step` over data sets; compiled once.
+    """Runs a task's `predict` over data sets; compiled once per set of evaluators.
+
+    Only what evaluators name leaves the devices, and a few examples for the pictures.
 
     Args:
-      task: gives step, evaluator and pictures.
+      task: gives the program and the pictures.
       mesh: batches are split over it.
-      variables: shapes of what `run` gets, to shard the step by.
+      variables: shapes of what `run` gets, to shard the program by.
     """
 
     def __init__(self, task: Task, mesh: Mesh, variables: Variables):
         size = task.data.eval_batch_size or task.data.batch_size
         sharding.check_batch_size(size, mesh, "config.data.eval_batch_size")
         self._task, self._mesh, self._batch_size = task, mesh, size
-        self._step = jax.jit(
-            task.eval_step,
-            in_shardings=(
-                sharding.tree_shardings(variables, mesh),
-                sharding.batch_sharding(mesh),
-            ),
-            out_shardings=sharding.replicated(mesh),
-        )
+        self._placed = sharding.tree_shardings(variables, mesh)
+        self._steps: dict[Any, Callable] = {}
 
     def run(
         self,
         variables: Variables,
         dataset: Dataset,
-        evaluator: Evaluator,
+        evaluators: Sequence[Evaluator],
         progress: Callable[[int], None] = lambda examples: None,
+        *,
+        pictures: bool = True,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Evaluates one data set.
 
         Args:
           variables: `{"params", "batch_stats", "constants"}`.
           dataset: source and transform.
-          evaluator: a fresh one of the task's.
+          evaluators: fresh ones of the task's.
           progress: called with the number of examples done after every batch.
+          pictures: make pictures of the first examples.
 
         Returns:
-          The evaluator's metrics, and the pictures of the first batch.
+          The evaluators' metrics, and the pictures.
 
         Raises:
           UserError: the data set is empty, or more than `data.max_corrupt` examples are unreadable.
         """
-        pictures, done = {}, 0
+        step = self._step(evaluators, pictures)
+        made, done = {}, 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
+        part, parts = jax.process_index(), jax.process_count()
         batches = eval_batches(
             dataset.source,
             dataset.transform,
             batch_size=self._batch_size,
             num_workers=self._task.data.num_workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=part,
+            process_count=parts,
         )
         with closing(batches):
             for batch in batches:
-                part = batch
+                flags = {name: batch.pop(name) for name in _BOOKKEEPING}
                 if jax.process_count() > 1:
-                    batch = multihost_utils.process_allgather(batch, tiled=True)
-                corrupt.take(batch)
-                inputs = put({name: part[name] for name in batch}, self._mesh)
-                outputs = jax.device_get(self._step(variables, inputs))
-                evaluator.update(outputs, batch)
-                real = batch["mask"].astype(bool)
-                if not pictures and real.any():
-                    shown = jax.tree.map(lambda x, real=real: x[real], (batch, outputs))
-                    pictures = self._task.visualise(*shown)
+                    flags = multihost_utils.process_allgather(flags, tiled=True)
+                corrupt.take(flags)
+                results, shown = step(variables, sharding.put(batch, self._mesh))
+                results = jax.device_get(results)
+                for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
+                    evaluator.update(outputs, inputs)
+                real = results[0][1]["mask"].astype(bool)
+                if pictures and not made and real.any():
+                    made = self._pictures(*jax.device_get(shown))
                 done += int(real.sum())
                 progress(done)
-        metrics = evaluator.compute()
+        metrics = {}
+        for evaluator in evaluators:
+            metrics |= evaluator.compute()
         if corrupt.count:
             metrics["corrupt"] = float(corrupt.count)
-        return metrics, pictures
+        return metrics, made
+
+    def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
+        key = (tuple(evaluator.metrics for evaluator in evaluators), pictures)
+        if key not in self._steps:
+
+            def step(variables: Variables, batch: Batch) -> Any:
+                outputs = self._task.predict(variables, batch)
+                results = [_wanted(evaluator, outputs, batch) for evaluator in evaluators]
+                count = self._task.shown if pictures else 0
+                shown = jax.tree.map(lambda x: x[:count], (dict(batch), outputs))
+                return results, shown
+
+            self._steps[key] = jax.jit(
+                step,
+                in_shardings=(self._placed, sharding.batch_sharding(self._mesh)),
+                out_shardings=sharding.replicated(self._mesh),
+            )
+        return self._steps[key]
+
+    def _pictures(
+        self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        real = batch["mask"].astype(bool)
+        if not real.any():
+            return {}
+        return self._task.visualise(*jax.tree.map(lambda x: x[real], (batch, outputs)))
 
 
-def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's part of a host batch on the mesh."""
-    target = sharding.batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(target, array) for name, array in batch.items()
-    }
+def _wanted(evaluator: Evaluator, outputs: Batch, batch: Batch) -> tuple[Batch, Batch]:
+    """What `Evaluator.update` gets."""
+    named = ((evaluator.outputs, outputs), (evaluator.inputs, batch))
+    for names, found in named:
+        if lost := [name for name in names if name not in found]:
+            kind = type(evaluator).__name__
+            raise UserError(f"{kind} needs {lost[0]!r}; there are only {', '.join(found)}")
+    taken, inputs = ({name: found[name] for name in names} for names, found in named)
+    return taken | evaluator.sums(outputs, batch), inputs | {"mask": batch["mask"]}

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,25 @@ LOCK_FILE = ".lock"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 # These may change when a run is continued: they decide where, how fast and how long, not what.
+# A task adds its own.
 RESUMABLE = (
     "mesh",
     "train.num_steps",
     "train.log_every",
     "train.not_finite",
     "train.sample_images",
+    "train.profile",
     "eval.every_steps",
     "checkpoint",
-    "data.root",  # data that moved
-    "data.input_root",
-    "data.target_root",
-    "data.data_dir",
-    "data.num_workers",
-    "data.eval_batch_size",
-    "data.max_corrupt",
 )
 
 
 @contextlib.contextmanager
 def open_run(
-    workdir: str, config: dict[str, Any], defaults: Mapping[str, Any] | None = None
+    workdir: str,
+    config: dict[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    resumable: Sequence[str] = (),
 ) -> Iterator[list[str]]:
     """Creates a run directory, or checks that the one that is there belongs to this config.
 
@@ -53,8 +51,9 @@ def open_run(
     Args:
       workdir: local path or bucket path.
       config: the whole config as plain JSON values.
-      defaults: values by path, such as `"optimizer.clip_norm"`, that may be missing in the config
-        of an older run: a field added since does by default what was done before.
+      defaults: values by path, such as `"optimizer.clip_norm"`, that may be missing in a config: a
+        field added since an older run does by default what was done before.
+      resumable: fields or sections that may differ, beside `RESUMABLE`.
 
     Yields:
       Lines on what changed within bounds, to be printed.
@@ -65,12 +64,12 @@ def open_run(
         again. Also a disk that is full or read-only, now or in the block.
     """
     root = epath.Path(workdir)
-    defaults = defaults or {}
-    _changes(root, config, defaults)  # refuses before anything is touched
+    known, allowed = defaults or {}, (*RESUMABLE, *resumable)
+    _changes(root, config, known, allowed)  # refuses before anything is touched
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(workdir):
-            lines = _changes(root, config, defaults)
+            lines = _changes(root, config, known, allowed)
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
             yield lines
@@ -98,7 +97,9 @@ def place_aside(workdir: epath.PathLike, name: str) -> epath.Path:
     return folder / f"{name}_{time.time_ns()}"
 
 
-def _changes(root: epath.Path, config: dict[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+def _changes(
+    root: epath.Path, config: dict[str, Any], defaults: Mapping[str, Any], allowed: Sequence[str]
+) -> list[str]:
     """Lines on the fields that differ from the directory's own; refuses those that must not."""
     if not (root / CONFIG_FILE).exists() and not checkpoint_steps(root):
         if root.exists() and any(path.name != LOCK_FILE for path in root.iterdir()):
@@ -107,15 +108,19 @@ def _changes(root: epath.Path, config: dict[str, Any], defaults: Mapping[str, An
                 " choose another --workdir"
             )
         return []
-    old = dict(defaults) | _flatten(read_config(str(root)))
-    new = dict(defaults) | _flatten(config)
-    old, new = (json.loads(json.dumps(values)) for values in (old, new))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    old, new = _flatten(read_config(str(root))), _flatten(config)
+
+    def differs(key: str) -> bool:
+        if key in old and key in new:
+            return old[key] != new[key]
+        return (old | new)[key] not in (None, defaults.get(key))
+
+    changed = sorted(filter(differs, old.keys() | new.keys()))
     lines = [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in changed]
     refused = {
         key: line
         for key, line in zip(changed, lines, strict=True)
-        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)
+        if not any(key == path or key.startswith(f"{path}.") for path in allowed)
     }
     if refused and checkpoint_steps(root):
         older = f"; fields that the run is too old to have can be added to {root}/{CONFIG_FILE}"

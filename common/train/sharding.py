@@ -80,6 +80,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Places this process's part of a host batch on the mesh."""
+    target = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(target, array) for name, array in batch.items()
+    }
+
+
 def check_batch_size(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
     """Raises UserError unless `size` divides over the mesh's batch axes, `parts` times over."""
     shards = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts

@@ -1,6 +1,6 @@
 """The train state and the step that advances it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import optax
 from flax import struct
 from jax import numpy as jnp
 
+from common.errors import UserError
 from common.task import Batch, Task, Variables
 
 
@@ -60,6 +61,42 @@ def create_state(
     )
 
 
+def merged(fresh: Variables, given: Variables) -> Variables:
+    """Returns the fresh variables with those that are given, a subtree, in their place."""
+    return {
+        name: merged(value, given[name])
+        if isinstance(value, Mapping) and name in given
+        else given.get(name, value)
+        for name, value in fresh.items()
+    }
+
+
+def require_fits(expected: Variables, given: Variables, where: str) -> None:
+    """Raises UserError unless `given` is a subtree of `expected`, array by array.
+
+    Args:
+      expected: shapes of all variables.
+      given: arrays of some.
+      where: what gave them, for the message.
+    """
+    expected, given = _by_name(expected), _by_name(given)
+    wrong = [
+        f"{name} {list(array.shape)}, where the job has"
+        f" {list(expected[name].shape) if name in expected else 'nothing'}"
+        for name, array in given.items()
+        if name not in expected or expected[name].shape != array.shape
+    ]
+    if wrong:
+        raise UserError(f"{where}: {len(wrong)} arrays don't fit the job, first {wrong[0]}")
+
+
+def _by_name(tree: Variables) -> dict[str, Any]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
 def make_train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -85,7 +122,7 @@ def make_train_step(
     def gradients(state, batch_stats, batch, rng):
         def loss(params):
             variables = state.variables | {"params": params, "batch_stats": batch_stats}
-            return task.loss(variables, batch, rng, True)
+            return task.loss(variables, batch, rng)
 
         (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params

@@ -3,88 +3,37 @@
 import contextlib
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from common.config import parse_section, require
+from common.config import require
 from common.data.pipeline import train_batches
-from common.errors import UserError, did_you_mean
+from common.errors import did_you_mean
+from common.progress import ProgressReport
 from common.task import Dataset, Task, Variables
 from common.train import sharding
-from common.train.checkpoint import CheckpointConfig, Checkpoints
+from common.train.checkpoint import Checkpoints
 from common.train.corrupt import CorruptCounter
-from common.train.evaluate import EvalLoop, put
-from common.train.optimizer import OptimizerConfig, make_optimizer
+from common.train.evaluate import EvalLoop
+from common.train.optimizer import make_optimizer
 from common.train.processes import failing_together, require_same
-from common.train.progress import ProgressReport
+from common.train.profile import Profile
 from common.train.run_directory import open_run
-from common.train.schedule import ScheduleConfig, make_schedule
-from common.train.state import TrainState, create_state, make_train_step
+from common.train.schedule import make_schedule
+from common.train.sections import TRAINER_SECTIONS, parse_trainer_sections
+from common.train.sharding import put
+from common.train.state import TrainState, create_state, make_train_step, merged, require_fits
 from common.train.stop import Stopped, StopRequest
+from common.train.window import MetricsWindow, NotFiniteError
 from common.train.writer import Writer
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """The config's `train` section.
-
-    Attributes:
-      num_steps: optimizer steps of the run.
-      log_every: steps between metrics.
-      accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
-      not_finite: what to do when the loss or a gradient is NaN or infinite: `"stop"`; `"skip"` the
-        update of that step, but stop after 50 in a row; `"restore"` the last checkpoint and try
-        once more, which helps where hardware was at fault.
-      sample_images: save pictures of the first training batch and of each evaluation.
-    """
-
-    num_steps: int
-    log_every: int = 100
-    accumulate_steps: int = 1
-    not_finite: Literal["stop", "skip", "restore"] = "stop"
-    sample_images: bool = True
-
-    def __post_init__(self):
-        for name in ("num_steps", "log_every", "accumulate_steps"):
-            require(getattr(self, name) > 0, f"config.train.{name} must be positive")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalConfig:
-    """The config's `eval` section.
-
-    Attributes:
-      every_steps: steps between evaluations; the last step is always evaluated.
-    """
-
-    every_steps: int = 1000
-
-    def __post_init__(self):
-        require(self.every_steps > 0, "config.eval.every_steps must be positive")
-
-
-# With `not_finite="skip"`, a run that skips so many steps in a row is beyond hope.
-_MOST_SKIPPED = 50
-
-# Sections of a config that the trainer reads, and those that the task does.
-TRAINER_SECTIONS = {
-    "optimizer": OptimizerConfig,
-    "schedule": ScheduleConfig,
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "mesh": sharding.MeshConfig,
-    "checkpoint": CheckpointConfig,
-}
-TASK_SECTIONS = ("init", "model", "task", "data")
 
 
 def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, float]:
@@ -106,15 +55,19 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     require_same({"workdir": workdir, "config": plain})
     with failing_together():
         job = _prepare(task, plain)
-    with _opened(workdir, plain) as changes, StopRequest() as stop:
+    with _opened(workdir, job) as changes, StopRequest() as stop:
         failed = None
         while True:
             try:
-                return _run(job, workdir, changes, stop)
-            except _NotFiniteError as error:
+                with contextlib.ExitStack() as stack:  # closes all that an attempt opens
+                    return _Run(job, workdir, stop, stack).go(changes)
+            except NotFiniteError as error:
                 if job.sections["train"].not_finite != "restore" or error.step == failed:
                     raise
                 failed, changes = error.step, [error.found]
+
+
+# ---------------------------------------------------------------- before the directory is touched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +80,7 @@ class _Job:
       dataset, eval_sets: the task's.
       create: from variables to the state of step 0.
       abstract, shardings: shape and place of everything in the state.
+      best_metric: name, and 1 where larger is better, -1 where smaller is.
     """
 
     task: Task
@@ -141,10 +95,11 @@ class _Job:
     abstract: TrainState
     shardings: TrainState
     eval_loop: EvalLoop
+    best_metric: tuple[str, int]
 
 
 def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
-    """Refuses what doesn't hold together: sizes, data, rules of sharding."""
+    """Refuses what doesn't hold together: sizes, data, rules of sharding, names of metrics."""
     sections = parse_trainer_sections(plain)
     mesh = sharding.make_mesh(sections["mesh"])
     accumulate_steps = sections["train"].accumulate_steps
@@ -157,181 +112,252 @@ def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
     create = partial(create_state, optimizer=optimizer, ema=ema)
     # Shapes first, so that nothing is ever whole on one device.
     abstract = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(0))
+    eval_sets = task.eval_data()
     return _Job(
         task=task,
         plain=plain,
         sections=sections,
         mesh=mesh,
         dataset=task.train_data(),
-        eval_sets=task.eval_data(),
+        eval_sets=eval_sets,
         schedule=schedule,
         optimizer=optimizer,
         create=create,
         abstract=abstract,
         shardings=sharding.tree_shardings(abstract, mesh),
         eval_loop=EvalLoop(task, mesh, abstract.eval_variables),
+        best_metric=_best_metric(task, eval_sets, sections["eval"].best_metric),
     )
 
 
-def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict[str, float]:
-    """Trains from the directory's latest checkpoint, if it has one, to the end: see `train`."""
-    task, mesh, sections, shardings = job.task, job.mesh, job.sections, job.shardings
-    seed, cfg, primary = job.plain["seed"], sections["train"], jax.process_index() == 0
+def _best_metric(
+    task: Task, eval_sets: Mapping[str, Dataset], asked: str | None
+) -> tuple[str, int]:
+    metric = asked or task.best_metric
+    name = metric.removeprefix("-")
+    known = [f"{s}/{m}" for s in eval_sets for e in task.evaluators() for m in e.metrics]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    require(not twice, f"two evaluators of {task.kind} give {', '.join(twice)}")
+    hint = f"no evaluation gives it, {did_you_mean(name, known)}"
+    require(name in known, f"config.eval.best_metric={metric!r}: {hint}")
+    return name, -1 if metric.startswith("-") else 1
 
-    # The state: the run's own, else pretrained weights, else fresh ones.
-    checkpoints = Checkpoints(workdir, sections["checkpoint"])
-    state = checkpoints.restore(_place(job.abstract, shardings))
-    if state is None:
+
+@contextlib.contextmanager
+def _opened(workdir: str, job: _Job) -> Iterator[list[str]]:
+    """The run directory, opened by the first process for all of them."""
+    sections = {**TRAINER_SECTIONS, **job.task.sections}
+    defaults = {
+        f"{name}.{field.name}": field.default
+        for name, section in sections.items()
+        for field in dataclasses.fields(section)
+        if field.default is not dataclasses.MISSING
+    }
+    variant = job.task.package.create_model(job.plain["model"]["name"])
+    names = {field.name for field in dataclasses.fields(variant)} - {"parent", "name"}
+    defaults |= {f"model.{name}": getattr(variant, name) for name in names}
+    defaults = json.loads(json.dumps(defaults, default=lambda dtype: np.dtype(dtype).name))
+    with contextlib.ExitStack() as stack:
+        changes = []
         with failing_together():
-            pretrained = task.pretrained()
-        if pretrained is not None:
-            pretrained = jax.tree.map(np.asarray, pretrained)
-            state = jax.jit(job.create, out_shardings=shardings)(pretrained)
-        else:
-            init = jax.jit(lambda rng: job.create(task.init(rng)), out_shardings=shardings)
-            state = init(jax.random.key(seed))
-        del pretrained
-    first_step = int(state.step)
+            if jax.process_index() == 0:
+                run = open_run(workdir, job.plain, defaults, job.task.resumable)
+                changes = stack.enter_context(run)
+        yield changes
 
-    train_step = jax.jit(
-        make_train_step(
-            task,
-            job.optimizer,
-            seed=seed,
-            accumulate_steps=cfg.accumulate_steps,
-            ema_decay=sections["optimizer"].ema_decay,
-            skip_not_finite=cfg.not_finite == "skip",
-        ),
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=0,
-    )
-    writer = Writer(workdir, first_step, quiet=not primary)
-    progress = ProgressReport(cfg.num_steps, first_step, unit="step", quiet=not primary)
-    count = sum(x.size for x in jax.tree.leaves(job.abstract.params))
-    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    progress.log(
-        f"{count:,} parameters, {len(job.dataset.source):,} training examples, {mesh.size}"
-        f" {jax.default_backend()} device(s){processes}, mesh {dict(mesh.shape)}"
-    )
-    if mesh.size > 1:
-        progress.log(sharding.overview(job.abstract.params, mesh))
-    if first_step:
-        progress.log("; ".join([f"continuing from step {first_step}", *changes]))
 
-    def evaluate(step: int) -> dict[str, float]:
-        results = {}
-        for name, eval_set in job.eval_sets.items():
-            metrics, pictures = job.eval_loop.run(
-                state.eval_variables, eval_set, task.evaluator(), stop.cut_short
-            )
-            results |= {f"{name}/{key}": value for key, value in metrics.items()}
-            if cfg.sample_images:
-                writer.images(step, {f"{name}_{key}": value for key, value in pictures.items()})
-        writer.scalars(step, results)
-        progress.log(f"step {step}  " + "  ".join(f"{k} {v:.4g}" for k, v in results.items()))
-        return results
+# ---------------------------------------------------------------- one attempt
 
-    corrupt = CorruptCounter(job.dataset.source, task.data.max_corrupt)
-    batches = train_batches(
-        job.dataset.source,
-        job.dataset.transform,
-        batch_size=task.data.batch_size,
-        seed=seed,
-        start_step=first_step,
-        num_workers=task.data.num_workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    results: dict[str, float] = {}
-    window, waited, window_start, skipped = [], 0.0, time.monotonic(), 0
-    # However the loop ends, checkpoints under way are completed and workers sent home.
-    with closing(writer), checkpoints, closing(batches), progress:
-        if stop.reached():  # while all processes, or a second attempt, got ready
-            progress.log(f"stopped by {stop.signal.name} with nothing to save")
-            return results
-        for step in range(first_step + 1, cfg.num_steps + 1):
-            asked = time.monotonic()
-            batch = next(batches)
-            waited += time.monotonic() - asked
-            corrupt.take(batch)
-            if step == 1 and cfg.sample_images:
-                pictures = task.visualise(batch, None)
-                writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
 
-            state, metrics = train_step(state, put(batch, mesh))
-            # One step in flight while the next batch is read, no more; the first one is awaited, as
-            # other processes may still compile it.
-            jax.block_until_ready(metrics if step == first_step + 1 else window[-1:])
-            window.append(metrics)
-            progress.advance(step)
-            stop.listen()  # from the first step on there is something to save
+class _Run:
+    """Trains from the directory's latest checkpoint, if it has one, to the end.
 
-            stopping = stop.reached()
-            evaluating = step % sections["eval"].every_steps == 0 or step == cfg.num_steps
+    Args:
+      job: what to do.
+      workdir: the run directory, which is open.
+      stop: says when somebody asks to.
+      stack: closes what is opened here, however the attempt ends.
+    """
+
+    def __init__(self, job: _Job, workdir: str, stop: StopRequest, stack: contextlib.ExitStack):
+        self.job, self.stop = job, stop
+        self.cfg = job.sections["train"]
+        quiet = jax.process_index() != 0
+        # Checkpoints under way are completed last.
+        self.checkpoints = stack.enter_context(Checkpoints(workdir, job.sections["checkpoint"]))
+        self.state = self._initial_state()
+        self.first_step = int(self.state.step)
+        self.writer = stack.enter_context(closing(Writer(workdir, self.first_step, quiet=quiet)))
+        self.batches = stack.enter_context(closing(self._batches()))
+        traced = () if quiet else self.cfg.profile
+        self.profile = stack.enter_context(Profile(traced, f"{workdir}/profile"))
+        progress = ProgressReport(self.cfg.num_steps, self.first_step, unit="step", quiet=quiet)
+        self.progress = stack.enter_context(progress)
+        self.corrupt = CorruptCounter(job.dataset.source, job.task.data.max_corrupt)
+        self.window = MetricsWindow(workdir)
+        self.train_step = self._train_step()
+
+    def go(self, changes: list[str]) -> dict[str, float]:
+        """Trains; returns the metrics of the last evaluation."""
+        self._introduce(changes)
+        if self.stop.reached():  # while all processes, or a second attempt, got ready
+            self._log_stop("with nothing to save")
+            return {}
+        results: dict[str, float] = {}
+        for step in range(self.first_step + 1, self.cfg.num_steps + 1):
+            self._advance(step)
+            stopping = self.stop.reached()
+            evaluating = self._is_due(step, self.job.sections["eval"].every_steps)
             evaluating = evaluating and not stopping  # who stops us doesn't wait long
-            saving = evaluating or stopping or step % sections["checkpoint"].every_steps == 0
-            if saving or step % cfg.log_every == 0:
-                window = jax.device_get(window)
-                means, skipped = _mean(window), _skipped_in_a_row(window, skipped)
-                elapsed = time.monotonic() - window_start
-                values = {f"train/{key}": value for key, value in means.items()} | {
-                    "train/images_per_second": len(window) * task.data.batch_size / elapsed,
-                    "train/data_wait": waited / elapsed,
-                    "train/learning_rate": float(job.schedule(step - 1)),
-                }
-                if corrupt.count:
-                    values["train/corrupt"] = float(corrupt.count)
-                writer.scalars(step, values)
-                progress.metrics(step, values)
-                _check_finite(means, step, skipped, workdir)
-                window, waited, window_start = [], 0.0, time.monotonic()
-                checkpoints.check()
-
+            saving = evaluating or stopping
+            saving = saving or step % self.job.sections["checkpoint"].every_steps == 0
+            if saving or step % self.cfg.log_every == 0:
+                self._log(step)
             if saving:  # after the metrics, which stop the run if they are not finite
                 paused = time.monotonic()
-                score = None
                 if evaluating:
                     try:
-                        results = evaluate(step)
-                        score = results.get(task.best_metric)
+                        results = self._evaluate(step)
                     except Stopped:
-                        stopping = True
-                checkpoints.save(state, job.plain, score)
-                window_start += time.monotonic() - paused
+                        stopping, evaluating = True, False
+                self._save(results if evaluating else {})
+                self.window.leave_out(time.monotonic() - paused)
             if stopping:
-                checkpoints.wait()
-                progress.log(
-                    f"stopped by {stop.signal.name} after step {step}, which is saved: the same"
-                    " command goes on"
-                )
+                self.checkpoints.wait()
+                self._log_stop(f"after step {step}, which is saved: the same command goes on")
                 return results
         if not results:  # nothing was left to train
             try:
-                results = evaluate(first_step)
+                results = self._evaluate(self.first_step)
             except Stopped:
-                progress.log(f"stopped by {stop.signal.name} with nothing to save")
-    return results
+                self._log_stop("with nothing to save")
+        return results
 
+    def _initial_state(self) -> TrainState:
+        """The run's own state, else a fresh one with pretrained weights where there are any."""
+        job = self.job
+        state = self.checkpoints.restore(_place(job.abstract, job.shardings))
+        if state is not None:
+            return state
+        with failing_together():
+            given = job.task.pretrained() or {}
+            require_fits(job.abstract.variables, given, "config.init.weights")
 
-def parse_trainer_sections(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks the trainer's sections of a config, and that there are no unknown ones.
+        def init(rng: jax.Array, given: Variables) -> TrainState:
+            return job.create(merged(job.task.init(rng), given))
 
-    Returns:
-      The frozen section of each name in `TRAINER_SECTIONS`.
+        seed = jax.random.key(job.plain["seed"])
+        return jax.jit(init, out_shardings=job.shardings)(seed, given)
 
-    Raises:
-      UserError: an unknown section or field, or a value out of range.
-    """
-    known = {*TRAINER_SECTIONS, *TASK_SECTIONS, "seed"}
-    for name in config:
-        require(name in known, f"config.{name}: unknown section, {did_you_mean(name, known)}")
-    seed = config.get("seed")
-    require(type(seed) is int and seed >= 0, "config.seed must be an integer, 0 or more")
-    return {
-        name: parse_section(cls, config.get(name, {}), name)
-        for name, cls in TRAINER_SECTIONS.items()
-    }
+    def _train_step(self) -> Callable:
+        job, mesh = self.job, self.job.mesh
+        step = make_train_step(
+            job.task,
+            job.optimizer,
+            seed=job.plain["seed"],
+            accumulate_steps=self.cfg.accumulate_steps,
+            ema_decay=job.sections["optimizer"].ema_decay,
+            skip_not_finite=self.cfg.not_finite == "skip",
+        )
+        return jax.jit(
+            step,
+            in_shardings=(job.shardings, sharding.batch_sharding(mesh)),
+            out_shardings=(job.shardings, sharding.replicated(mesh)),
+            donate_argnums=0,
+        )
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        job = self.job
+        return train_batches(
+            job.dataset.source,
+            job.dataset.transform,
+            batch_size=job.task.data.batch_size,
+            seed=job.plain["seed"],
+            start_step=self.first_step,
+            num_workers=job.task.data.num_workers,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def _introduce(self, changes: list[str]) -> None:
+        """Says what is trained, on what, and where from."""
+        job, mesh = self.job, self.job.mesh
+        count = sum(x.size for x in jax.tree.leaves(job.abstract.params))
+        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        self.progress.log(
+            f"{count:,} parameters, {len(job.dataset.source):,} training examples, {mesh.size}"
+            f" {jax.default_backend()} device(s){processes}, mesh {dict(mesh.shape)}"
+        )
+        if mesh.size > 1:
+            self.progress.log(sharding.overview(job.abstract.params, mesh))
+        if self.first_step:
+            self.progress.log("; ".join([f"continuing from step {self.first_step}", *changes]))
+
+    def _advance(self, step: int) -> None:
+        """One step: the next batch, the update."""
+        asked = time.monotonic()
+        batch = next(self.batches)
+        waited = time.monotonic() - asked
+        self.corrupt.take(batch)
+        if step == 1 and self.cfg.sample_images:
+            pictures = self.job.task.visualise(batch, None)
+            self.writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
+
+        self.profile.before(step)
+        self.state, metrics = self.train_step(self.state, put(batch, self.job.mesh))
+        # One step in flight while the next batch is read, no more; the first one is awaited, as
+        # other processes may still compile it.
+        if step == self.first_step + 1:
+            jax.block_until_ready(metrics)
+        else:
+            self.window.await_last()
+        self.window.add(metrics, waited)
+        self.profile.after(step, metrics)
+        self.progress.advance(step)
+        self.stop.listen()  # from the first step on there is something to save
+
+    def _is_due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.cfg.num_steps
+
+    def _log(self, step: int) -> None:
+        """The means since the last log; raises where they are not finite."""
+        means = self.window.means(self.job.task.data.batch_size)
+        values = {f"train/{key}": value for key, value in means.items()}
+        values["train/learning_rate"] = float(self.job.schedule(step - 1))
+        if self.corrupt.count:
+            values["train/corrupt"] = float(self.corrupt.count)
+        self.writer.scalars(step, values)
+        self.progress.metrics(step, values)
+        self.window.check(means, step)
+        self.window.restart()
+        self.checkpoints.check()
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """The metrics of all evaluation sets; raises `Stopped` when asked to stop meanwhile."""
+        job, results = self.job, {}
+        every = job.sections["eval"].every_steps
+        for name, eval_set in job.eval_sets.items():
+            evaluators = [e for e in job.task.evaluators() if self._is_due(step, every * e.every)]
+            metrics, pictures = job.eval_loop.run(
+                self.state.eval_variables,
+                eval_set,
+                evaluators,
+                self.stop.cut_short,
+                pictures=self.cfg.sample_images,
+            )
+            results |= {f"{name}/{key}": value for key, value in metrics.items()}
+            self.writer.images(step, {f"{name}_{key}": value for key, value in pictures.items()})
+        self.writer.scalars(step, results)
+        self.progress.log(f"step {step}  " + "  ".join(f"{k} {v:.4g}" for k, v in results.items()))
+        return results
+
+    def _save(self, results: Mapping[str, float]) -> None:
+        name, sign = self.job.best_metric
+        score = sign * results[name] if name in results else None
+        self.checkpoints.save(self.state, self.job.plain, score)
+
+    def _log_stop(self, what: str) -> None:
+        self.progress.log(f"stopped by {self.stop.signal.name} {what}")
 
 
 def _to_dict(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -342,57 +368,3 @@ def _place(abstract: TrainState, shardings: TrainState) -> TrainState:
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
     )
-
-
-def _mean(window: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the steps; where some were skipped, over the others."""
-    window = [{"loss": metrics["loss"], **metrics} for metrics in window]  # first on the screen
-    done = [metrics for metrics in window if not metrics.get("skipped")]
-    means = {key: float(np.mean([m[key] for m in done])) for key in (done[0] if done else ())}
-    if "skipped" in window[0]:
-        means["skipped"] = 1 - len(done) / len(window)
-    return means
-
-
-def _skipped_in_a_row(window: list[dict[str, Any]], before: int) -> int:
-    for metrics in window:
-        before = before + 1 if metrics.get("skipped") else 0
-    return before
-
-
-def _check_finite(metrics: dict[str, float], step: int, skipped: int, workdir: str) -> None:
-    advice = (
-        f"the run stops; its checkpoints are kept in {workdir}. Try a lower"
-        " config.optimizer.learning_rate or a config.optimizer.clip_norm, in another --workdir"
-    )
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise _NotFiniteError(f"train/{name} is {value} at step {step}", advice, step)
-    if skipped >= _MOST_SKIPPED:
-        raise UserError(
-            f"the last {skipped} steps up to {step} were skipped, as their loss or gradient is not"
-            f" finite: {advice}"
-        )
-
-
-class _NotFiniteError(UserError):
-    def __init__(self, found: str, advice: str, step: int):
-        super().__init__(f"{found}: {advice}")
-        self.found, self.step = found, step
-
-
-@contextlib.contextmanager
-def _opened(workdir: str, config: dict[str, Any]) -> Iterator[list[str]]:
-    """The run directory, opened by the first process for all of them."""
-    defaults = {
-        f"{name}.{field.name}": field.default
-        for name, section in TRAINER_SECTIONS.items()
-        for field in dataclasses.fields(section)
-        if field.default is not dataclasses.MISSING
-    }
-    with contextlib.ExitStack() as stack:
-        changes = []
-        with failing_together():
-            if jax.process_index() == 0:
-                changes = stack.enter_context(open_run(workdir, config, defaults))
-        yield changes

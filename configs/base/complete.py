@@ -8,60 +8,48 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-import maxim_jax
-import maxvit_jax
-from common.train.trainer import TRAINER_SECTIONS
-from maxim_jax.tasks import restoration as restoration_task
-from maxvit_jax.tasks import classification as classification_task
+from common.task import Task
+from common.train.sections import TRAINER_SECTIONS
+from maxim_jax.tasks.restoration import RestorationTask
+from maxvit_jax.tasks.classification import ClassificationTask
 
 
-def classification(config: ConfigDict) -> ConfigDict:
-    """Returns a classification recipe with every field of every section present.
-
-    Args:
-      config: what the recipe sets; `config.model.name` at least. Of the model's fields that it
-        leaves out, those that make the variant stay open and follow `config.model.name`, and
-        `num_classes` follows the data.
-    """
-    task = classification_task
-    sections = {"init": task.InitConfig, "task": task.LossConfig, "data": task.ClassificationData}
-    return _complete(config, sections, maxvit_jax, open_fields=["num_classes"])
-
-
-def restoration(config: ConfigDict) -> ConfigDict:
-    """Returns a restoration recipe with every field of every section present.
+def complete(config: ConfigDict, task: type[Task]) -> ConfigDict:
+    """Returns a recipe with every field of every section present.
 
     Args:
       config: what the recipe sets; `config.model.name` at least. Of the model's fields that it
-        leaves out, those that make the variant stay open and follow `config.model.name`.
+        leaves out, those that make the variant stay open and follow `config.model.name`, and the
+        task's `open_fields` follow the data.
+      task: the job.
     """
-    task = restoration_task
-    sections = {"init": task.InitConfig, "task": task.LossConfig, "data": task.RestorationData}
-    return _complete(config, sections, maxim_jax)
-
-
-def _complete(
-    config: ConfigDict,
-    sections: dict[str, type],
-    package: types.ModuleType,
-    open_fields: typing.Sequence[str] = (),
-) -> ConfigDict:
-    for name, section in (sections | TRAINER_SECTIONS).items():
+    for name, section in {**task.sections, **TRAINER_SECTIONS}.items():
         config[name] = _fill(section, config.get(name, {}))
-    given = dict(config.model)
+    given = {key: value for key, value in dict(config.model).items() if value is not None}
     name = given.pop("name")
-    model = package.create_model(name)
+    families = task.package.FAMILIES.values()
+    variant = next((f.variants[name] for f in families if name in f.variants), {})
+    model = task.package.create_model(name)
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-    variant = next(f.variants[name] for f in package.FAMILIES.values() if name in f.variants)
-    values |= {"dtype": "float32"} | dict.fromkeys([*variant, *open_fields])
+    values |= {"dtype": "float32"} | dict.fromkeys([*variant, *task.open_fields])
     hints = typing.get_type_hints(type(model))
     fields = {
-        name: _open(value, hints[name])
-        for name, value in values.items()
-        if name not in ("parent", "name")
+        key: _open(value, hints[key])
+        for key, value in values.items()
+        if key not in ("parent", "name")
     }
     config.model = {"name": name} | fields | given
     return config
+
+
+def classification(config: ConfigDict) -> ConfigDict:
+    """`complete` for classifiers, by the name that recipes used to call."""
+    return complete(config, ClassificationTask)
+
+
+def restoration(config: ConfigDict) -> ConfigDict:
+    """`complete` for restoration, by the name that recipes used to call."""
+    return complete(config, RestorationTask)
 
 
 def _fill(section: type, given: Any) -> dict[str, Any]:

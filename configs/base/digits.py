@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base.complete import classification
+from configs.base.complete import complete
+from maxvit_jax.tasks.classification import ClassificationTask
 
 
 def digits(model: Mapping[str, Any], steps: int) -> ConfigDict:
@@ -42,4 +43,4 @@ def digits(model: Mapping[str, Any], steps: int) -> ConfigDict:
     config.train = {"num_steps": steps, "log_every": 20}
     config.eval = {"every_steps": min(steps, 100)}
     config.checkpoint = {"every_steps": 100}
-    return classification(config)
+    return complete(config, ClassificationTask)

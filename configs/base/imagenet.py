@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 
 from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError, did_you_mean
-from configs.base.complete import classification
+from configs.base.complete import complete
+from maxvit_jax.tasks.classification import ClassificationTask
 
 TRAIN_IMAGES = 1_281_167
 TRAIN_IMAGES_21K = 14_197_122
@@ -76,4 +77,4 @@ def finish(config: ConfigDict, steps: int, smoke: bool) -> ConfigDict:
     config.train = {"num_steps": 3 if smoke else steps, "log_every": 1 if smoke else 100}
     config.eval = {"every_steps": 3 if smoke else 5000}
     config.checkpoint = {"every_steps": 3 if smoke else 1000, "keep_latest": 2, "keep_best": 1}
-    return classification(config)
+    return complete(config, ClassificationTask)

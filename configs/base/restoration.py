@@ -8,7 +8,8 @@ that nobody gives. Loss and its weights: [paper], but for the transform's normal
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.complete import restoration
+from configs.base.complete import complete
+from maxim_jax.tasks.restoration import RestorationTask
 
 
 def published(
@@ -62,4 +63,4 @@ def published(
     config.train = {"num_steps": 3 if arg.smoke else steps, "log_every": 1 if arg.smoke else 100}
     config.eval = {"every_steps": 3 if arg.smoke else 5000}
     config.checkpoint = {"every_steps": 3 if arg.smoke else 1000, "keep_latest": 2, "keep_best": 1}
-    return restoration(config)
+    return complete(config, RestorationTask)

@@ -6,20 +6,30 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from absl import logging
+from etils import epath
 from jax import Array
 from jax import numpy as jnp
+from jax.sharding import Mesh
 
 import maxim_jax
-from common.config import parse_section, require
+from common.config import require
 from common.data.degradations import parse_degradations
+from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair, TrainPair
-from common.data.pairs import PairSource, make_pair_source
+from common.data.pairs import ImageFiles, PairSource, make_pair_source
+from common.errors import UserError
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
-from common.task import Batch, Dataset, LoaderConfig, Variables
-from maxim_jax.evaluation import RestorationEvaluator
+from common.predict import Predictor
+from common.progress import ProgressReport
+from common.report import fresh_folder
+from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
+from maxim_jax.checkpoints import CHECKPOINTS
+from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
+from maxim_jax.inference import Restorer, restore_images
 from maxim_jax.losses import multi_stage_loss
-from maxim_jax.protocols import picture
+from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
 
 SHEET_ROWS = 4
 
@@ -72,6 +82,7 @@ class LossConfig:
     """The config's `task` section.
 
     Attributes:
+      kind: of job.
       charbonnier_eps: below it the Charbonnier loss is round, far above it is L1; images are 0..1.
       frequency_weight: of the frequency loss, beside the Charbonnier loss's 1.
       frequency_norm: of its Fourier transform, see `maxim_jax.losses.frequency_loss`.
@@ -79,6 +90,7 @@ class LossConfig:
       mixup_alpha: of the Beta distribution of the shares.
     """
 
+    kind: Literal["restoration"] = "restoration"
     charbonnier_eps: float = 1e-3
     frequency_weight: float = 0.1
     frequency_norm: Literal["backward", "ortho", "forward"] = "backward"
@@ -93,18 +105,34 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InitConfig:
-    """The config's `init` section.
+class SourceOptions:
+    """Where `launch.evaluate` finds the pairs for weights that have no run."""
 
-    Attributes:
-      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
-        "": a recipe that leaves them to you.
-    """
+    root: str | None = option(None, "Folder of a restoration data set with a test split.")
+    input: str | None = option(None, "Folder of degraded images, instead of --root.")
+    target: str | None = option(None, "Folder of their targets.")
+    naming: str | None = option(
+        None,
+        f"How pairs are named: {', '.join(LAYOUTS)}. By default 'equal', or with --root as the"
+        " protocol's data set.",
+    )
 
-    weights: str | None = None
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """How `launch.evaluate` measures restoration."""
+
+    protocol: str | None = option(
+        None,
+        f"How to measure restoration: {', '.join(PROTOCOLS)}. By default as a run's data set is,"
+        " or 'rgb'.",
+    )
+    tile: int | None = option(None, "Restore in tiles of this side instead of whole.")
+    overlap: int = option(64, "Pixels that neighbouring tiles share.")
+    ensemble: int = option(1, "Views whose mean is taken: 1, 4 or 8.")
 
 
-class RestorationTask:
+class RestorationTask(Task):
     """Trains and evaluates any model of `maxim_jax` on pairs of degraded and clean images.
 
     Args:
@@ -116,7 +144,16 @@ class RestorationTask:
       UserError: a section that doesn't hold together, or data that isn't there.
     """
 
+    kind = "restoration"
+    package = maxim_jax
+    sections = {"init": InitConfig, "task": LossConfig, "data": RestorationData}
+    resumable = (*Task.resumable, "data.root", "data.input_root", "data.target_root")
     best_metric = "eval/psnr"
+    images = "input"
+    shown = SHEET_ROWS
+    weights_config = "maxim_folder.py"
+    report_options = ReportOptions
+    source_options = SourceOptions
 
     def __init__(
         self,
@@ -125,39 +162,32 @@ class RestorationTask:
         train_source: PairSource | None = None,
         eval_source: PairSource | None = None,
     ):
-        self.data = parse_section(RestorationData, config["data"], "data")
-        self.loss_config = parse_section(LossConfig, config.get("task", {}), "task")
-        self.init_config = parse_section(InitConfig, config.get("init", {}), "init")
+        super().__init__(config)
         self._train_source, self._eval_source = train_source, eval_source
-        # None leaves a field as the variant has it.
-        fields = {n: v for n, v in config["model"].items() if v is not None}
-        require("name" in fields, "config.model.name is missing")
-        self.model = maxim_jax.create_model(fields.pop("name"), **fields)
+        self.model = self.create_model()
         for field in ("crop_size", "eval_crop_size"):
             _check_size(getattr(self.data, field), self.model.size_multiple, field)
         self._degrade = parse_degradations(self.data.degradations)
 
-    def init(self, rng: Array) -> Variables:
-        """See `common.task.Task`."""
-        size = self.data.crop_size
-        return self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.float32))
+    # ---------------------------------------------------------------- training
 
-    def pretrained(self) -> Variables | None:
+    def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
-        if self.init_config.weights is None:
-            return None
-        require(bool(self.init_config.weights), "this recipe needs --config.init.weights=<path>")
-        _, variables = maxim_jax.load_pretrained(self.model, self.init_config.weights)
-        return variables
+        shape = (size, self.data.crop_size, self.data.crop_size, 3)
+        kind = np.float32 if self.data.degradations else np.uint8
+        return {
+            "input": jax.ShapeDtypeStruct(shape, kind),
+            "target": jax.ShapeDtypeStruct(shape, np.uint8),
+        }
 
     def loss(
-        self, variables: Variables, batch: Batch, rng: Array, train: bool
+        self, variables: Variables, batch: Batch, rng: Array
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         """See `common.task.Task`."""
-        cfg = self.loss_config
+        cfg = self.task_config
         mix_rng, dropout_rng = jax.random.split(rng)
         images, targets = self._pairs(mix_rng, batch)
-        outputs = self.model.apply(variables, images, train=train, rngs={"dropout": dropout_rng})
+        outputs = self.model.apply(variables, images, train=True, rngs={"dropout": dropout_rng})
         loss = multi_stage_loss(
             outputs,
             targets,
@@ -169,11 +199,6 @@ class RestorationTask:
         ratio = -10 * jnp.log10(jnp.maximum(error, 1e-10))  # finite: a log of zero ends the run
         return loss, ({}, {"psnr": ratio.mean()})
 
-    def eval_step(self, variables: Variables, batch: Batch) -> dict[str, Array]:
-        """See `common.task.Task`."""
-        outputs = self.model.apply(variables, _unit_range(batch["input"]), train=False)
-        return {"restored": outputs[-1][0]}
-
     def train_data(self) -> Dataset:
         """See `common.task.Task`: random crops."""
         data = self.data
@@ -183,6 +208,12 @@ class RestorationTask:
             size=data.crop_size, flip=data.flip, rotate=data.rotate, degrade=self._degrade
         )
         return Dataset(self._train_source, transform)
+
+    # ---------------------------------------------------------------- evaluation
+
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
+        """See `common.task.Task`: `restored`, float32 `[batch, height, width, 3]`, of one."""
+        return {"restored": restore_images(self.model, variables, batch["input"])}
 
     def eval_data(self) -> dict[str, Dataset]:
         """See `common.task.Task`: central crops, so that any number of devices can share them."""
@@ -199,9 +230,9 @@ class RestorationTask:
             self._eval_source = self._make_source(self.data.eval_split)
         return self._eval_source
 
-    def evaluator(self) -> RestorationEvaluator:
+    def evaluators(self) -> list[RestorationEvaluator]:
         """See `common.task.Task`."""
-        return RestorationEvaluator()
+        return [RestorationEvaluator()]
 
     def visualise(
         self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
@@ -229,6 +260,87 @@ class RestorationTask:
             )
         return {"pairs": comparison_sheet(rows, captions)}
 
+    # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def of_weights(
+        cls,
+        name: str,
+        path: str,
+        config: Any,
+        asked: Mapping[str, Any] | None,
+        options: tuple[SourceOptions, ReportOptions],
+    ) -> tuple["RestorationTask", Variables]:
+        """See `common.task.Task`: on the pairs that the options name."""
+        where, how = options
+        protocol = get_protocol(how.protocol or "rgb")
+        layout = protocol.name if where.root and protocol.name in LAYOUTS else "equal"
+        pairs = make_pair_source(
+            "pairs",
+            layout=where.naming or layout,
+            root=where.root or "",
+            input_root=where.input or "",
+            target_root=where.target or "",
+            split="test",
+            check=False,  # what is wrong with them is said, and no obstacle
+        )
+        if isinstance(pairs, ImageFiles):
+            for kind, files in pairs.problems().items():
+                more = ", ..." if len(files) > 3 else ""
+                logging.warning("%d of kind %r: %s%s", len(files), kind, ", ".join(files[:3]), more)
+        model, variables = maxim_jax.load_pretrained(name, path)
+        task = cls({**config.to_dict(), "model": {"name": name}}, eval_source=pairs)
+        task.model = model
+        return task, variables
+
+    def report_name(self, options: ReportOptions) -> str:
+        """See `common.task.Task`: the protocol's."""
+        return self._protocol(options).name
+
+    def report(
+        self, variables: Variables, folder: epath.PathLike, mesh: Mesh, options: ReportOptions
+    ) -> Report:
+        """See `common.task.Task`: whole images, by a protocol."""
+        protocol = self._protocol(options)
+        settings = {key: getattr(options, key) for key in ("tile", "overlap", "ensemble")}
+        restorer = Restorer(self.model, variables, **settings)
+        dataset, place = self.whole_eval_data(), fresh_folder(folder)
+        with ProgressReport(len(dataset.source), unit="image") as progress:
+            try:
+                summary = evaluate_pairs(
+                    restorer, dataset, protocol, place, progress=progress.advance
+                )
+            except UserError:
+                if not any(place.iterdir()):
+                    place.rmdir()
+                raise
+        lines = ["; ".join(f"{key}: {text}" for key, text in protocol.describe().items() if text)]
+        for key in METRICS:
+            mean, deviation = summary["mean"][key], summary["std"][key]
+            lines.append(f"{key}: {mean:.4f} (standard deviation {deviation:.4f})")
+        lines.append(
+            f"{summary['images']:,} images, averaged {summary['averaged']};"
+            f" compiled for {len(restorer.sizes.seen)} padded size(s)"
+        )
+        for row in CHECKPOINTS:
+            if (row.data_set, row.model) == (protocol.name, self.model_config["name"]):
+                lines.append(f"published for {row.model}: PSNR {row.psnr:.2f}, SSIM {row.ssim:.3f}")
+        lines.append(f"the report is in {place}")
+        return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
+
+    @classmethod
+    def predictor(
+        cls, name: str, path: str, options: Any, *, batch_size: int, dtype: str
+    ) -> Predictor:
+        """See `common.task.Task`."""
+        raise UserError(f"{name} restores photos: python -m launch.restore")
+
+    # ---------------------------------------------------------------- parts
+
+    def _protocol(self, options: ReportOptions) -> Protocol:
+        layout = self.data.layout.removesuffix("_gamma") if self.data.source == "pairs" else ""
+        return get_protocol(options.protocol or (layout if layout in PROTOCOLS else "rgb"))
+
     def _make_source(self, split: str) -> PairSource:
         data = self.data
         return make_pair_source(
@@ -245,7 +357,7 @@ class RestorationTask:
 
     def _pairs(self, rng: Array, batch: Batch) -> tuple[Array, Array]:
         """Inputs and targets in 0..1, blended if this batch is to be."""
-        cfg = self.loss_config
+        cfg = self.task_config
         images, targets = _unit_range(batch["input"]), _unit_range(batch["target"])
         if not cfg.mixup_probability:
             return images, targets

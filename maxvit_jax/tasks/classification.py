@@ -1,28 +1,35 @@
 """Image classification: softmax cross entropy with label smoothing, mixup and CutMix."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 import optax
+from etils import epath
+from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 
 import maxvit_jax
-from common.config import parse_section, require
+from common.config import require
 from common.data import preprocess
 from common.data.augment import RandAugment
 from common.data.augment_increasing import IncreasingRandAugment
 from common.data.erase import random_erase
 from common.data.image_transform import EvalTransform, TrainTransform
 from common.data.mix import mix
-from common.data.sources import Source, make_source
-from common.errors import UserError
+from common.data.preprocess import normalize
+from common.data.sources import SOURCES, Source, make_source
+from common.errors import UserError, did_you_mean
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
-from common.task import Batch, Dataset, LoaderConfig, Variables
+from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables, option
+from maxvit_jax.data_defaults import data_of_weights, published_fields
+from maxvit_jax.inference import Classifier, class_logits
+from maxvit_jax.tasks.report import write_tables
 
 SHEET_IMAGES = 25
 
@@ -32,8 +39,8 @@ class ClassificationData(LoaderConfig):
     """The config's `data` section.
 
     Attributes:
-      source: `"tfds"` (`name`, `data_dir`, splits), `"folder"` (`root`, splits, `holdout`) or
-        `"digits"` (scikit-learn's handwritten digits).
+      source: one of `common.data.sources.SOURCES`: `"tfds"` (`name`, `data_dir`, splits),
+        `"folder"` (`root`, splits, `holdout`) or `"digits"` (scikit-learn's handwritten digits).
       name: tfds data set.
       root: folder with one folder of images per class, or with a folder of these per split.
       data_dir: where tfds data sets lie; None is tfds's own default.
@@ -56,7 +63,7 @@ class ClassificationData(LoaderConfig):
       std: divided by, on the same scale.
     """
 
-    source: Literal["tfds", "folder", "digits"]
+    source: str
     name: str = ""
     root: str = ""
     data_dir: str | None = None
@@ -81,6 +88,8 @@ class ClassificationData(LoaderConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        hint = did_you_mean(self.source, SOURCES)
+        require(self.source in SOURCES, f"config.data.source={self.source!r}: {hint}")
         legacy = self.crop != "inception" and self.interpolation == "legacy_bicubic"
         require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
         require(self.image_size > 0, "config.data.image_size must be positive")
@@ -97,6 +106,7 @@ class LossConfig:
     """The config's `task` section.
 
     Attributes:
+      kind: of job.
       label_smoothing: share of the target spread evenly over all classes.
       mixup_alpha: of the Beta distribution that mixes pairs of images; 0: off.
       cutmix_alpha: of the Beta distribution that sizes pasted boxes; 0: off.
@@ -104,6 +114,7 @@ class LossConfig:
         timm's prefetching loader.
     """
 
+    kind: Literal["classification"] = "classification"
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
@@ -117,20 +128,33 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InitConfig:
+class ClassifierInit(InitConfig):
     """The config's `init` section.
 
     Attributes:
-      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
-        "": a recipe that leaves them to you.
       reset_head: start with random dense layers in the head, whatever the file's.
     """
 
-    weights: str | None = None
     reset_head: bool = False
 
 
-class ClassificationTask:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What `launch.predict` takes for a classifier."""
+
+    top: int = option(5, "Classes per photo.")
+    class_names: str | None = option(None, "File with one name per class and line.")
+    image_size: int | None = option(
+        None, "Side in pixels that the model sees, if not its weights'."
+    )
+
+    def __post_init__(self):
+        require(self.top > 0, f"--top={self.top} must be positive")
+        size = self.image_size
+        require(size is None or size > 0, f"--image_size={size} must be positive")
+
+
+class ClassificationTask(Task):
     """Trains and evaluates any model of `maxvit_jax` on labelled images.
 
     Args:
@@ -142,7 +166,15 @@ class ClassificationTask:
       UserError: a section that doesn't hold together, or data that isn't there.
     """
 
+    kind = "classification"
+    package = maxvit_jax
+    sections = {"init": ClassifierInit, "task": LossConfig, "data": ClassificationData}
+    open_fields = ("num_classes",)
+    resumable = (*Task.resumable, "data.root", "data.data_dir")  # data that moved
     best_metric = "eval/accuracy_top1"
+    shown = SHEET_IMAGES
+    weights_config = "evaluate.py:model={name}"
+    predict_options = PredictOptions
 
     def __init__(
         self,
@@ -151,62 +183,48 @@ class ClassificationTask:
         train_source: Source | None = None,
         eval_source: Source | None = None,
     ):
-        self.data = parse_section(ClassificationData, config["data"], "data")
-        self.loss_config = parse_section(LossConfig, config.get("task", {}), "task")
-        self.init_config = parse_section(InitConfig, config.get("init", {}), "init")
+        super().__init__(config)
         self._train_source, self._eval_source = train_source, eval_source
-        self._model_config = dict(config["model"])
-        require("name" in self._model_config, "config.model.name is missing")
         for what, source in (("train_source", train_source), ("eval_source", eval_source)):
             if source is not None:
-                self._check_classes(source, what)
-        self.model = self._create_model()
+                self._check_count(source, what)
+        classes = self.model_config.get("num_classes")
+        self.model = self.create_model(
+            num_classes=len(self.class_names) if classes is None else classes
+        )
 
     @property
     def class_names(self) -> list[str]:
         """One name per label."""
         return self.eval_source().class_names
 
-    def init(self, rng: Array) -> Variables:
-        """See `common.task.Task`."""
-        size = self.data.image_size
-        return self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.float32))
+    # ---------------------------------------------------------------- training
 
-    def pretrained(self) -> Variables | None:
+    def load(self, model: nn.Module, path: str) -> Variables:
         """See `common.task.Task`."""
-        if self.init_config.weights is None:
-            return None
-        require(bool(self.init_config.weights), "this recipe needs --config.init.weights=<path>")
-        if not self.init_config.reset_head:
-            _, variables = maxvit_jax.load_pretrained(self.model, self.init_config.weights)
-            return variables
-        headless = self.model.clone(num_classes=0)
-        _, variables = maxvit_jax.load_pretrained(headless, self.init_config.weights)
-        fresh = jax.jit(lambda rng: self.init(rng)["params"]["head"])(jax.random.key(0))
-        head = fresh | variables["params"]["head"]
-        return {**variables, "params": {**variables["params"], "head": head}}
+        headless = {"num_classes": 0} if self.init_config.reset_head else {}
+        return super().load(model.clone(**headless), path)
+
+    def abstract_batch(self, size: int) -> Batch:
+        """See `common.task.Task`."""
+        side = self.data.image_size
+        return {
+            "image": jax.ShapeDtypeStruct((size, side, side, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((size,), np.int32),
+        }
 
     def loss(
-        self, variables: Variables, batch: Batch, rng: Array, train: bool
+        self, variables: Variables, batch: Batch, rng: Array
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         """See `common.task.Task`."""
         mix_rng, dropout_rng = jax.random.split(rng)
         images, targets = self._inputs(mix_rng, batch["image"], batch["label"])
         logits, updates = self.model.apply(
-            variables,
-            images,
-            train=train,
-            mutable=["batch_stats"] if train else [],
-            rngs={"dropout": dropout_rng},
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_rng}
         )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         accuracy = jnp.mean(logits.argmax(-1) == targets.argmax(-1), dtype=jnp.float32)
         return loss, (updates.get("batch_stats", {}), {"accuracy_top1": accuracy})
-
-    def eval_step(self, variables: Variables, batch: Batch) -> dict[str, Array]:
-        """See `common.task.Task`."""
-        images = self._normalize(batch["image"])
-        return {"logits": self.model.apply(variables, images, train=False)}
 
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
@@ -222,7 +240,14 @@ class ClassificationTask:
         )
         if self._train_source is None:
             self._train_source = self._make_source(data.train_split)
+        _require_same_classes(self._train_source.class_names, self.class_names)
         return Dataset(self._train_source, transform)
+
+    # ---------------------------------------------------------------- evaluation
+
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
+        """See `common.task.Task`: `logits`, float32 `[batch, classes]`."""
+        return {"logits": class_logits(self.model, self.data, variables, batch["image"])}
 
     def eval_data(self) -> dict[str, Dataset]:
         """See `common.task.Task`."""
@@ -243,9 +268,9 @@ class ClassificationTask:
             self._eval_source = self._make_source(self.data.eval_split)
         return self._eval_source
 
-    def evaluator(self) -> ClassificationEvaluator:
+    def evaluators(self) -> list[ClassificationEvaluator]:
         """See `common.task.Task`."""
-        return ClassificationEvaluator(self.model.num_classes)
+        return [ClassificationEvaluator(self.model.num_classes)]
 
     def visualise(
         self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
@@ -267,55 +292,124 @@ class ClassificationTask:
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         return {"images": captioned_sheet(pixels, captions)}
 
-    def _create_model(self) -> Any:
-        # None leaves a field as the variant has it.
-        overrides = {n: v for n, v in self._model_config.items() if v is not None}
-        for field, value in overrides.items():
-            code = field != "dtype" and any(map(callable, jax.tree.leaves(value)))
-            why = "a config holds no code, name it as 'package.module:Class'"
-            require(not code, f"config.model.{field}: {why}")
-        name = overrides.pop("name")
-        classes = overrides.pop("num_classes", None)
-        if classes is None:
-            classes = len(self.class_names)
-        return maxvit_jax.create_model(name, num_classes=classes, **overrides)
+    # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def of_weights(
+        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
+    ) -> tuple["ClassificationTask", Variables]:
+        """See `common.task.Task`: on ImageNet's validation split, prepared as the weights say."""
+        held = config.model.name
+        require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
+        given = {n: v for n, v in dict(config.model).items() if v is not None}
+        size = (asked or {}).get("data.image_size")
+        if asked is not None:  # the config's fields are defaults: the weights know better
+            given = {n: v for n, v in given.items() if f"model.{n}" in asked}
+            given = published_fields(name, size) | given
+        skipped = ("name", "num_classes")  # a fresh classifier is not worth evaluating
+        fields = {n: v for n, v in given.items() if n not in skipped}
+        model, variables = maxvit_jax.load_pretrained(name, path, **fields)
+        classes = given.get("num_classes", model.num_classes)
+        require(classes == model.num_classes, f"{path} has {model.num_classes} classes: {classes=}")
+        if asked is not None:
+            data, _ = data_of_weights(name, path, size)
+            for field, value in dataclasses.asdict(data).items():
+                if f"data.{field}" not in asked:
+                    config.data[field] = value
+        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
+        return cls({**config.to_dict(), "model": section}), variables
+
+    def write_report(
+        self,
+        folder: epath.Path,
+        metrics: Mapping[str, float],
+        evaluators: Sequence[ClassificationEvaluator],
+    ) -> list[str]:
+        """See `common.task.Task`."""
+        return write_tables(folder, self.class_names, evaluators[0])
+
+    @classmethod
+    def predictor(
+        cls, name: str, path: str, options: PredictOptions, *, batch_size: int, dtype: str
+    ) -> "_Photos":
+        """See `common.task.Task`."""
+        size = options.image_size
+        fields = published_fields(name, size) | {"dtype": dtype}
+        model, variables = maxvit_jax.load_pretrained(name, path, **fields)
+        data, class_names = data_of_weights(name, path, size)
+        if options.class_names:
+            text = Path(options.class_names).read_text(encoding="utf-8", errors="replace")
+            class_names = text.splitlines()
+        classifier = Classifier(model, variables, data, class_names, batch_size=batch_size)
+        return _Photos(classifier, options.top)
+
+    # ---------------------------------------------------------------- parts
 
     def _make_source(self, split: str) -> Source:
-        data = self.data
-        source = make_source(
-            data.source,
-            name=data.name,
-            root=data.root,
-            split=split,
-            data_dir=data.data_dir,
-            train_split=data.train_split,
-            holdout=data.holdout,
-        )
-        self._check_classes(source, f"split {split!r} of the data")
+        source = make_source(self.data.source, split=split, **_fields(self.data))
+        self._check_count(source, f"split {split!r} of the data")
         return source
 
-    def _check_classes(self, source: Source, what: str) -> None:
-        found, expected = len(source.class_names), self._model_config.get("num_classes")
+    def _check_count(self, source: Source, what: str) -> None:
+        found, expected = len(source.class_names), self.model_config.get("num_classes")
         if expected is not None and expected != found:
             raise UserError(
                 f"config.model.num_classes={expected}, but {what} has {found}"
                 " classes; set it to that, or leave it out"
             )
 
-    def _normalize(self, images: Array) -> Array:
-        images = jnp.asarray(images, jnp.float32)
-        return (images - jnp.float32(self.data.mean)) / jnp.float32(self.data.std)
-
     def _inputs(self, rng: Array, images: Array, labels: Array) -> tuple[Array, Array]:
         """Normalised, mixed, erased images and smoothed, mixed targets `[batch, classes]`."""
-        cfg = self.loss_config
+        cfg = self.task_config
         targets = jax.nn.one_hot(labels, self.model.num_classes)
         targets = optax.smooth_labels(targets, cfg.label_smoothing)
-        images = self._normalize(images)
+        images = normalize(images, self.data.mean, self.data.std)
         images, targets = mix(rng, images, targets, cfg.mixup_alpha, cfg.cutmix_alpha)
         if cfg.erase_probability:
             images = random_erase(jax.random.fold_in(rng, 1), images, cfg.erase_probability)
         return images, targets
+
+
+class _Photos:
+    """A classifier as `common.predict.Predictor`."""
+
+    def __init__(self, classifier: Classifier, top: int):
+        self.batch_size = classifier.batch_size
+        self.prepare, self.run = classifier.prepare, classifier.classify_prepared
+        self._classifier, self._top = classifier, top
+
+    def rows(self, result: np.ndarray) -> list[dict[str, Any]]:
+        return [
+            {"rank": rank, "class": p.index, "name": p.name, "probability": f"{p.probability:.6g}"}
+            for rank, p in enumerate(self._classifier.best(result, self._top), start=1)
+        ]
+
+    def text(self, result: np.ndarray) -> str:
+        best = self._classifier.best(result, self._top)
+        return ", ".join(
+            f"{p.probability:.2%} {p.index}" + f" ({p.name})" * bool(p.name) for p in best
+        )
+
+
+def _fields(data: ClassificationData) -> dict[str, Any]:
+    return {f.name: getattr(data, f.name) for f in dataclasses.fields(data) if f.name != "source"}
+
+
+def _require_same_classes(train: list[str], evaluation: list[str]) -> None:
+    """Raises UserError unless every label means the same in both."""
+    if train == evaluation:
+        return
+    parts = {"training": (train, evaluation), "evaluation": (evaluation, train)}
+    found = [
+        f"only in {part}: {', '.join(sorted(set(names) - set(others))[:5])}"
+        for part, (names, others) in parts.items()
+        if set(names) - set(others)
+    ]
+    raise UserError(
+        f"the training data has {len(train)} classes, the evaluation data {len(evaluation)}:"
+        f" {'; '.join(found) or 'the same in another order'}. Give both the same, in one order"
+    )
 
 
 def _randaugment(data: ClassificationData) -> RandAugment | IncreasingRandAugment:

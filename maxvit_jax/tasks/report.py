@@ -1,38 +1,35 @@
-"""What an evaluation of a classifier leaves: metrics, a table of classes, pictures."""
+"""What the evaluation of a classifier adds to its report: a table of classes, their confusions."""
 
 import csv
-import json
-from collections.abc import Mapping
 
-import numpy as np
 from etils import epath
 
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import confusion_picture, save_png
 
+MOST_PICTURED = 500  # classes; of more the cells would be too small, and the picture too large
 
-def write_report(
-    folder: epath.Path,
-    class_names: list[str],
-    metrics: Mapping[str, float],
-    evaluator: ClassificationEvaluator,
-    pictures: Mapping[str, np.ndarray],
-) -> None:
-    """Writes `metrics.json`, `per_class.csv`, `confusion.png` and other pictures.
+
+def write_tables(
+    folder: epath.Path, class_names: list[str], evaluator: ClassificationEvaluator
+) -> list[str]:
+    """Writes `per_class.csv`, and `confusion.png` where the classes are few enough.
 
     Args:
       folder: an existing directory.
       class_names: by label.
-      metrics: what the evaluation gave, by name.
       evaluator: has seen the whole evaluation set.
-      pictures: uint8 `[height, width, 3]` by name.
+
+    Returns:
+      What to say about it.
     """
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    confusion = confusion_picture(evaluator.confusion, class_names)
-    for name, picture in {**pictures, "confusion": confusion}.items():
-        save_png(folder / f"{name}.png", picture)
     with (folder / "per_class.csv").open("w") as file:
         rows = csv.writer(file)
         rows.writerow(["class", "examples", "accuracy"])
-        support = evaluator.confusion.sum(axis=1)
-        rows.writerows(zip(class_names, support, evaluator.per_class_accuracy(), strict=True))
+        accuracy = evaluator.per_class_accuracy()
+        rows.writerows(zip(class_names, evaluator.support, accuracy, strict=True))
+    if len(class_names) > MOST_PICTURED:
+        return [f"no picture of the confusions: more than {MOST_PICTURED} classes"]
+    picture = confusion_picture(evaluator.confusion.toarray(), class_names)
+    save_png(folder / "confusion.png", picture)
+    return []

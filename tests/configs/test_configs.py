@@ -16,8 +16,8 @@ from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
 from common.train.optimizer import decay_mask, make_optimizer
 from common.train.schedule import make_schedule
+from common.train.sections import parse_trainer_sections
 from common.train.state import create_state, make_train_step
-from common.train.trainer import parse_trainer_sections
 from launch import tasks
 from maxim_jax.checkpoints import CHECKPOINTS
 from maxvit_jax.data_defaults import data_defaults

@@ -1,6 +1,6 @@
 """Runs command lines of the mains, each in a fork of one process that has done the imports.
 
-    python -m tests.launch.forks FOLDER < commands.json
+    python -m tests.launch.forks FOLDER JOB < commands.json
 
 The commands are a JSON object of argument lists by name, the first argument a module as after
 `python -m`. Each leaves FOLDER/<name>.json with its status, output and errors. They run in turn,
@@ -50,13 +50,13 @@ class Result(NamedTuple):
 
 
 def run_commands(
-    commands: dict[str, list[str]], folder: pathlib.Path, timeout: float = 300
+    commands: dict[str, list[str]], folder: pathlib.Path, timeout: float = 300, job: str = ""
 ) -> dict[str, Result]:
-    """Runs commands in turn and returns what each left."""
+    """Runs commands in turn and returns what each left; `job` adds `module:Task` to the jobs."""
     environment = os.environ | ENVIRONMENT | {"TFDS_DATA_DIR": str(folder / "no_data_sets")}
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        [sys.executable, "-m", "tests.launch.forks", str(folder)],
+        [sys.executable, "-m", "tests.launch.forks", str(folder), job],
         input=json.dumps(commands),
         text=True,
         check=True,
@@ -91,10 +91,14 @@ def _run(module: str, arguments: list[str]) -> int:
 
 def main() -> None:
     """Runs the commands of stdin."""
-    folder = pathlib.Path(sys.argv[1])
+    folder, job = pathlib.Path(sys.argv[1]), sys.argv[2]
     commands = json.load(sys.stdin)
     for name in _IMPORTS:
         importlib.import_module(name)
+    if job:
+        module, _, name = job.partition(":")
+        task = getattr(importlib.import_module(module), name)
+        importlib.import_module("launch.tasks").TASKS[task.kind] = task
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: nothing runs yet
     for name, (module, *arguments) in commands.items():
         child = os.fork()

@@ -252,7 +252,7 @@ def test_run_on_other_data(commands, tmp):
 
 def test_nothing_measured_leaves_no_folder(commands, tmp):
     assert commands["nothing"].status == 2
-    assert "no pair could be measured" in commands["nothing"].err
+    assert "nothing could be measured" in commands["nothing"].err
     assert not (tmp / "reports" / "nothing").exists()
 
 

@@ -162,7 +162,7 @@ def test_folder(commands, tmp, model):
     result = commands["folder"]
     assert result.status == 1 and "Traceback" not in result.err, result.err
     assert f"can't read {tmp}/photos/broken.jpg: not an image of a known format" in result.out
-    assert "classified 5 of 6 photos, 1 could not be read; the table is in" in result.out
+    assert "predicted 5 of 6 photos, 1 could not be read; the table is in" in result.out
     with (tmp / "tables" / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     photos = ["alpha.png", "deep.png", "gray.png", "sub/tall.png", "wide.png"]

@@ -255,7 +255,7 @@ def test_bad_pairs_are_named(tmp_path):
 
 def test_nothing_measured(tmp_path):
     source = Pairs(NAMES[:1], **{"0": {"input": b""}})
-    with pytest.raises(UserError, match=r"no pair could be measured \(scene/0.png: "):
+    with pytest.raises(UserError, match=r"nothing could be measured \(scene/0.png: "):
         evaluate_pairs(lambda x: x, whole(source), PROTOCOLS["rgb"], tmp_path)
     with pytest.raises(UserError, match="there are none"):
         evaluate_pairs(lambda x: x, whole(Pairs([])), PROTOCOLS["rgb"], tmp_path)

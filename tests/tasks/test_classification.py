@@ -1,5 +1,7 @@
 """The classification task against independent computations, and where its weights come from."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -58,27 +60,30 @@ def plain():
 def test_loss(plain):
     """Cross entropy with 0.1 of the target spread over all classes, in plain NumPy."""
     task, variables, batch = plain
-    loss, (updates, metrics) = jax.jit(task.loss, static_argnums=3)(
-        variables, batch, jax.random.key(0), False
-    )
+    loss, (updates, metrics) = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     mean, std = np.array(task.data.mean), np.array(task.data.std)
     images = ((batch["image"] - mean) / std).astype(np.float32)
-    logits = np.asarray(jax.jit(task.model.apply)(variables, images), np.float64)
+    _, dropout = jax.random.split(jax.random.key(0))
+    training = functools.partial(task.model.apply, train=True, mutable=["batch_stats"])
+    logits, statistics = jax.jit(training)(variables, images, rngs={"dropout": dropout})
+    logits = np.asarray(logits, np.float64)
     targets = np.full((5, 3), 0.1 / 3)
     targets[np.arange(5), batch["label"]] += 0.9
     expected = -(targets * log_softmax(logits, axis=1)).sum(1).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    assert updates == {}
+    for name, array in flat(statistics["batch_stats"]).items():
+        np.testing.assert_allclose(flat(updates)[name], array, 1e-5, 1e-6, err_msg=name)
     right = np.mean(logits.argmax(1) == batch["label"])
     np.testing.assert_allclose(metrics["accuracy_top1"], right, rtol=1e-6)
-    outputs = jax.jit(task.eval_step)(variables, batch)
+    logits = jax.jit(task.model.apply)(variables, images)
+    outputs = jax.jit(task.predict)(variables, batch)
     np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
 
 
 def test_training_updates_batch_statistics(plain):
     task, variables, batch = plain
-    loss = jax.jit(task.loss, static_argnums=3)
-    _, (updates, _) = loss(variables, batch, jax.random.key(0), True)
+    loss = jax.jit(task.loss)
+    _, (updates, _) = loss(variables, batch, jax.random.key(0))
     old, new = flat(variables["batch_stats"]), flat(updates)
     assert old.keys() == new.keys()
     assert all(not np.array_equal(old[name], new[name]) for name in old)
@@ -116,7 +121,7 @@ def test_erasing_comes_after_mixing():
     batch = {"image": images, "label": labels}
     assert not np.array_equal(erasing._inputs(jax.random.key(1), images, labels)[0], erased)
     variables = jax.jit(task.init)(jax.random.key(0))
-    evaluated = [jax.jit(t.eval_step)(variables, batch)["logits"] for t in (task, erasing)]
+    evaluated = [jax.jit(t.predict)(variables, batch)["logits"] for t in (task, erasing)]
     np.testing.assert_array_equal(*evaluated)
 
 
@@ -219,12 +224,12 @@ def test_fine_tuning_keeps_the_tables_of_window_seven(pretrained):
     variables = task.pretrained()
     np.testing.assert_array_equal(flat(variables)[table], flat(stored)[table])
     batch = {"image": np.zeros((1, 96, 96, 3), np.uint8)}
-    kept = jax.jit(task.eval_step)(variables, batch)["logits"]
+    kept = jax.jit(task.predict)(variables, batch)["logits"]
 
     task = make_task(changes, num_classes=3, window_size=12)
     variables = task.pretrained()
     assert flat(variables)[table].shape[1:] == (23, 23)
-    resized = jax.jit(task.eval_step)(variables, batch)["logits"]
+    resized = jax.jit(task.predict)(variables, batch)["logits"]
     np.testing.assert_allclose(kept, resized, atol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """The restoration task against independent computations, and whole small runs of it."""
 
+import functools
 import re
 
 import jax
@@ -45,12 +46,12 @@ def test_loss(plain, dtype):
     """Whole numbers are of 255, floats are of one."""
     task, variables = plain
     batch = random_batch(dtype)
-    loss, (updates, metrics) = jax.jit(task.loss, static_argnums=3)(
-        variables, batch, jax.random.key(0), False
-    )
+    loss, (updates, metrics) = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     inputs = batch["input"] / np.float32(255 if dtype == np.uint8 else 1)
     target = batch["target"] / np.float32(255)
-    outputs = jax.jit(task.model.apply)(variables, inputs)
+    _, dropout = jax.random.split(jax.random.key(0))
+    training = functools.partial(task.model.apply, train=True, rngs={"dropout": dropout})
+    outputs = jax.jit(training)(variables, inputs)
     assert [x.shape[1] for x in outputs[1]] == [pairs.SIDE, pairs.SIDE // 2]
     expected = multi_stage_loss(outputs, target, eps=0.01, frequency_norm="ortho")
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -65,8 +66,8 @@ def test_settings_reach_the_loss(plain):
 
     def loss(**settings):
         task = make_task({"task": settings})
-        run = jax.jit(task.loss, static_argnums=3)
-        return run(variables, random_batch(), jax.random.key(0), False)[0]
+        run = jax.jit(task.loss)
+        return run(variables, random_batch(), jax.random.key(0))[0]
 
     values = [loss(), loss(frequency_weight=0.0), loss(frequency_norm="ortho")]
     values += [loss(charbonnier_eps=0.1)]
@@ -75,9 +76,9 @@ def test_settings_reach_the_loss(plain):
 
 def test_dropout_is_that_of_the_step(plain):
     task, variables = plain
-    run = jax.jit(task.loss, static_argnums=3)
+    run = jax.jit(task.loss)
     keys = [jax.random.key(i) for i in (0, 0, 1)]
-    first, again, other = (run(variables, random_batch(), key, True)[0] for key in keys)
+    first, again, other = (run(variables, random_batch(), key)[0] for key in keys)
     assert first == again != other
 
 
@@ -87,7 +88,7 @@ def test_psnr_of_a_perfect_image_is_finite(plain, monkeypatch):
     batch = random_batch()
     perfect = batch["target"] / np.float32(255)
     monkeypatch.setattr(type(task.model), "apply", lambda *_, **__: ((perfect,),))
-    _, (_, metrics) = task.loss(variables, batch, jax.random.key(0), True)
+    _, (_, metrics) = task.loss(variables, batch, jax.random.key(0))
     np.testing.assert_allclose(metrics["psnr"], 100, rtol=1e-5)
 
 
@@ -96,7 +97,7 @@ def test_evaluation_step(plain, dtype):
     """The finest scale of the last stage, as it is: not clipped, not rounded."""
     task, variables = plain
     batch = random_batch(dtype)
-    restored = jax.jit(task.eval_step)(variables, batch)["restored"]
+    restored = jax.jit(task.predict)(variables, batch)["restored"]
     inputs = batch["input"] / np.float32(255 if dtype == np.uint8 else 1)
     expected = jax.jit(task.model.apply)(variables, inputs)[-1][0]
     np.testing.assert_allclose(restored, expected, atol=1e-6)

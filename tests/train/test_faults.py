@@ -23,8 +23,8 @@ from common.data.pipeline import eval_batches, train_batches
 from common.data.sources import ArraySource
 from common.errors import UserError
 from common.train import trainer
-from common.train.evaluate import put as trainer_put
 from common.train.run_directory import open_run
+from common.train.sharding import put as trainer_put
 from tests.train import tiny
 from tests.train.test_resume import DIGITS, complete
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from common.layers.remat import remat
-from common.train.memory import peak_bytes
+from launch.memory import peak_bytes
 from tests.train import tiny
 
 N = 64
@@ -93,7 +93,7 @@ def test_estimate_is_near_what_the_compiler_needs():
 
     def gradient(variables, batch, rng):
         def loss(params):
-            return task.loss({**variables, "params": params}, batch, rng, True)
+            return task.loss({**variables, "params": params}, batch, rng)
 
         return jax.grad(loss, has_aux=True)(variables["params"])
 

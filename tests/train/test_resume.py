@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from common.errors import UserError
 from common.train import sharding, trainer
 from common.train.checkpoint import restore_variables
-from common.train.evaluate import put as trainer_put
+from common.train.sharding import put as trainer_put
 from common.train.stop import StopRequest
 from configs import maxvit_digits
 from launch.kill_and_resume import _identical as identical

@@ -13,9 +13,9 @@ import maxvit_jax
 from common.errors import UserError
 from common.train import trainer
 from common.train.checkpoint import restore_variables
-from common.train.evaluate import put as trainer_put
 from common.train.schedule import ScheduleConfig, make_schedule
-from common.train.trainer import parse_trainer_sections
+from common.train.sections import parse_trainer_sections
+from common.train.sharding import put as trainer_put
 from tests.train import tiny
 from tests.train.test_resume import disturbed, not_a_number
 
@@ -100,7 +100,7 @@ def test_evaluation_counts_every_example_once(tmp_path):
     images = np.stack([source[i]["image"] for i in range(tiny.EXAMPLES)])
     labels = np.array([source[i]["label"] for i in range(tiny.EXAMPLES)])
     task = tiny.make_task(config, small=True)
-    logits = np.asarray(task.eval_step(variables, {"image": images})["logits"], np.float64)
+    logits = np.asarray(task.predict(variables, {"image": images})["logits"], np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert results["eval/accuracy_top1"] == np.mean(logits.argmax(1) == labels)
     expected = -log_probabilities[np.arange(tiny.EXAMPLES), labels].mean()

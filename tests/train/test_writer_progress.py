@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from common.train.progress import ProgressReport
+from common.progress import ProgressReport
 from common.train.writer import Writer
 
 VALUES = {"train/loss": 1.23456, "train/accuracy_top1": 0.5, "train/data_wait": 0.01}

@@ -1,0 +1,75 @@
+"""Photos in, rows of a table out: what `launch.predict` runs, for every job."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+
+class Predictor(Protocol):
+    """What `launch.predict` runs photos through.
+
+    Attributes:
+      batch_size: photos at once, at most.
+    """
+
+    batch_size: int
+
+    def prepare(self, photo: bytes) -> Any:
+        """Decodes one photo; raises CorruptImage for something that is none."""
+
+    def run(self, prepared: Sequence[Any]) -> Sequence[Any]:
+        """Returns a result for each of up to `batch_size` prepared photos."""
+
+    def rows(self, result: Any) -> list[dict[str, Any]]:
+        """Returns the rows of the table about one photo, by column."""
+
+    def text(self, result: Any) -> str:
+        """Returns what to print about one photo."""
+
+
+class Predicts(Protocol):
+    """The part of a `common.task.Task` that `PhotoPredictor` uses."""
+
+    def predict(self, variables: Any, batch: Any) -> dict[str, jax.Array]: ...
+
+    def example_of_photo(self, photo: bytes) -> dict[str, np.ndarray]: ...
+
+    def rows_of_outputs(self, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]: ...
+
+
+class PhotoPredictor:
+    """Runs photos through a task's `predict`; compiles once.
+
+    Args:
+      task: prepares photos, predicts, and names what it found.
+      variables: of its model.
+      batch_size: photos at once.
+    """
+
+    def __init__(self, task: Predicts, variables: Any, *, batch_size: int = 8):
+        self.batch_size = batch_size
+        self._task, self._variables = task, jax.device_put(variables)
+        self._run = jax.jit(task.predict)
+
+    def prepare(self, photo: bytes) -> dict[str, np.ndarray]:
+        """See `Predictor`."""
+        return self._task.example_of_photo(photo)
+
+    def run(self, prepared: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        """See `Predictor`."""
+        padding = [prepared[-1]] * (self.batch_size - len(prepared))
+        batch = jax.tree.map(lambda *rows: np.stack(rows), *prepared, *padding)
+        outputs = jax.device_get(self._run(self._variables, batch))
+        return [jax.tree.map(lambda x, i=i: x[i], outputs) for i in range(len(prepared))]
+
+    def rows(self, result: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """See `Predictor`."""
+        return self._task.rows_of_outputs(result)
+
+    def text(self, result: dict[str, np.ndarray]) -> str:
+        """See `Predictor`."""
+        return "; ".join(
+            ", ".join(f"{name} {value}" for name, value in row.items()) for row in self.rows(result)
+        )

@@ -1,0 +1,73 @@
+"""What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from common.pictures import save_png
+from common.progress import ProgressReport
+from common.task import Report, Task, Variables
+from common.train import sharding
+from common.train.evaluate import EvalLoop
+
+
+def evaluate_and_write(
+    task: Task, variables: Variables, folder: epath.PathLike, mesh: Mesh
+) -> Report:
+    """Evaluates a task on its evaluation sets, each into a folder of its name.
+
+    Args:
+      task: gives data, program, evaluators and what it adds by `write_report`.
+      variables: of its model.
+      folder: holds the reports.
+      mesh: batches are split over it.
+    """
+    variables = jax.device_put(variables, sharding.tree_shardings(variables, mesh))
+    loop, lines = EvalLoop(task, mesh, variables), []
+    for name, dataset in task.eval_data().items():
+        evaluators = task.evaluators()
+        with ProgressReport(len(dataset.source), unit="image") as progress:
+            metrics, pictures = loop.run(variables, dataset, evaluators, progress.advance)
+        place = fresh_folder(epath.Path(folder) / name)
+        write_json(place / "metrics.json", metrics)
+        for key, picture in pictures.items():
+            save_png(place / f"{key}.png", picture)
+        lines += [f"{name}/{key}: {value:.4f}" for key, value in metrics.items()]
+        lines += task.write_report(place, metrics, evaluators)
+        lines.append(f"the report is in {place}")
+    return Report(lines)
+
+
+def fresh_folder(path: epath.PathLike) -> epath.Path:
+    """Makes `path`, or `path-2` .. when there is an earlier report: none is overwritten."""
+    candidate, number = epath.Path(path), 1
+    while candidate.exists():
+        number += 1
+        candidate = epath.Path(path).parent / f"{epath.Path(path).name}-{number}"
+    candidate.mkdir(parents=True)
+    return candidate
+
+
+def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON; null stands for NaN and infinities, for which it has no number."""
+    write_bytes(path, json.dumps(_finite(value), indent=2).encode() + b"\n")
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+    """Writes a file that is complete or not there."""
+    temporary = path.parent / f".{path.name}.tmp"
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,94 @@
+"""The sections of a config that the trainer reads, whatever the task."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from common.config import parse_section, require
+from common.errors import did_you_mean
+from common.train.checkpoint import CheckpointConfig
+from common.train.optimizer import OptimizerConfig
+from common.train.schedule import ScheduleConfig
+from common.train.sharding import MeshConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The config's `train` section.
+
+    Attributes:
+      num_steps: optimizer steps of the run.
+      log_every: steps between metrics.
+      accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
+      not_finite: what to do when the loss or a gradient is NaN or infinite: `"stop"`; `"skip"` the
+        update of that step, but stop after 50 in a row; `"restore"` the last checkpoint and try
+        once more, which helps where hardware was at fault.
+      sample_images: save pictures of the first training batch and of each evaluation.
+      profile: first and last step of a trace for TensorBoard's profiler, which goes to `profile` in
+        the run directory; empty: none. Leave out the first steps of a start, which compile.
+    """
+
+    num_steps: int
+    log_every: int = 100
+    accumulate_steps: int = 1
+    not_finite: Literal["stop", "skip", "restore"] = "stop"
+    sample_images: bool = True
+    profile: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        for name in ("num_steps", "log_every", "accumulate_steps"):
+            require(getattr(self, name) > 0, f"config.train.{name} must be positive")
+        ordered = not self.profile or (len(self.profile) == 2 and self.profile[0] > 0)
+        require(
+            ordered and list(self.profile) == sorted(self.profile),
+            f"config.train.profile={self.profile}: first and last step, such as (20, 25)",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """The config's `eval` section.
+
+    Attributes:
+      every_steps: steps between evaluations; the last step is always evaluated.
+      best_metric: what picks the best checkpoint, such as `eval/accuracy_top1`; larger is better,
+        with a minus before it (`-eval/loss`) smaller is. None: the task's own.
+    """
+
+    every_steps: int = 1000
+    best_metric: str | None = None
+
+    def __post_init__(self):
+        require(self.every_steps > 0, "config.eval.every_steps must be positive")
+
+
+# Sections of a config that the trainer reads, and those that the task does.
+TRAINER_SECTIONS = {
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "mesh": MeshConfig,
+    "checkpoint": CheckpointConfig,
+}
+TASK_SECTIONS = ("init", "model", "task", "data")
+
+
+def parse_trainer_sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the trainer's sections of a config, and that there are no unknown ones.
+
+    Returns:
+      The frozen section of each name in `TRAINER_SECTIONS`.
+
+    Raises:
+      UserError: an unknown section or field, or a value out of range.
+    """
+    known = {*TRAINER_SECTIONS, *TASK_SECTIONS, "seed"}
+    for name in config:
+        require(name in known, f"config.{name}: unknown section, {did_you_mean(name, known)}")
+    seed = config.get("seed")
+    require(type(seed) is int and seed >= 0, "config.seed must be an integer, 0 or more")
+    return {
+        name: parse_section(cls, config.get(name, {}), name)
+        for name, cls in TRAINER_SECTIONS.items()
+    }

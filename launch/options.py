@@ -1,0 +1,64 @@
+"""Flags that belong to jobs: made of the dataclasses of options that tasks have."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from absl import flags
+
+from common.config import require
+from common.task import Task
+from launch.tasks import TASKS
+
+_DEFINERS = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_DEFINERS[bool] = flags.DEFINE_bool
+
+
+class JobFlags:
+    """The flags of one kind of options, of all jobs there are; define it before flags are parsed.
+
+    Args:
+      attribute: of `Task`, such as `report_options`.
+    """
+
+    def __init__(self, attribute: str):
+        self._attribute = attribute
+        self._flags: dict[str, flags.FlagHolder] = {}
+        self._jobs: dict[str, list[str]] = {}
+        for kind, task in TASKS.items():
+            options = getattr(task, attribute)
+            hints = typing.get_type_hints(options)
+            for field in dataclasses.fields(options):
+                self._jobs.setdefault(field.name, []).append(kind)
+                if field.name not in self._flags:
+                    default = "" if field.default is None else f" Default: {field.default}."
+                    define = _DEFINERS[_plain(hints[field.name])]
+                    text = field.metadata["help"] + default
+                    self._flags[field.name] = define(field.name, None, text)
+
+    def options(self, task: type[Task]) -> Any:
+        """Returns what the command line says, for a job.
+
+        Raises:
+          UserError: a flag that is for other jobs, or a value out of range.
+        """
+        given = {name: holder.value for name, holder in self._flags.items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in given:
+            jobs = self._jobs[name]
+            why = f"it is for {' and '.join(jobs)} models"
+            require(task.kind in jobs, f"--{name} does not apply: {why}")
+        return getattr(task, self._attribute)(**given)
+
+    def require_unset(self, why: str) -> None:
+        """Raises UserError if the command line has any of these flags."""
+        for name, holder in self._flags.items():
+            require(holder.value is None, f"--{name} does not apply: {why}")
+
+
+def _plain(hint: Any) -> type:
+    """`int` of `int | None`."""
+    if isinstance(hint, types.UnionType):
+        return next(option for option in typing.get_args(hint) if option is not type(None))
+    return hint
