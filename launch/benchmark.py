@@ -5,7 +5,7 @@
 Takes any classifier. Needs jax, flax, optax and this project's packages only. With `--peer_python`,
 the Python of an environment that has PyTorch and timm, the same model of timm (MaxViT, PoolFormer,
 ConvFormer, CAFormer) is measured in turn, one repetition each, so that the ratio holds while the
-machine's speed drifts. `--input` measures the input pipeline instead: `launch/benchmark_input.py`.
+machine's speed drifts. `--input` measures the input pipeline instead: `launch/tools/benchmark_input.py`.
 """
 
 import argparse
@@ -173,11 +173,11 @@ class Peer:
 
     Args:
       args: the command line.
-      mode: of `launch/benchmark_timm.py`.
+      mode: of `launch/tools/benchmark_timm.py`.
     """
 
     def __init__(self, args: argparse.Namespace, mode: str):
-        script = pathlib.Path(__file__).with_name("benchmark_timm.py")
+        script = pathlib.Path(__file__).parent / "tools" / "benchmark_timm.py"
         command = [args.peer_python, str(script), f"--peer_mode={mode}", f"--warmup={args.warmup}"]
         command.append(f"--model={timm_name(args.model, args.size)}")
         for name in ("size", "batch", "mode", "dtype"):
@@ -235,7 +235,7 @@ def _parse() -> argparse.Namespace:
 if __name__ == "__main__":
     if "--input" in sys.argv:  # a main of its own, with absl's flags
         sys.argv.remove("--input")
-        runpy.run_module("launch.benchmark_input", run_name="__main__", alter_sys=True)
+        runpy.run_module("launch.tools.benchmark_input", run_name="__main__", alter_sys=True)
     try:
         main()
     except UserError as error:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.data.images import decode
 from common.task import Dataset, LoaderConfig
-from launch.benchmark_input import measure, one_thread
+from launch.tools.benchmark_input import measure, one_thread
 from tests.launch.forks import run_commands
 
 PAUSE = 0.02  # seconds that an image takes

@@ -6,7 +6,7 @@ import pytest
 
 from tests.launch.forks import run_commands
 
-COMMAND = ["launch.benchmark_maxim", "--model=maxim_s1", "--size=128", "--repeats=1"]
+COMMAND = ["launch.tools.benchmark_maxim", "--model=maxim_s1", "--size=128", "--repeats=1"]
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ MISTAKES = {
         "--ensemble does not apply: it is for restoration models",
     ),
     "classical": (
-        ["launch.classical_denoising", "--workdir={tmp}/pairs"],
+        ["launch.tools.classical_denoising", "--workdir={tmp}/pairs"],
         "{tmp}/pairs is no run directory",
     ),
 }

@@ -1,4 +1,4 @@
-"""`python -m launch.model_table`: what is generated is checked row by row."""
+"""`python -m launch.tools.model_table`: what is generated is checked row by row."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from flax import linen as nn
 
 import maxvit_jax
 from launch import model_table
-from launch.model_table import GeneratedTable, abstract_variables, count_macs, count_parameters
+from launch.tools.model_table import GeneratedTable, abstract_variables, count_macs, count_parameters
 
 TABLE = GeneratedTable(
     "page.md",

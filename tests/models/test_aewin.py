@@ -12,7 +12,7 @@ import maxvit_jax
 from common.errors import UserError
 from common.layers.axial_window_attention import AxialWindowAttention, attend_within
 from common.layers.relative_bias import resize_table
-from launch.model_table import count_macs
+from launch.tools.model_table import count_macs
 from maxvit_jax.models.aewin import VARIANTS, AEWin
 
 # Ours, and millions published.

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 import maxim_jax
 from common.errors import UserError
 from common.weights.mapping import flatten
-from launch.plain_maxim import plain_maxim
+from launch.tools.plain_maxim import plain_maxim
 from maxim_jax.models.maxim import MAXIM
 from tests.golden.cases import load_maxim_case, named_outputs
 

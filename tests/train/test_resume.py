@@ -21,7 +21,7 @@ from common.train.checkpoint import restore_variables
 from common.train.sharding import put as trainer_put
 from common.train.stop import StopRequest
 from configs import maxvit_digits
-from launch.kill_and_resume import _identical as identical
+from launch.tools.kill_and_resume import _identical as identical
 from maxvit_jax.tasks.classification import ClassificationTask
 from tests.train import tiny
 

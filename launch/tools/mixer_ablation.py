@@ -1,6 +1,6 @@
 """Compares token mixers: one small MetaFormer per mixer and seed, trained on handwritten digits.
 
-    python -m launch.mixer_ablation --workdir=runs/mixers --seeds=0,1,2
+    python -m launch.tools.mixer_ablation --workdir=runs/mixers --seeds=0,1,2
 
 The claim of MetaFormer (Yu et al., CVPR 2022) in miniature: what mixes the tokens matters less than
 the architecture around it. `accuracy.csv` and `accuracy.png` in the work directory are written

@@ -1,6 +1,6 @@
 """Denoises a run's evaluation photos by classical methods, measured as `launch.evaluate` does.
 
-    python -m launch.classical_denoising --workdir=runs/photos
+    python -m launch.tools.classical_denoising --workdir=runs/photos
 
 Needs scikit-image. The methods are told the noise's standard deviation, as a network that was
 trained on one knows it.

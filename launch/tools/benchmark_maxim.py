@@ -1,6 +1,6 @@
 """Measures MAXIM's forward pass against the release's formulation of it; prints one JSON line.
 
-    python -m launch.benchmark_maxim --model=maxim_s2 --size=256
+    python -m launch.tools.benchmark_maxim --model=maxim_s2 --size=256
 
 Both compute the finest output of the last stage from the same weights, compiled by the same
 compiler in one process, one repetition in turn, so that the ratio holds while the machine's speed
@@ -42,7 +42,7 @@ def _compare(args: argparse.Namespace) -> dict[str, Any]:
     from jax import numpy as jnp
 
     import maxim_jax
-    from launch.plain_maxim import plain_maxim
+    from launch.tools.plain_maxim import plain_maxim
 
     model = maxim_jax.create_model(args.model, dtype=args.dtype)
     images = jax.random.uniform(jax.random.key(0), (1, args.size, args.size, 3))
