@@ -23,7 +23,7 @@ from common.train import sharding
 from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.corrupt import CorruptCounter
 from common.train.evaluate import EvalLoop, put
-from common.train.optimizer import OptimizerConfig, make_optimizer
+from common.train.optimizer import OptimizerConfig, hold_frozen, make_optimizer
 from common.train.processes import failing_together, require_same
 from common.train.progress import ProgressReport
 from common.train.run_directory import open_run
@@ -200,6 +200,7 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
             seed=seed,
             accumulate_steps=cfg.accumulate_steps,
             ema_decay=sections["optimizer"].ema_decay,
+            hold=partial(hold_frozen, config=sections["optimizer"]),
             skip_not_finite=cfg.not_finite == "skip",
         ),
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
