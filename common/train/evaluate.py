@@ -64,16 +64,15 @@ class EvalLoop:
             dataset.transform,
             batch_size=self._batch_size,
             num_workers=self._task.data.num_workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            parts=sharding.process_parts(self._mesh),
         )
         with closing(batches):
             for batch in batches:
-                part = batch
+                inputs = sharding.put_batch(batch, self._mesh)
                 if jax.process_count() > 1:
-                    batch = multihost_utils.process_allgather(batch, tiled=True)
+                    batch = multihost_utils.process_allgather(inputs, tiled=True)
                 corrupt.take(batch)
-                inputs = put({name: part[name] for name in batch}, self._mesh)
+                inputs = {name: inputs[name] for name in batch}
                 outputs = jax.device_get(self._step(variables, inputs))
                 evaluator.update(outputs, batch)
                 real = batch["mask"].astype(bool)
@@ -86,11 +85,3 @@ class EvalLoop:
         if corrupt.count:
             metrics["corrupt"] = float(corrupt.count)
         return metrics, pictures
-
-
-def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's part of a host batch on the mesh."""
-    target = sharding.batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(target, array) for name, array in batch.items()
-    }

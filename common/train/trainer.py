@@ -22,12 +22,13 @@ from common.task import Dataset, Task, Variables
 from common.train import sharding
 from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.corrupt import CorruptCounter
-from common.train.evaluate import EvalLoop, put
+from common.train.evaluate import EvalLoop
 from common.train.optimizer import OptimizerConfig, hold_frozen, make_optimizer
 from common.train.processes import failing_together, require_same
 from common.train.progress import ProgressReport
 from common.train.run_directory import open_run
 from common.train.schedule import ScheduleConfig, make_schedule
+from common.train.sharding import put_batch
 from common.train.state import TrainState, create_state, make_train_step
 from common.train.stop import Stopped, StopRequest
 from common.train.writer import Writer
@@ -241,8 +242,7 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
         seed=seed,
         start_step=first_step,
         num_workers=task.data.num_workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        parts=sharding.process_parts(mesh),
     )
     results: dict[str, float] = {}
     window, waited, window_start, skipped = [], 0.0, time.monotonic(), 0
@@ -260,7 +260,7 @@ def _run(job: _Job, workdir: str, changes: list[str], stop: StopRequest) -> dict
                 pictures = task.visualise(batch, None)
                 writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
 
-            state, metrics = train_step(state, put(batch, mesh))
+            state, metrics = train_step(state, put_batch(batch, mesh))
             # One step in flight while the next batch is read, no more; the first one is awaited, as
             # other processes may still compile it.
             jax.block_until_ready(metrics if step == first_step + 1 else window[-1:])

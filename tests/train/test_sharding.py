@@ -14,10 +14,9 @@ from common.config import parse_section
 from common.data.pipeline import train_batches
 from common.errors import UserError
 from common.train import sharding
-from common.train.evaluate import put
 from common.train.optimizer import OptimizerConfig, make_optimizer
 from common.train.schedule import ScheduleConfig, make_schedule
-from common.train.sharding import MeshConfig, make_mesh, tree_shardings
+from common.train.sharding import MeshConfig, make_mesh, put_batch, tree_shardings
 from common.train.state import create_state, make_train_step
 from configs import maxvit_xlarge
 from maxvit_jax.tasks.classification import ClassificationTask
@@ -287,9 +286,9 @@ def losses():
             donate_argnums=0,
         )
         state, found = jax.device_put(state, places), []
-        program = step.lower(state, put(batches[0], mesh)).compile()
+        program = step.lower(state, put_batch(batches[0], mesh)).compile()
         for batch in batches:
-            state, metrics = program(state, put(batch, mesh))
+            state, metrics = program(state, put_batch(batch, mesh))
             found.append(float(metrics["loss"]))
         return found, sharding.count_collectives(program.as_text())
 
