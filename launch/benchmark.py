@@ -5,7 +5,8 @@
 Takes any classifier. Needs jax, flax, optax and this project's packages only. With `--peer_python`,
 the Python of an environment that has PyTorch and timm, the same model of timm (MaxViT, PoolFormer,
 ConvFormer, CAFormer) is measured in turn, one repetition each, so that the ratio holds while the
-machine's speed drifts. `--input` measures the input pipeline instead: `launch/tools/benchmark_input.py`.
+machine's speed drifts. `--input` measures the input pipeline instead
+(`launch/tools/benchmark_input.py`).
 """
 
 import argparse

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from common.errors import UserError
 from common.task import Batch, Task
 from common.train import sharding
-from common.train.optimizer import make_optimizer
+from common.train.optimizer import hold_frozen, make_optimizer
 from common.train.schedule import make_schedule
 from common.train.sections import parse_trainer_sections
 from common.train.state import TrainState, create_state, make_train_step
@@ -93,7 +93,8 @@ def plan(
     )
     yield from ["", *sharding.overview(state.params, mesh).splitlines(), ""]
 
-    gradient = jax.jit(partial(_gradient, task)).trace(
+    hold = partial(hold_frozen, config=sections["optimizer"])
+    gradient = jax.jit(partial(_gradient, task, hold)).trace(
         state.variables, task.abstract_batch(size // parts // steps), jax.random.key(0)
     )
     places = sharding.tree_shardings(state, mesh)
@@ -121,7 +122,9 @@ def plan(
         " per multiply-add, as XLA counts them before it optimizes"
     )
     if compiled:
-        step = make_train_step(task, optimizer, seed=0, accumulate_steps=steps, ema_decay=decay)
+        step = make_train_step(
+            task, optimizer, seed=0, accumulate_steps=steps, ema_decay=decay, hold=hold
+        )
         yield from _compiled_lines(step, state, places, task.abstract_batch(size), mesh)
     if memory_gb is not None and (held + activations) / 2**30 > memory_gb:
         yield _warning(config, mesh, held, activations, memory_gb)
@@ -137,9 +140,11 @@ def _make_task(config: Mapping[str, Any]) -> Task:
         raise UserError(f"{error}; {hint}") from error
 
 
-def _gradient(task: Task, variables: Mapping[str, Any], batch: Batch, rng: Array) -> Any:
+def _gradient(
+    task: Task, hold: Callable, variables: Mapping[str, Any], batch: Batch, rng: Array
+) -> Any:
     def loss(params):
-        return task.loss({**variables, "params": params}, batch, rng)
+        return task.loss({**variables, "params": hold(params)}, batch, rng)
 
     return jax.grad(loss, has_aux=True)(variables["params"])
 

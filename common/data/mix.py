@@ -1,5 +1,7 @@
 """Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899) on device, inside the jitted step."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -11,6 +13,7 @@ def mix(
     labels: Array,
     mixup_alpha: float = 0.0,
     cutmix_alpha: float = 0.0,
+    prepare: Callable[[Array, Array], tuple[Array, Array]] = lambda *batch: batch,
 ) -> tuple[Array, Array]:
     """Mixes every image and its label with those of a partner: the batch in reverse order.
 
@@ -18,18 +21,20 @@ def mix(
     pastes a box of the partner, and the label share becomes the exact share of pixels kept. With
     both switched on, each batch gets one of them with equal probability.
 
+    Where a batch is split over devices the partner lies on another one: uint8 images and integer
+    labels, normalised and encoded by `prepare`, are a fraction of the bytes to move.
+
     Args:
       rng: key; a function of the step.
       images: `[batch, height, width, channels]`.
-      labels: one-hot or soft `[batch, classes]`.
+      labels: one-hot or soft `[batch, classes]`, or what `prepare` makes that of.
       mixup_alpha: a number of 0 or more; 0 switches mixup off.
       cutmix_alpha: a number of 0 or more; 0 switches CutMix off.
+      prepare: applied to images and labels, and to the partners', before they are mixed.
 
     Returns:
-      Images (in their own type when floating, else float32) and float32 labels.
+      Images (in the type that `prepare` gives when floating, else float32) and float32 labels.
     """
-    dtype = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else jnp.float32
-    labels = labels.astype(jnp.float32)
     choice_rng, mixup_rng, cutmix_rng = jax.random.split(rng, 3)
     if mixup_alpha and cutmix_alpha:
         cut = jax.random.bernoulli(choice_rng)
@@ -43,11 +48,16 @@ def mix(
     elif mixup_alpha:
         keep = _mixup_share(mixup_rng, images.shape, mixup_alpha)
     else:
-        return images.astype(dtype), labels
-    images = images.astype(jnp.float32)
-    images = keep * images + (1 - keep) * images[::-1]
+        keep = None
+    own, own_labels = prepare(images, labels)
+    dtype = own.dtype if jnp.issubdtype(own.dtype, jnp.floating) else jnp.float32
+    if keep is None:
+        return own.astype(dtype), own_labels.astype(jnp.float32)
+    partner, partner_labels = prepare(images[::-1], labels[::-1])
+    mixed = keep * own.astype(jnp.float32) + (1 - keep) * partner.astype(jnp.float32)
     share = keep.mean((1, 2, 3))[:, None]
-    return images.astype(dtype), share * labels + (1 - share) * labels[::-1]
+    mixed_labels = share * own_labels + (1 - share) * partner_labels
+    return mixed.astype(dtype), mixed_labels.astype(jnp.float32)
 
 
 def _mixup_share(rng: Array, shape: tuple[int, ...], alpha: float) -> Array:

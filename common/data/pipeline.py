@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -28,6 +28,7 @@ from common.data.sources import Example, Source
 from common.errors import UserError
 
 Batch = dict[str, np.ndarray]
+Parts = tuple[Sequence[int], int]
 _MAX_TRIES = 16
 _MAX_LOSSES = 3
 _LOST_WORKER = "Worker process was terminated unexpectedly"  # said by grain
@@ -42,8 +43,7 @@ def train_batches(
     start_step: int = 0,
     num_workers: int = 0,
     prefetch: int = 4,
-    process_index: int = 0,
-    process_count: int = 1,
+    parts: Parts = ((0,), 1),
 ) -> Iterator[Batch]:
     """Yields endless training batches, every epoch in another order.
 
@@ -61,11 +61,11 @@ def train_batches(
       num_workers: 0 reads in threads of this process, more in as many processes.
       prefetch: batches made in advance: in all with threads (as many as there are threads), per
         worker with processes.
-      process_index: which part of every batch to yield.
-      process_count: number of equal, contiguous parts.
+      parts: which parts of every batch to yield, one after another, and of how many equal,
+        contiguous ones: `((2, 3), 4)` is the second half.
 
     Returns:
-      An iterator of what `transform` returns, stacked, `[batch_size / process_count, ...]`, and
+      An iterator of what `transform` returns, stacked, `[examples of the parts, ...]`, and
       `index` (int64, position in the source) and `corrupt` (bool: the example at `index` was
       unreadable, another stands in its place). `close()` it to end its workers early.
 
@@ -73,15 +73,15 @@ def train_batches(
       UserError: an empty source, sizes that don't divide, or, while iterating, too many unreadable
         examples in a row, or workers that keep ending.
     """
-    _check(source, batch_size, process_count)
+    _check(source, batch_size, parts)
     if seed < 0:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
     # Endless for all purposes; grain computes with lengths as floats, where more would overflow.
     epochs = 2**53 // len(source)
     stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(epochs)
     stream = stream.random_map(_TrainExample(source, transform))
-    stream = _ProcessPart(stream, batch_size, process_index, process_count)
-    batches = stream.batch(batch_size // process_count)[start_step:]
+    stream = _BatchParts(stream, batch_size, parts)
+    batches = stream.batch(stream.per_batch)[start_step:]
     return _prefetched(batches, num_workers, prefetch)
 
 
@@ -92,8 +92,7 @@ def eval_batches(
     batch_size: int,
     num_workers: int = 0,
     prefetch: int = 4,
-    process_index: int = 0,
-    process_count: int = 1,
+    parts: Parts = ((0,), 1),
 ) -> Iterator[Batch]:
     """Yields every example of a source once, in order.
 
@@ -105,8 +104,7 @@ def eval_batches(
       batch_size: examples per step over all processes.
       num_workers: as for training.
       prefetch: as for training.
-      process_index: as for training.
-      process_count: as for training.
+      parts: as for training.
 
     Returns:
       A finite iterator of what `transform` returns, stacked, and `mask` (float32: 1 for a real,
@@ -116,20 +114,21 @@ def eval_batches(
     Raises:
       UserError: as for training.
     """
-    _check(source, batch_size, process_count)
+    _check(source, batch_size, parts)
     padded = -(-len(source) // batch_size) * batch_size
     stream = grain.MapDataset.range(padded).map(_EvalExample(source, transform))
-    stream = _ProcessPart(stream, batch_size, process_index, process_count)
-    return _prefetched(stream.batch(batch_size // process_count), num_workers, prefetch)
+    stream = _BatchParts(stream, batch_size, parts)
+    return _prefetched(stream.batch(stream.per_batch), num_workers, prefetch)
 
 
-def _check(source: Source, batch_size: int, process_count: int) -> None:
+def _check(source: Source, batch_size: int, parts: Parts) -> None:
     if not len(source):
         raise UserError("the data source is empty")
-    if batch_size < 1 or batch_size % process_count:
+    _, count = parts
+    if batch_size < 1 or batch_size % count:
         raise UserError(
-            f"batch_size={batch_size} can't be divided among {process_count} processes; "
-            f"choose a multiple of {process_count}"
+            f"batch_size={batch_size} can't be divided into {count} parts; "
+            f"choose a multiple of {count}"
         )
 
 
@@ -192,22 +191,28 @@ def _too_many_corrupt(source: Source, index: int) -> UserError:
     )
 
 
-class _ProcessPart(grain.MapDataset):
-    """The contiguous part of every global batch that belongs to one process."""
+class _BatchParts(grain.MapDataset):
+    """The parts of every global batch that belong to one process, one after another."""
 
-    def __init__(self, parent: grain.MapDataset, batch: int, process: int, count: int):
+    def __init__(self, parent: grain.MapDataset, batch: int, parts: Parts):
         super().__init__(parent)
-        self._batch, self._part = batch, batch // count
-        self._offset = process * self._part
+        (self._parts, count), self._batch = parts, batch
+        self._size = batch // count
+
+    @property
+    def per_batch(self) -> int:
+        """Examples of one batch."""
+        return self._size * len(self._parts)
 
     def __len__(self) -> int:
-        return len(self._parent) // self._batch * self._part
+        return len(self._parent) // self._batch * self.per_batch
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
-        step, position = divmod(index, self._part)
-        return self._parent[step * self._batch + self._offset + position]
+        step, position = divmod(index, self.per_batch)
+        part, position = divmod(position, self._size)
+        return self._parent[step * self._batch + self._parts[part] * self._size + position]
 
 
 def _prefetched(batches: grain.MapDataset, num_workers: int, prefetch: int) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import jax
@@ -63,22 +64,21 @@ class EvalLoop:
         step = self._step(evaluators, pictures)
         made, done = {}, 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
-        part, parts = jax.process_index(), jax.process_count()
         batches = eval_batches(
             dataset.source,
             dataset.transform,
             batch_size=self._batch_size,
             num_workers=self._task.data.num_workers,
-            process_index=part,
-            process_count=parts,
+            parts=sharding.process_parts(self._mesh),
         )
         with closing(batches):
             for batch in batches:
-                flags = {name: batch.pop(name) for name in _BOOKKEEPING}
-                if jax.process_count() > 1:
-                    flags = multihost_utils.process_allgather(flags, tiled=True)
+                inputs = sharding.put_batch(batch, self._mesh)
+                flags = {name: inputs.pop(name) for name in _BOOKKEEPING}
+                gather = partial(multihost_utils.process_allgather, tiled=True)
+                flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
                 corrupt.take(flags)
-                results, shown = step(variables, sharding.put(batch, self._mesh))
+                results, shown = step(variables, inputs)
                 results = jax.device_get(results)
                 for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
                     evaluator.update(outputs, inputs)

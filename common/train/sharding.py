@@ -4,12 +4,15 @@
 """
 
 import dataclasses
+import functools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -17,13 +20,15 @@ from common.config import require
 
 BATCH_AXES = ("data", "fsdp")
 
-# Ordered (pattern over the parameter path, spec over the last axes): the first match decides.
+# Ordered (pattern over the parameter path, spec over the last axes): the first match decides; what
+# has fewer axes, such as factored second moments, is left whole.
 # Heads and hidden channels split over `tensor`; what remains whole follows the size rule below.
 TENSOR_RULES = (
     (r"attention/qkv/kernel$", P(None, None, "tensor", None)),
     (r"attention/qkv/bias$", P(None, "tensor", None)),
     (r"attention/out/kernel$", P("tensor", None, None)),
-    (r"mlp/expand/(kernel|bias)$", P("tensor")),
+    (r"mlp/expand/kernel$", P(None, "tensor")),
+    (r"mlp/expand/bias$", P("tensor")),
     (r"mlp/shrink/kernel$", P("tensor", None)),
 )
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -47,7 +52,7 @@ class MeshConfig:
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """Returns the mesh over all devices (or those given).
+    """Returns the mesh over all devices (or those given), laid out after their network.
 
     Raises:
       UserError: the axes don't multiply to the number of devices.
@@ -66,12 +71,17 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
         math.prod(sizes.values()) == len(devices),
         f"config.mesh={dataclasses.asdict(config)} does not fit {len(devices)} devices",
     )
-    array = np.asarray(devices).reshape(tuple(sizes.values()))
+    array = _arranged(devices, tuple(sizes.values()))
     return Mesh(array, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The batch axis over all devices that hold different examples."""
+    """The batch axis over all devices that hold different examples.
+
+    Raises:
+      UserError: the mesh has other axes than `make_mesh` gives, or Explicit ones.
+    """
+    _check_axes(mesh)
     return NamedSharding(mesh, P(BATCH_AXES))
 
 
@@ -80,12 +90,46 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def put(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's part of a host batch on the mesh."""
-    target = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(target, array) for name, array in batch.items()
+@functools.lru_cache
+def process_parts(mesh: Mesh) -> tuple[tuple[int, ...], int]:
+    """Returns which parts of a batch this process's devices hold, in order, and of how many.
+
+    Several processes hold the same part where copies of a model span them (`tensor`); a process
+    need not hold neighbouring ones.
+    """
+    count = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    places = batch_sharding(mesh).devices_indices_map((count,))
+    here = {
+        part.start or 0
+        for device, (part,) in places.items()
+        if device.process_index == jax.process_index()
     }
+    return tuple(sorted(here)), count
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Places a host batch on the mesh.
+
+    Args:
+      batch: of arrays that hold this process's parts, those of `process_parts`, one after another.
+      mesh: of `make_mesh`.
+
+    Returns:
+      Arrays of the global batch.
+    """
+    parts, count = process_parts(mesh)
+    target = batch_sharding(mesh)
+
+    def put(array: np.ndarray) -> jax.Array:
+        size = len(array) // len(parts)
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            first = parts.index((index[0].start or 0) // size) * size
+            return array[first : first + size]
+
+        return jax.make_array_from_callback((size * count, *array.shape[1:]), target, part)
+
+    return {name: put(array) for name, array in batch.items()}
 
 
 def check_batch_size(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
@@ -111,8 +155,9 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 
     Raises:
       UserError: the mesh has a `tensor` axis, and no rule matches, or heads or hidden channels are
-        not a multiple of it.
+        not a multiple of it; or its axes are not those of `make_mesh`.
     """
+    _check_axes(mesh)
     _check_tensor(tree, mesh)
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
@@ -144,7 +189,7 @@ def overview(tree: Any, mesh: Mesh) -> str:
         leaves, jax.tree.leaves(tree_shardings(tree, mesh)), strict=True
     ):
         name, size = _name(path), math.prod(leaf.shape)
-        pattern, _ = _tensor_rule(name) if mesh.shape["tensor"] > 1 else (None, P())
+        pattern, _ = _tensor_rule(name, leaf.shape) if mesh.shape["tensor"] > 1 else (None, P())
         large = size >= MIN_FSDP_SIZE
         group = pattern or f"{'at least' if large else 'less than'} {MIN_FSDP_SIZE} values"
         spec = " ".join(axis or "-" for axis in place.spec) if any(place.spec) else "whole"
@@ -189,9 +234,46 @@ def _local_bytes(leaf: Any, place: NamedSharding) -> int:
     return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def _tensor_rule(name: str) -> tuple[str | None, P]:
-    """The first rule that matches a path; None and an empty spec where there is none."""
-    return next((rule for rule in TENSOR_RULES if re.search(rule[0], name)), (None, P()))
+def _arranged(devices: Sequence[jax.Device], shape: tuple[int, ...]) -> np.ndarray:
+    """Devices in the mesh's shape: the later its axis, the nearer the neighbours along it."""
+    left, between = len({getattr(device, "slice_index", 0) for device in devices}), []
+    for size in shape:  # the slow network between slices goes to the first axes
+        between.append(math.gcd(left, size))
+        left //= between[-1]
+    within = [size // outer for size, outer in zip(shape, between, strict=True)]
+    try:
+        if math.prod(between) == 1:
+            return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, allow_split_physical_axes=True
+        )
+    # What JAX knows no arrangement for, such as devices that are a part of a torus.
+    except (AssertionError, NotImplementedError, ValueError):
+        return np.asarray(devices).reshape(shape)
+
+
+def _check_axes(mesh: Mesh) -> None:
+    names = tuple(field.name for field in dataclasses.fields(MeshConfig))
+    auto = all(kind == AxisType.Auto for kind in mesh.axis_types)
+    require(
+        set(mesh.axis_names) == set(names) and auto,
+        f"the mesh must have Auto axes {', '.join(names)}, not {dict(mesh.shape)} of types"
+        f" {', '.join(kind.name for kind in mesh.axis_types)} (jax.make_mesh gives Explicit ones"
+        " unless told): use common.train.sharding.make_mesh(MeshConfig()), or pass"
+        f" axis_types=(jax.sharding.AxisType.Auto,) * {len(names)}",
+    )
+
+
+def _tensor_rule(name: str, shape: tuple[int, ...]) -> tuple[str | None, P]:
+    """The first rule that matches a path; None and an empty spec where there is none.
+
+    Optimizers that keep less than an array per parameter have leaves of fewer axes, or one value,
+    under the parameter's path: no rule is about them.
+    """
+    rules = (rule for rule in TENSOR_RULES if re.search(rule[0], name))
+    pattern, spec = next(rules, (None, P()))
+    fits = len(spec) <= len(shape) and math.prod(shape) > 1
+    return (pattern, spec) if fits else (None, P())
 
 
 def _check_tensor(tree: Any, mesh: Mesh) -> None:
@@ -200,7 +282,7 @@ def _check_tensor(tree: Any, mesh: Mesh) -> None:
         return
     split = {}  # path -> size of the axis
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        spec = _tensor_rule(_name(path))[1]
+        spec = _tensor_rule(_name(path), leaf.shape)[1]
         if "tensor" in spec:
             split[_name(path)] = leaf.shape[spec.index("tensor") - len(spec)]
     patterns = ", ".join(pattern for pattern, _ in TENSOR_RULES)
@@ -225,7 +307,7 @@ def _check_tensor(tree: Any, mesh: Mesh) -> None:
 def _spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     axes: list[str | None] = [None] * len(shape)
     if mesh.shape["tensor"] > 1:
-        spec = _tensor_rule(name)[1]
+        spec = _tensor_rule(name, shape)[1]
         axes[len(shape) - len(spec) :] = spec
     if mesh.shape["fsdp"] > 1 and math.prod(shape) >= MIN_FSDP_SIZE:
         free = [i for i, axis in enumerate(axes) if axis is None]

@@ -104,6 +104,7 @@ def make_train_step(
     seed: int,
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
+    hold: Callable[[Any], Any] = lambda params: params,
     skip_not_finite: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns the function `(state, batch) -> (state, metrics)` to be jitted.
@@ -115,13 +116,14 @@ def make_train_step(
       accumulate_steps: the batch is cut into that many parts, run one after the other; gradients
         and metrics are averaged, batch statistics are those of the parts in turn.
       ema_decay: of the moving average, None when the state has none.
+      hold: stops the gradient of frozen parameters, given and returned as a tree.
       skip_not_finite: a step whose loss or gradient is NaN or infinite changes nothing but the
         step; its metrics are zero, and `skipped` is 1.
     """
 
     def gradients(state, batch_stats, batch, rng):
         def loss(params):
-            variables = state.variables | {"params": params, "batch_stats": batch_stats}
+            variables = state.variables | {"params": hold(params), "batch_stats": batch_stats}
             return task.loss(variables, batch, rng)
 
         (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
@@ -158,7 +160,8 @@ def make_train_step(
         if ema is not None:
             new = {"params": params, "batch_stats": batch_stats}
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-            ema = optax.incremental_update(new, ema, 1 - decay)
+            # In this form what doesn't change, such as frozen weights, stays exact.
+            ema = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), new, ema)
         metrics["grad_norm"] = optax.tree.norm(grads)
         new_state = state.replace(
             params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema

@@ -23,13 +23,13 @@ from common.train import sharding
 from common.train.checkpoint import Checkpoints
 from common.train.corrupt import CorruptCounter
 from common.train.evaluate import EvalLoop
-from common.train.optimizer import make_optimizer
+from common.train.optimizer import hold_frozen, make_optimizer
 from common.train.processes import failing_together, require_same
 from common.train.profile import Profile
 from common.train.run_directory import open_run
 from common.train.schedule import make_schedule
 from common.train.sections import TRAINER_SECTIONS, parse_trainer_sections
-from common.train.sharding import put
+from common.train.sharding import put_batch
 from common.train.state import TrainState, create_state, make_train_step, merged, require_fits
 from common.train.stop import Stopped, StopRequest
 from common.train.window import MetricsWindow, NotFiniteError
@@ -257,6 +257,7 @@ class _Run:
             seed=job.plain["seed"],
             accumulate_steps=self.cfg.accumulate_steps,
             ema_decay=job.sections["optimizer"].ema_decay,
+            hold=partial(hold_frozen, config=job.sections["optimizer"]),
             skip_not_finite=self.cfg.not_finite == "skip",
         )
         return jax.jit(
@@ -275,8 +276,7 @@ class _Run:
             seed=job.plain["seed"],
             start_step=self.first_step,
             num_workers=job.task.data.num_workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            parts=sharding.process_parts(job.mesh),
         )
 
     def _introduce(self, changes: list[str]) -> None:
@@ -304,7 +304,7 @@ class _Run:
             self.writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
 
         self.profile.before(step)
-        self.state, metrics = self.train_step(self.state, put(batch, self.job.mesh))
+        self.state, metrics = self.train_step(self.state, put_batch(batch, self.job.mesh))
         # One step in flight while the next batch is read, no more; the first one is awaited, as
         # other processes may still compile it.
         if step == self.first_step + 1:

@@ -1,7 +1,7 @@
 """Kills a run again and again, and checks that it ends with the bits of one that was left alone.
 
-    python -m launch.tools.kill_and_resume --config=configs/maxvit_digits.py --workdir=runs/killed \\
-        --kills=10 --steps=100
+    python -m launch.tools.kill_and_resume --config=configs/maxvit_digits.py \\
+        --workdir=runs/killed --kills=10 --steps=100
 
 Trains once without a break, then once more, killed (SIGKILL) at random moments, by turns while no
 checkpoint is being written and while one is, and started again with 0, 1 or 2 data workers.

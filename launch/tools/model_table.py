@@ -22,6 +22,7 @@ import maxvit_jax
 from maxim_jax.checkpoints import checkpoint_markdown
 
 ROOT = Path(__file__).parents[2]
+COMMAND = "python -m launch.tools.model_table"
 MAXIM_SIZE = 256
 
 # README's rows by name pattern: title, and what mixes positions.
@@ -76,7 +77,7 @@ class GeneratedTable:
     @property
     def begin(self) -> str:
         """The mark before the table."""
-        return f"<!-- {self.title}: python -m launch.tools.model_table -->"
+        return f"<!-- {self.title}: {COMMAND} -->"
 
     @property
     def end(self) -> str:
@@ -105,12 +106,12 @@ class GeneratedTable:
         header = self.header.splitlines()
         rows = lines[len(header) :]
         if lines[: len(header)] != header or len(rows) != len(self.facts):
-            return f"{self.file}: {self.title} are stale; run python -m launch.tools.model_table"
+            return f"{self.file}: {self.title} are stale; run {COMMAND}"
         for row, (name, facts) in zip(rows, self.facts.items(), strict=True):
             limits = [float(x) for x in re.findall(r"\de-\d+", row.removeprefix(facts))]
             cases = [case for case in self.cases.get(name, ()) if case]
             if not row.startswith(facts) or len(limits) != len(cases):
-                return f"{self.file}: the row of {name} is stale; run python -m launch.tools.model_table"
+                return f"{self.file}: the row of {name} is stale; run {COMMAND}"
             for limit, case in zip(limits, cases, strict=True):
                 if (error := self.error(name, case)) > limit:
                     return f"{self.file}: {name} is off by {error:.1e} in {case}, not {limit:.0e}"

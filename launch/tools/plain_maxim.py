@@ -1,4 +1,4 @@
-"""MAXIM as the release formulates it, op by op: what `launch.tools.benchmark_maxim` measures against.
+"""MAXIM as the release formulates it, op by op: what `benchmark_maxim.py` measures against.
 
 Axis swaps around products over positions, concatenations before and splits after projections,
 resizes by matrices, convolutions of upsampled maps. Weights are under the official names. It is

@@ -358,10 +358,11 @@ class RestorationTask(Task):
     def _pairs(self, rng: Array, batch: Batch) -> tuple[Array, Array]:
         """Inputs and targets in 0..1, blended if this batch is to be."""
         cfg = self.task_config
-        images, targets = _unit_range(batch["input"]), _unit_range(batch["target"])
         if not cfg.mixup_probability:
-            return images, targets
-        return mix_pairs(rng, images, targets, cfg.mixup_probability, cfg.mixup_alpha)
+            return _unit_range(batch["input"]), _unit_range(batch["target"])
+        return mix_pairs(
+            rng, batch["input"], batch["target"], cfg.mixup_probability, cfg.mixup_alpha
+        )
 
 
 def mix_pairs(
@@ -374,19 +375,23 @@ def mix_pairs(
 
     Args:
       rng: key; a function of the step.
-      images: float32 `[batch, height, width, channels]`.
+      images: `[batch, height, width, channels]`, uint8 or float32 in 0..1. A partner may lie on
+        another device, and uint8 is a quarter of the bytes to move.
       targets: the same.
       probability: in 0..1, that the batch is blended at all.
       alpha: a positive number.
 
     Returns:
-      Inputs and targets of the same shapes.
+      Inputs and targets of the same shapes, float32 in 0..1.
     """
     choice_rng, share_rng = jax.random.split(rng)
     share = jax.random.beta(share_rng, alpha, alpha, (len(images), 1, 1, 1), jnp.float32)
     share = jnp.where(jax.random.bernoulli(choice_rng, probability), share, 1.0)
-    images, targets = (share * x + (1 - share) * x[::-1] for x in (images, targets))
-    return images, targets
+
+    def blend(x: Array) -> Array:
+        return share * _unit_range(x) + (1 - share) * _unit_range(x[::-1])
+
+    return blend(images), blend(targets)
 
 
 def _unit_range(images: Array) -> Array:

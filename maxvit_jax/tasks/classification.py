@@ -362,10 +362,13 @@ class ClassificationTask(Task):
     def _inputs(self, rng: Array, images: Array, labels: Array) -> tuple[Array, Array]:
         """Normalised, mixed, erased images and smoothed, mixed targets `[batch, classes]`."""
         cfg = self.task_config
-        targets = jax.nn.one_hot(labels, self.model.num_classes)
-        targets = optax.smooth_labels(targets, cfg.label_smoothing)
-        images = normalize(images, self.data.mean, self.data.std)
-        images, targets = mix(rng, images, targets, cfg.mixup_alpha, cfg.cutmix_alpha)
+
+        def prepare(images: Array, labels: Array) -> tuple[Array, Array]:
+            targets = jax.nn.one_hot(labels, self.model.num_classes)
+            images = normalize(images, self.data.mean, self.data.std)
+            return images, optax.smooth_labels(targets, cfg.label_smoothing)
+
+        images, targets = mix(rng, images, labels, cfg.mixup_alpha, cfg.cutmix_alpha, prepare)
         if cfg.erase_probability:
             images = random_erase(jax.random.fold_in(rng, 1), images, cfg.erase_probability)
         return images, targets

@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.data.mix import mix
+from common.train.sharding import MeshConfig, batch_sharding, make_mesh
 
 BATCH, CLASSES = 6, 6
 LABELS = jnp.eye(CLASSES)[:BATCH]
@@ -95,3 +97,27 @@ def test_is_a_function_of_the_key():
     )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+def normalized(images, labels):
+    return (jnp.asarray(images, jnp.float32) - 110) / 57, jax.nn.one_hot(labels, 1000)
+
+
+def test_partners_move_between_devices_as_they_came():
+    """Images as bytes and labels as numbers; the result is that of mixing what was prepared."""
+    split = batch_sharding(make_mesh(MeshConfig()))
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, 8, 8, 3), np.uint8)
+    labels = rng.integers(0, 1000, 16, np.int32)
+
+    def mixed(key, images, labels):
+        return mix(key, images, labels, 0.0, 1.0, normalized)
+
+    key = jax.random.key(0)
+    program = jax.jit(mixed, in_shardings=(None, split, split), out_shardings=split)
+    program = program.lower(key, images, labels).compile()
+    moved = re.findall(r"= (\w+)\[([\d,]+)\]\S* collective-permute", program.as_text())
+    assert sorted(moved) == [("s32", "2"), ("u8", "2,8,8,3")]
+    before = mix(key, *normalized(images, labels), 0.0, 1.0)
+    for found, expected in zip(program(key, images, labels), before, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

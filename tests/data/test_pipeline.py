@@ -129,14 +129,22 @@ def test_train_starts_late_at_no_cost():
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_each_batch(count):
-    parts = [train(10, process_index=i, process_count=count) for i in range(count)]
+    parts = [train(10, parts=((i,), count)) for i in range(count)]
     assert parts[0][0]["image"].shape[0] == BATCH // count
     assert_same(concatenated(parts), reference())
 
 
+def test_process_may_have_parts_that_are_no_neighbours():
+    found, size = train(3, parts=((0, 3), 4)), BATCH // 4
+    for batch, whole in zip(found, reference(), strict=False):
+        for name, values in whole.items():
+            expected = np.concatenate([values[:size], values[-size:]])
+            np.testing.assert_array_equal(batch[name], expected)
+
+
 def test_processes_with_workers_and_resume():
-    options = {"process_count": 2, "num_workers": 2, "start_step": 3}
-    parts = [train(4, process_index=i, **options) for i in range(2)]
+    options = {"num_workers": 2, "start_step": 3}
+    parts = [train(4, parts=((i,), 2), **options) for i in range(2)]
     assert_same(concatenated(parts), reference()[3:7])
 
 
@@ -184,8 +192,7 @@ def test_eval_has_every_example_once(examples, num_workers):
 def test_eval_processes_have_equally_many_batches(examples):
     source = Source(examples=examples)
     whole = list(eval_batches(source, plain, batch_size=BATCH))
-    options = {"batch_size": BATCH, "process_count": 4}
-    parts = [list(eval_batches(source, plain, process_index=i, **options)) for i in range(4)]
+    parts = [list(eval_batches(source, plain, batch_size=BATCH, parts=((i,), 4))) for i in range(4)]
     assert_same(concatenated(parts), whole)
 
 
@@ -200,8 +207,8 @@ def test_eval_masks_corrupt_examples():
 
 def test_mistakes():
     for make, options in [(train_batches, {"seed": 0}), (eval_batches, {})]:
-        with pytest.raises(UserError, match="batch_size=9 can't be divided among 2"):
-            make(Source(), plain, batch_size=9, process_count=2, **options)
+        with pytest.raises(UserError, match="batch_size=9 can't be divided into 2"):
+            make(Source(), plain, batch_size=9, parts=((0,), 2), **options)
         with pytest.raises(UserError, match="empty"):
             make(Source(examples=0), plain, batch_size=4, **options)
     with pytest.raises(UserError, match="seed=-1"):

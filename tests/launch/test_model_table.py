@@ -8,7 +8,12 @@ from flax import linen as nn
 
 import maxvit_jax
 from launch import model_table
-from launch.tools.model_table import GeneratedTable, abstract_variables, count_macs, count_parameters
+from launch.tools.model_table import (
+    GeneratedTable,
+    abstract_variables,
+    count_macs,
+    count_parameters,
+)
 
 TABLE = GeneratedTable(
     "page.md",

@@ -24,7 +24,7 @@ from common.data.sources import ArraySource
 from common.errors import UserError
 from common.train import trainer
 from common.train.run_directory import open_run
-from common.train.sharding import put as trainer_put
+from common.train.sharding import put_batch
 from tests.train import tiny
 from tests.train.test_resume import DIGITS, complete
 
@@ -175,9 +175,9 @@ def test_signals_are_requests_from_the_first_step_on(tmp_path, monkeypatch):
 
     def put(batch, mesh):
         handlers.append(signal.getsignal(signal.SIGTERM))
-        return trainer_put(batch, mesh)
+        return put_batch(batch, mesh)
 
-    monkeypatch.setattr(trainer, "put", put)
+    monkeypatch.setattr(trainer, "put_batch", put)
     tiny.run(tiny.quick({"train.num_steps": 2}), tmp_path, small=True)
     assert handlers[0] == signal.SIG_DFL and handlers[1] != signal.SIG_DFL
 

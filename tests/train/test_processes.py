@@ -16,7 +16,7 @@ from etils import epath
 from common.train.manifest import find_damage
 from configs import maxvit_digits
 from maxvit_jax.tasks.classification import ClassificationTask
-from tests.train import tiny
+from tests.train import batch_parts, tiny
 
 STEPS = 20
 CONFIG = {
@@ -35,16 +35,21 @@ CONFIG = {
 }
 
 
+def environment_of_process(devices):
+    """The environment of a process with a few simulated devices."""
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
 def start(workdir, processes=2, overrides=None, second=()):
     """Starts the command of every process; the second one may have arguments of its own."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_PLATFORMS": "cpu",
-    }
+    environment = environment_of_process(devices=2)
     command = [sys.executable, "-m", "launch.train", "--config=configs/maxvit_digits.py"]
     command += [f"--config.{name}={value}" for name, value in (CONFIG | (overrides or {})).items()]
     command += [f"--workdir={workdir}", f"--coordinator=localhost:{port}"]
@@ -59,6 +64,36 @@ def start(workdir, processes=2, overrides=None, second=()):
         )
         for i in range(processes)
     ]
+
+
+def test_processes_hold_their_parts_of_a_batch(tmp_path):
+    """On meshes with fewer parts than processes, or with one that two processes share: what each
+    holds makes the global batch, and a run is that of one process with as many devices."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = environment_of_process(devices=3)
+    command = [sys.executable, "-m", "tests.train.batch_parts", str(port), str(tmp_path / "two")]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*command, str(i)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    env=environment,
+                )
+            )
+            for i in range(2)
+        ]
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    batch_parts.run(tmp_path / "one", devices=6)
+    for metric in ("train/loss", "eval/loss", "eval/accuracy_top1", "eval/examples"):
+        found, expected = (tiny.logged(tmp_path / name, metric) for name in ("two", "one"))
+        assert found.keys() == expected.keys() != set()
+        np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-5)
 
 
 @pytest.mark.slow

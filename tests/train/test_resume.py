@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from common.errors import UserError
 from common.train import sharding, trainer
 from common.train.checkpoint import restore_variables
-from common.train.sharding import put as trainer_put
+from common.train.sharding import put_batch
 from common.train.stop import StopRequest
 from configs import maxvit_digits
 from launch.tools.kill_and_resume import _identical as identical
@@ -90,9 +90,9 @@ def disturbed(call, action):
     calls = itertools.count(1)
 
     def put(batch, mesh):
-        return trainer_put(action(batch) if next(calls) == call else batch, mesh)
+        return put_batch(action(batch) if next(calls) == call else batch, mesh)
 
-    return mock.patch.object(trainer, "put", put)
+    return mock.patch.object(trainer, "put_batch", put)
 
 
 def test_stopped_run_goes_on_bit_identical(tmp_path, capsys):

@@ -1,12 +1,15 @@
 """Meshes, where arrays go, and that none of it changes what is computed."""
 
+import dataclasses
 import itertools
 import math
 import re
 
 import jax
 import numpy as np
+import optax
 import pytest
+from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import maxvit_jax
@@ -14,10 +17,9 @@ from common.config import parse_section
 from common.data.pipeline import train_batches
 from common.errors import UserError
 from common.train import sharding
-from common.train.evaluate import put
 from common.train.optimizer import OptimizerConfig, make_optimizer
 from common.train.schedule import ScheduleConfig, make_schedule
-from common.train.sharding import MeshConfig, make_mesh, tree_shardings
+from common.train.sharding import MeshConfig, make_mesh, put_batch, tree_shardings
 from common.train.state import create_state, make_train_step
 from configs import maxvit_xlarge
 from maxvit_jax.tasks.classification import ClassificationTask
@@ -75,6 +77,60 @@ def test_mesh(sizes, shape):
 def test_wrong_mesh(sizes, message):
     with pytest.raises(UserError, match=message):
         mesh(**sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What JAX asks a TPU for to arrange it."""
+
+    id: int
+    coords: tuple[int, int, int]
+    process_index: int
+    slice_index: int
+    core_on_chip: int = 0
+    device_kind: str = "TPU v4"
+    platform: str = "tpu"
+
+
+def torus(width, height, slices=1):
+    """Chips in JAX's order: row by row, four to a machine."""
+    places = itertools.product(range(slices), range(height), range(width))
+    return [
+        Chip(id, (x, y, 0), (s * height // 2 + y // 2) * width // 2 + x // 2, s)
+        for id, (s, y, x) in enumerate(places)
+    ]
+
+
+def test_mesh_follows_the_network():
+    """Along each axis neighbours are a step from each other, and between slices goes the first."""
+    chips = make_mesh(MeshConfig(tensor=4), torus(2, 4)).devices  # in their order, a block of four
+    for axis, length in ((0, 2), (2, 4)):
+        for i in range(length - 1):
+            pairs = zip(chips.take(i, axis).flat, chips.take(i + 1, axis).flat, strict=True)
+            for one, other in pairs:
+                assert sum(abs(np.subtract(one.coords, other.coords))) == 1
+    mixed = sorted(torus(4, 2, slices=2), key=lambda chip: chip.coords)
+    chips = make_mesh(MeshConfig(tensor=2), mixed).devices
+    assert [{chip.slice_index for chip in row.flat} for row in chips] == 4 * [{0}] + 4 * [{1}]
+    whole = make_mesh(MeshConfig(), torus(4, 4)[:15]).devices  # fills no torus
+    assert [chip.id for chip in whole.flat] == list(range(15))
+
+
+def test_mesh_of_cpus_keeps_their_order():
+    assert list(mesh(fsdp=2, tensor=2).devices.flat) == jax.devices()
+
+
+@pytest.mark.parametrize("use", [sharding.batch_sharding, lambda m: tree_shardings({}, m)])
+def test_explicit_axes_are_refused(use):
+    """What `jax.make_mesh` gives, where window partitions end in an error of JAX."""
+    names = ("data", "fsdp", "tensor")
+    with pytest.raises(
+        UserError, match=r"Auto axes data, fsdp.* Explicit, .*AxisType.Auto,\) \* 3$"
+    ):
+        use(jax.make_mesh((8, 1, 1), names))
+    with pytest.raises(UserError, match=r"have Auto axes data, fsdp, tensor, not \{'data': 8\}"):
+        use(jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,)))
+    use(jax.make_mesh((8, 1, 1), names, axis_types=(AxisType.Auto,) * 3))
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(12, 16), (9, 8), (3, 8), (31, 32)])
@@ -150,6 +206,30 @@ def test_nothing_to_split_by_tensor():
     variables = jax.eval_shape(tiny.Small().init, jax.random.key(0), np.zeros((1, 8, 8, 3)))
     with pytest.raises(UserError, match=r"tensor=2: the model has no .*qkv.*; nearest valid: 1$"):
         tree_shardings(variables, mesh(tensor=2))
+
+
+def test_state_that_is_less_than_its_parameters():
+    """Rows and columns of factored second moments, and single values, lie under the paths of
+    parameters that rules are about."""
+    shapes = {
+        "attention/qkv/kernel": (8, 3, 4, 16),
+        "attention/out/kernel": (4, 16, 8),
+        "mlp/expand/kernel": (128, 256),
+        "mlp/expand/bias": (256,),
+        "mlp/shrink/kernel": (256, 128),
+    }
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+    scalars = {name: jax.ShapeDtypeStruct((), np.float32) for name in shapes}
+    factored = jax.eval_shape(optax.adafactor(1e-3).init, params)[0]
+    state = {"v": factored.v, "less": [factored.v_row, factored.v_col, scalars]}
+    split = mesh(fsdp=2, tensor=4)
+    whole, found = specs(params, split), specs(state, split)
+    assert all("tensor" in spec for spec in whole.values())
+    for name in ("attention/qkv/kernel", "mlp/expand/bias"):  # too small to be factored
+        assert found[f"v/{name}"] == whole[name]
+    assert not any("tensor" in spec for name, spec in found.items() if name.startswith("less"))
+    places = tree_shardings(state, split)
+    jax.tree.map(lambda x, place: place.shard_shape(x.shape), state, places)
 
 
 def test_fsdp_splits_the_longest_side_of_large_arrays(state):
@@ -251,7 +331,7 @@ def test_overview(state):
     ]
     rows = [line.split("  ")[0] for line in lines[1:-1]]
     patterns = [pattern for pattern, _ in sharding.TENSOR_RULES]
-    assert list(dict.fromkeys(rows))[:5] == patterns
+    assert list(dict.fromkeys(rows))[: len(patterns)] == patterns
     assert any(re.match(r"mlp/shrink/kernel\$ +tensor fsdp +4 ", line) for line in lines)
     assert sum(int(line.split()[-3]) for line in lines[1:-1]) == len(jax.tree.leaves(state.params))
 
@@ -287,9 +367,9 @@ def losses():
             donate_argnums=0,
         )
         state, found = jax.device_put(state, places), []
-        program = step.lower(state, put(batches[0], mesh)).compile()
+        program = step.lower(state, put_batch(batches[0], mesh)).compile()
         for batch in batches:
-            state, metrics = program(state, put(batch, mesh))
+            state, metrics = program(state, put_batch(batch, mesh))
             found.append(float(metrics["loss"]))
         return found, sharding.count_collectives(program.as_text())
 

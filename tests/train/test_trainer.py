@@ -15,7 +15,7 @@ from common.train import trainer
 from common.train.checkpoint import restore_variables
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.sections import parse_trainer_sections
-from common.train.sharding import put as trainer_put
+from common.train.sharding import put_batch
 from tests.train import tiny
 from tests.train.test_resume import disturbed, not_a_number
 
@@ -288,7 +288,7 @@ def test_run_that_skips_all_its_steps_stops(tmp_path):
     changes = {"train.not_finite": "skip", "train.log_every": 10, "train.num_steps": 100}
     changes |= {"checkpoint.every_steps": 100, "eval.every_steps": 100}
     broken = mock.patch.object(
-        trainer, "put", lambda batch, mesh: trainer_put(not_a_number(batch), mesh)
+        trainer, "put_batch", lambda batch, mesh: put_batch(not_a_number(batch), mesh)
     )
     with (
         broken,
