@@ -11,6 +11,7 @@ from jax import numpy as jnp
 
 import maxim_jax
 from common.config import parse_section, require
+from common.errors import nearest_valid
 from common.data.degradations import parse_degradations
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import PairSource, make_pair_source
@@ -284,8 +285,8 @@ def _unit_range(images: Array) -> Array:
 
 
 def _check_size(size: int, multiple: int, field: str) -> None:
-    nearest = max(multiple, round(size / multiple) * multiple)
     require(
-        size == nearest,
-        f"config.data.{field}={size}: the model takes multiples of {multiple}, such as {nearest}",
+        size > 0 and size % multiple == 0,
+        f"config.data.{field}={size}: the model takes multiples of {multiple};"
+        f" {nearest_valid(size, multiple)}",
     )
