@@ -11,10 +11,10 @@ from jax import numpy as jnp
 
 import maxim_jax
 from common.config import parse_section, require
-from common.errors import nearest_valid
 from common.data.degradations import parse_degradations
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import PairSource, make_pair_source
+from common.errors import nearest_valid
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.task import Batch, Dataset, LoaderConfig, Variables

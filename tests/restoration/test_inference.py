@@ -194,9 +194,9 @@ def test_tiles_hide_what_borders_do():
     "options, message",
     [
         ({"tile": 500}, "tile 500 is no multiple of 64; nearest valid: 448 or 512"),
-        ({"tile": 1}, "try 64"),
-        ({"tile": 0}, "try 64"),
-        ({"tile": -64}, "try 64"),
+        ({"tile": 1}, "nearest valid: 64"),
+        ({"tile": 0}, "nearest valid: 64"),
+        ({"tile": -64}, "nearest valid: 64"),
         ({"tile": 128, "overlap": 65}, "overlap 65 is not between 0 and half a tile, 64"),
         ({"tile": 128, "overlap": -1}, "overlap -1"),
         ({"ensemble": 2}, "ensemble 2: 1, 4 or 8 views"),
