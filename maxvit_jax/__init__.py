@@ -9,7 +9,6 @@ the classifier's last layer starts fresh (from a fixed seed); with `num_classes=
 is left out.
 """
 
-import math
 from operator import attrgetter
 
 from common.registry import Family, Registry
@@ -20,19 +19,13 @@ from maxvit_jax.weights import maxvit as maxvit_weights
 from maxvit_jax.weights import metaformer as metaformer_weights
 from maxvit_jax.weights import moat as moat_weights
 
-
-def _smallest_side(model: maxvit.MaxViT) -> int:
-    windows = [getattr(model, name, None) or 1 for name in ("window_size", "grid_size")]
-    return max(model.feature_strides.values()) * math.lcm(*windows)
-
-
 FAMILIES = {
     "maxvit": Family(
         maxvit.MaxViT,
         maxvit.VARIANTS,
         maxvit_weights,
         identity=("stem_widths", "widths", "depths"),
-        smallest_side=_smallest_side,
+        smallest_side=attrgetter("smallest_size"),
         published=maxvit.PUBLISHED,
     ),
     "moat": Family(
@@ -40,7 +33,7 @@ FAMILIES = {
         moat.VARIANTS,
         moat_weights,
         identity=("stem_widths", "widths", "depths"),
-        smallest_side=attrgetter("size_multiple"),
+        smallest_side=attrgetter("smallest_size"),
         published=moat.PUBLISHED,
     ),
     "aewin": Family(
@@ -48,7 +41,7 @@ FAMILIES = {
         aewin.VARIANTS,
         aewin_weights,
         identity=("widths", "depths"),
-        smallest_side=lambda model: max(model.feature_strides.values()),
+        smallest_side=attrgetter("smallest_size"),
         published=aewin.PUBLISHED,
     ),
     "metaformer": Family(

@@ -18,7 +18,7 @@ from common.data.degradations import parse_degradations
 from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
-from common.errors import UserError
+from common.errors import UserError, nearest_valid
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.predict import Predictor
@@ -401,8 +401,8 @@ def _unit_range(images: Array) -> Array:
 
 
 def _check_size(size: int, multiple: int, field: str) -> None:
-    nearest = max(multiple, round(size / multiple) * multiple)
     require(
-        size == nearest,
-        f"config.data.{field}={size}: the model takes multiples of {multiple}, such as {nearest}",
+        size > 0 and size % multiple == 0,
+        f"config.data.{field}={size}: the model takes multiples of {multiple};"
+        f" {nearest_valid(size, multiple)}",
     )
