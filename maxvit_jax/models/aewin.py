@@ -203,7 +203,7 @@ class AEWin(nn.Module):
         """
         shape = list(images.shape)
         require(
-            len(shape) == 4 and shape[-1] == 3 and min(shape) > 0,
+            len(shape) == 4 and shape[-1] == 3 and all(side > 0 for side in shape[1:]),
             f"images must be [batch, height, width, 3], got {shape}",
         )
         x = self.stem(images.astype(self.dtype))

@@ -456,7 +456,7 @@ class MetaFormer(nn.Module):
     def _check_images(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[-1] != 3:
             raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
-        if min(shape[1:3]) < 3:
+        if any(side < 3 for side in shape[1:3]):
             raise UserError(f"images of {shape[1]}x{shape[2]} are too small: sides are 3 or more")
         sizes, made_for = self._map_sizes(shape[1:3]), self._map_sizes(self._image_size)
         for stage, part in self._fixed_stages.items():
