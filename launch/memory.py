@@ -15,7 +15,18 @@ _CHEAP_NAMES = (
     "select_n sign sin slice sqrt square squeeze stop_gradient sub tanh transpose"
 )
 _CHEAP = frozenset(_CHEAP_NAMES.split())
-_CALLS = {"closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat", "checkpoint"}
+_CALLS = frozenset(
+    [
+        "checkpoint",
+        "closed_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "jit",
+        "linear_with_transpose",
+        "pjit",
+        "remat",
+    ]
+)
 
 
 def peak_bytes(jaxpr: core.Jaxpr) -> int:

@@ -3,49 +3,37 @@
 Either way the gradient is one more pooling: the sum over a window of odd side is its own transpose.
 """
 
-from functools import partial
-
-import jax
 import numpy as np
 from jax import Array, lax
 from jax import numpy as jnp
 
+from common.kernels.choose import choose
+from common.kernels.linear import linear_call
 
-def average_pool(x: Array, size: int) -> Array:
+FASTEST = {"cpu": "shifted", "default": "reference"}
+
+
+def average_pool(x: Array, size: int, *, implementation: str = "auto") -> Array:
     """Means over the window around each position; positions beyond the border do not count.
 
     Args:
       x: `[batch, height, width, channels]`.
       size: side of the window, odd.
+      implementation: `"auto"`, `"reference"` (XLA's window sums) or `"shifted"`.
 
     Returns:
       `[batch, height, width, channels]`.
+
+    Raises:
+      UserError: there is no such implementation.
     """
     rows, columns = (_covered(side, size) for side in x.shape[1:3])
     share = 1 / (rows[:, None, None] * columns[:, None])
-    return _window_sum(x, size) * jnp.asarray(share, x.dtype)
-
-
-def average_pool_reference(x: Array, size: int) -> Array:
-    """`average_pool` as two of XLA's window sums, with gradients by differentiation."""
-    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    return _sum_reference(x, size) / _sum_reference(ones, size)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _window_sum(x: Array, size: int) -> Array:
-    """Sums over the windows, by the fastest formulation of the platform it runs on."""
-    return lax.platform_dependent(
-        x,
-        cpu=lambda x: _sum_shifted(x, size),
-        default=lambda x: _sum_reference(x, size),
-    )
-
-
-_window_sum.defvjp(
-    lambda x, size: (_window_sum(x, size), None),
-    lambda size, _, g: (_window_sum(g, size),),
-)
+    formulations = {
+        "reference": lambda x: _sum_reference(x, size),
+        "shifted": lambda x: _sum_shifted(x, size),
+    }
+    return choose(implementation, formulations, FASTEST, x) * share.astype(x.dtype)
 
 
 def _sum_reference(x: Array, size: int) -> Array:
@@ -57,11 +45,16 @@ def _sum_shifted(x: Array, size: int) -> Array:
     """Adds up shifted copies: XLA fuses them into one pass over memory."""
     reach = size // 2
     height, width = x.shape[1:3]
-    padded = jnp.pad(x, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
-    return sum(padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size))
+
+    def add(_: None, x: Array) -> Array:
+        padded = jnp.pad(x, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
+        rows = [lax.slice_in_dim(padded, i, i + height, axis=1) for i in range(size)]
+        return sum(lax.slice_in_dim(r, j, j + width, axis=2) for r in rows for j in range(size))
+
+    return linear_call(add, add, None, x)
 
 
-def _covered(side: int, size: int) -> np.ndarray:
+def _covered(side: int, size: int) -> Array:
     """How many positions of a window around each position lie on the map, along one axis."""
-    first = np.arange(side) - size // 2
-    return np.minimum(first + size, side) - np.maximum(first, 0)
+    first = jnp.arange(side) - size // 2
+    return jnp.minimum(first + size, side) - jnp.maximum(first, 0)

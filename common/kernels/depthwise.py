@@ -6,33 +6,44 @@ times (docs/benchmarks.md).
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 from jax import Array, lax
 from jax import numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from common.kernels.choose import choose
+from common.kernels.linear import linear_call
+
+FASTEST = {"cpu": "shifted", "default": "reference"}
 
 
-def depthwise_conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
-    """Depthwise convolution, SAME padded, by the fastest formulation of the platform it runs on.
+def depthwise_conv(
+    x: Array, kernel: Array, *, stride: int = 1, implementation: str = "auto"
+) -> Array:
+    """Depthwise convolution, SAME padded.
 
     Args:
       x: `[batch, height, width, channels]`.
-      kernel: `[side, side, 1, channels]`.
+      kernel: `[side, side, 1, channels]`; its side is at least the stride.
       stride: step of the output in both axes.
+      implementation: `"auto"`, `"reference"` (XLA's grouped convolution) or `"shifted"`.
 
     Returns:
       `[batch, ceil(height / stride), ceil(width / stride), channels]`.
+
+    Raises:
+      UserError: there is no such implementation.
     """
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, kernel: depthwise_conv_shifted(x, kernel, stride),
-        default=lambda x, kernel: depthwise_conv_reference(x, kernel, stride),
-    )
+    formulations = {
+        "reference": lambda x, kernel: _reference(x, kernel, stride),
+        "shifted": lambda x, kernel: _shifted(x, kernel, stride),
+    }
+    return choose(implementation, formulations, FASTEST, x, kernel)
 
 
-def depthwise_conv_reference(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """`depthwise_conv` as XLA's grouped convolution."""
+def _reference(x: Array, kernel: Array, stride: int) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -43,28 +54,45 @@ def depthwise_conv_reference(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise_conv_shifted(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """`depthwise_conv` as a sum of shifted products, with gradients in the same form."""
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _shifted(x: Array, kernel: Array, stride: int) -> Array:
+    """A sum of shifted products, with gradients in the same form."""
     height, width = (-(-side // stride) for side in x.shape[1:3])
     padded = _pad_same(x, kernel.shape[0], stride)
     out = None
-    for i, j in _taps(kernel):
+    for i, j in _taps(kernel.shape[0]):
         term = _window(padded, i, j, height, width, stride) * kernel[i, j, 0]
         out = term if out is None else out + term
     return out
 
 
-def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise_conv_shifted(x, kernel, stride), (x, kernel)
-
-
-def _backward(stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    return _input_gradient(x.shape, kernel, g, stride), _kernel_gradient(x, kernel, g, stride)
-
-
-depthwise_conv_shifted.defvjp(_forward, _backward)
+@partial(_shifted.defjvp, symbolic_zeros=True)
+def _derivative(stride: int, primals: Any, tangents: Any) -> tuple[Array, Any]:
+    """Linear in either argument, and each has a gradient of its own."""
+    x, kernel = primals
+    moved_x, moved_kernel = tangents
+    shape, side, dtype = x.shape, kernel.shape[0], kernel.dtype
+    terms = []
+    if not isinstance(moved_x, SymbolicZero):
+        terms.append(
+            linear_call(
+                lambda kernel, moved: _shifted(moved, kernel, stride),
+                lambda kernel, g: _input_gradient(shape, kernel, g, stride),
+                kernel,
+                moved_x,
+            )
+        )
+    if not isinstance(moved_kernel, SymbolicZero):
+        terms.append(
+            linear_call(
+                lambda x, moved: _shifted(x, moved, stride),
+                lambda x, g: _kernel_gradient(x, side, g, stride).astype(dtype),
+                x,
+                moved_kernel,
+            )
+        )
+    y = _shifted(x, kernel, stride)
+    return y, sum(terms[1:], terms[0])
 
 
 def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, stride: int) -> Array:
@@ -78,15 +106,8 @@ def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, stride: int
     (top, _), (left, _) = _padding(height, side, stride), _padding(width, side, stride)
     rows, columns = -(-(height + top) // stride), -(-(width + left) // stride)
     reach = (side - 1) // stride
-    g_padded = jnp.pad(
-        g,
-        (
-            (0, 0),
-            (reach, max(0, rows - g.shape[1])),
-            (reach, max(0, columns - g.shape[2])),
-            (0, 0),
-        ),
-    )
+    beyond = rows - g.shape[1], columns - g.shape[2]
+    g_padded = jnp.pad(g, [(0, 0), *((reach, more) for more in beyond), (0, 0)])
     phases = []
     for row_phase in range(stride):
         for column_phase in range(stride):
@@ -107,34 +128,35 @@ def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, stride: int
     return full[:, top : top + height, left : left + width]
 
 
-def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
+def _kernel_gradient(x: Array, side: int, g: Array, stride: int) -> Array:
     """Sums `g` times shifted `x`, image by image so that the operands stay in cache."""
     height, width = g.shape[1:3]
 
     def one_image(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
         image, gradient = pair
-        padded = _pad_same(image[None], kernel.shape[0], stride)
+        padded = _pad_same(image[None], side, stride)
         taps = [
             jnp.sum(
                 _window(padded, i, j, height, width, stride)[0] * gradient,
                 axis=(0, 1),
                 dtype=jnp.float32,
             )
-            for i, j in _taps(kernel)
+            for i, j in _taps(side)
         ]
         return total + jnp.stack(taps), None
 
-    total = jnp.zeros((kernel.shape[0] * kernel.shape[1], kernel.shape[3]), jnp.float32)
-    total, _ = lax.scan(one_image, total, (x, g))
-    return total.reshape(kernel.shape).astype(kernel.dtype)
+    channels = x.shape[-1]
+    total, _ = lax.scan(one_image, jnp.zeros((side * side, channels), jnp.float32), (x, g))
+    return total.reshape(side, side, 1, channels)
 
 
-def _taps(kernel: Array) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+def _taps(side: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(side) for j in range(side)]
 
 
 def _padding(size: int, side: int, stride: int) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + side - size, 0)
+    """Before and after; without a comparison: the size may be symbolic (jax.export)."""
+    total = side - stride + -size % stride
     return total // 2, total - total // 2
 
 
@@ -145,6 +167,5 @@ def _pad_same(x: Array, side: int, stride: int) -> Array:
 
 def _window(padded: Array, i: int, j: int, height: int, width: int, stride: int) -> Array:
     """What tap (i, j) sees: `[batch, height, width, channels]`."""
-    rows = slice(i, i + (height - 1) * stride + 1, stride)
-    columns = slice(j, j + (width - 1) * stride + 1, stride)
-    return padded[:, rows, columns]
+    rows = lax.slice_in_dim(padded, i, i + (height - 1) * stride + 1, stride, axis=1)
+    return lax.slice_in_dim(rows, j, j + (width - 1) * stride + 1, stride, axis=2)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
-import jax
 from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.errors import UserError
+from common.kernels.attention import dot_product_attention
 from common.layers import partition
 from common.layers.mlp import MLP, normal_init
 from common.layers.norm import layer_norm
@@ -20,34 +20,6 @@ PARTITIONS = {
     "block": (partition.block_partition, partition.block_unpartition),
     "grid": (partition.grid_partition, partition.grid_unpartition),
 }
-
-
-def dot_product_attention(
-    qkv: Array, bias: Array | None = None, real: Array | None = None
-) -> Array:
-    """Softmax attention of every group's positions over each other.
-
-    Args:
-      qkv: queries, keys and values, `[groups, positions, 3, heads, head_dim]`.
-      bias: added to the scaled products, float32 `[heads, positions, positions]` (query, key).
-      real: boolean `[groups, positions]`; False marks padding, which no query attends to.
-
-    Returns:
-      `[groups, positions, heads, head_dim]`; the softmax is float32 always.
-    """
-    groups, positions, _, _, head_dim = qkv.shape
-    # k as [groups, heads, head_dim, positions]: plain batched products.
-    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * head_dim**-0.5
-    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
-    v = qkv[:, :, 2].transpose(0, 2, 1, 3)
-    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
-    if bias is not None:
-        logits += bias
-    if real is not None:
-        keys = real.reshape(groups, 1, 1, positions)
-        logits = jnp.where(keys, logits, jnp.finfo(logits.dtype).min)
-    weights = jax.nn.softmax(logits).astype(qkv.dtype)
-    return jnp.matmul(weights, v).transpose(0, 2, 1, 3)
 
 
 def mix_groups(

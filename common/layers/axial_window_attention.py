@@ -9,7 +9,8 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
-from common.layers.attention import dot_product_attention, mix_groups
+from common.kernels.attention import dot_product_attention
+from common.layers.attention import mix_groups
 from common.layers.mlp import normal_init
 from common.layers.relative_bias import RelativeBias
 

@@ -78,7 +78,7 @@ class SpatialDense(nn.Module):
         kernel = self.param("kernel", normal_init, (positions, positions), jnp.float32)
         flat = x.reshape(*x.shape[:2], -1).astype(self.dtype)
         # One kernel per example: a shared one makes XLA transpose the maps of a batch.
-        kernels = jnp.broadcast_to(kernel.T.astype(self.dtype), (len(x), positions, positions))
+        kernels = jnp.broadcast_to(kernel.T.astype(self.dtype), (x.shape[0], positions, positions))
         y = jnp.matmul(kernels, flat)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (positions,), jnp.float32)

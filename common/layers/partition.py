@@ -86,8 +86,9 @@ def pad_to_multiple(x: Array, multiple: tuple[int, ...]) -> tuple[Array, Array |
       The padded map, and a boolean map `[1, *padded, 1]` that is True at real positions (None when
       nothing had to be padded).
     """
-    pads = [-side % m for side, m in zip(x.shape[1:-1], multiple, strict=True)]
-    if not any(pads):
+    # In this form a symbolic side (jax.export), once padded, is known to be a multiple.
+    pads = [-(-side // m) * m - side for side, m in zip(x.shape[1:-1], multiple, strict=True)]
+    if all(pad == 0 for pad in pads):
         return x, None
     real = jnp.ones((1, *x.shape[1:-1], 1), bool)
     widths = [(0, 0), *((0, pad) for pad in pads), (0, 0)]

@@ -1,12 +1,14 @@
 """Relative position bias of window attention, for any number of spatial axes."""
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
+from jax.export import is_symbolic_dim
 
 from common.layers.mlp import normal_init
 
@@ -21,11 +23,9 @@ def relative_index(window: tuple[int, ...]) -> np.ndarray:
       int32 `[positions, positions]` (query, key); along each axis the entry is key minus query,
       shifted by window - 1 to start at zero.
     """
-    coordinates = np.indices(window).reshape(len(window), -1)
-    offset = coordinates[:, None, :] - coordinates[:, :, None]  # key minus query
-    sides = [2 * w - 1 for w in window]
-    shift = np.reshape([w - 1 for w in window], (-1, 1, 1))
-    return np.ravel_multi_index(tuple(offset + shift), sides).astype(np.int32)
+    offsets = np.broadcast_arrays(*_offsets(window, np))
+    index = np.ravel_multi_index(offsets, [2 * w - 1 for w in window])
+    return index.reshape((math.prod(window),) * 2).astype(np.int32)
 
 
 def resize_table(table: Array, window: tuple[int, ...]) -> Array:
@@ -65,7 +65,20 @@ class RelativeBias(nn.Module):
         table = self.param("table", normal_init, (self.heads, *sides), jnp.float32)
         table = resize_table(table, self.window)
         positions = math.prod(self.window)
+        if any(map(is_symbolic_dim, self.window)):  # jax.export: the index is no constant
+            bias = table.at[(slice(None), *_offsets(self.window, jnp))].get(mode="clip")
+            return bias.reshape(self.heads, positions, positions)
         # Flat rows make one gather; mode="clip" spares the bounds check: indices are in range.
         flat = table.reshape(self.heads, -1)
         bias = jnp.take(flat, relative_index(self.window).ravel(), axis=1, mode="clip")
         return bias.reshape(self.heads, positions, positions)
+
+
+def _offsets(window: tuple[int, ...], xp: Any) -> list[Any]:
+    """Per axis key minus query, from zero; together they broadcast to `[*window, *window]`."""
+    offsets, axes = [], len(window)
+    for axis, side in enumerate(window):
+        positions = xp.arange(side)
+        shape = [side if i % axes == axis else 1 for i in range(2 * axes)]
+        offsets.append((positions - positions[:, None] + side - 1).reshape(shape))
+    return offsets

@@ -1,11 +1,14 @@
 """Window attention against its definition, masking, and the relative bias."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
+from common.kernels.attention import dot_product_attention
 from common.layers.attention import MultiAxisAttention, WindowAttention
 from common.layers.relative_bias import RelativeBias, relative_index, resize_table
 
@@ -50,6 +53,30 @@ def test_attention_equals_its_definition():
     mixed = jnp.einsum("bghqk,bgkhd->bgqhd", jax.nn.softmax(logits), v)
     expected = jnp.einsum("bgqhd,hdc->bgqc", mixed, p["out"]["kernel"]) + p["out"]["bias"]
     np.testing.assert_allclose(module.apply({"params": p}, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_implementation_of_attention_is_the_same(masked):
+    rng = np.random.default_rng(0)
+    qkv = jnp.asarray(rng.standard_normal((3, 6, 3, 2, 4)), jnp.float32)
+    bias = jnp.asarray(rng.standard_normal((2, 6, 6)), jnp.float32)
+    real = jnp.arange(6) < jnp.array([[6], [4], [1]]) if masked else None
+
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(implementation, qkv, bias):
+        attend = partial(dot_product_attention, real=real, implementation=implementation)
+        y, vjp = jax.vjp(attend, qkv, bias)
+        return y, vjp(jnp.cos(y)), jax.jvp(attend, (qkv, bias), (jnp.cos(qkv), bias))[1]
+
+    expected = derivatives("reference", qkv, bias)
+    for implementation in ("turned_keys", "auto"):
+        jax.tree.map(
+            lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=2e-6),
+            derivatives(implementation, qkv, bias),
+            expected,
+        )
+    with pytest.raises(UserError, match="implementation='flash': choose from auto, reference, tur"):
+        dot_product_attention(qkv, implementation="flash")
 
 
 def test_softmax_is_float32_under_bfloat16():

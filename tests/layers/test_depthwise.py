@@ -1,11 +1,14 @@
 """The shifted depthwise convolution against XLA's grouped convolution."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from common.kernels import depthwise
+from common.errors import UserError
+from common.kernels.depthwise import depthwise_conv
 
 SIZES = [(8, 8), (7, 9), (10, 5), (1, 3)]
 
@@ -18,29 +21,54 @@ def test_values_and_gradients(size, side, stride):
     x = jnp.asarray(rng.standard_normal((2, *size, 3)), jnp.float32)
     kernel = jnp.asarray(rng.standard_normal((side, side, 1, 3)), jnp.float32)
 
-    def value_and_gradients(f):
-        @jax.jit
-        def run(x, kernel):
-            y, vjp = jax.vjp(lambda x, kernel: f(x, kernel, stride), x, kernel)
-            return y, *vjp(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(implementation, x, kernel):
+        def conv(x, kernel):
+            return depthwise_conv(x, kernel, stride=stride, implementation=implementation)
 
-        return run(x, kernel)
+        y, vjp = jax.vjp(conv, x, kernel)
+        return y, vjp(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
-    expected = value_and_gradients(depthwise.depthwise_conv_reference)
-    actual = value_and_gradients(depthwise.depthwise_conv_shifted)
-    for name, a, e in zip(("output", "d input", "d kernel"), actual, expected, strict=True):
-        assert a.shape == e.shape, name
-        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5, err_msg=name)
+    jax.tree.map(close, derivatives("shifted", x, kernel), derivatives("reference", x, kernel))
+
+
+def close(a, b):
+    assert a.shape == b.shape
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_derivatives_of_any_order_and_mode():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 3, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(implementation):
+        def loss(x, kernel):
+            y = depthwise_conv(x, kernel, stride=2, implementation=implementation)
+            return jnp.sin(y).sum()
+
+        by_both = partial(jax.grad, argnums=(0, 1))
+        products = jax.jvp(by_both(loss), (x, kernel), (jnp.cos(x), jnp.cos(kernel)))[1]
+        twice = by_both(lambda *args: sum(map(jnp.sum, by_both(loss)(*args))))(x, kernel)
+        one_each = jax.vmap(jax.grad(loss, 1), (0, None))(jnp.stack([x, x + 1]), kernel)
+        return products, twice, jax.jacfwd(loss, (0, 1))(x, kernel), one_each
+
+    jax.tree.map(close, derivatives("shifted"), derivatives("reference"))
+
+
+def test_an_unknown_implementation_is_named():
+    with pytest.raises(UserError, match="implementation='shiftd': did you mean 'shifted'"):
+        depthwise_conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2)), implementation="shiftd")
 
 
 def test_chooses_the_shifted_form_on_cpu():
     x, kernel = jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 1, 2))
-    compiled = jax.jit(lambda x, k: depthwise.depthwise_conv(x, k, stride=1)).lower(x, kernel)
+    compiled = jax.jit(lambda x, k: depthwise_conv(x, k, stride=1)).lower(x, kernel)
     assert "convolution" not in compiled.compile().as_text()
 
 
 def test_bfloat16_stays_bfloat16():
     x, kernel = jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 1, 2), jnp.bfloat16)
-    y, vjp = jax.vjp(lambda x, k: depthwise.depthwise_conv(x, k, stride=1), x, kernel)
+    y, vjp = jax.vjp(lambda x, k: depthwise_conv(x, k, stride=1), x, kernel)
     assert y.dtype == jnp.bfloat16
     assert [g.dtype for g in vjp(y)] == [jnp.bfloat16, jnp.bfloat16]

@@ -1,0 +1,61 @@
+"""Softmax attention: the one place where all models compute it."""
+
+import jax
+from jax import Array
+from jax import numpy as jnp
+
+from common.kernels.choose import choose
+
+FASTEST = {"default": "turned_keys"}
+
+
+def dot_product_attention(
+    qkv: Array,
+    bias: Array | None = None,
+    real: Array | None = None,
+    *,
+    implementation: str = "auto",
+) -> Array:
+    """Softmax attention of every group's positions over each other.
+
+    Args:
+      qkv: queries, keys and values, `[groups, positions, 3, heads, head_dim]`.
+      bias: added to the scaled products, float32 `[heads, positions, positions]` (query, key).
+      real: boolean `[groups, positions]`; False marks padding, which no query attends to.
+      implementation: `"auto"`, `"reference"` (the definition, by einsum) or `"turned_keys"`.
+
+    Returns:
+      `[groups, positions, heads, head_dim]`; the softmax is float32 always.
+
+    Raises:
+      UserError: there is no such implementation.
+    """
+    formulations = {"reference": _reference, "turned_keys": _turned_keys}
+    return choose(implementation, formulations, FASTEST, qkv, bias, real)
+
+
+def _reference(qkv: Array, bias: Array | None, real: Array | None) -> Array:
+    q, k, v = (qkv[:, :, i] for i in range(3))
+    q = q * q.shape[-1] ** -0.5
+    logits = jnp.einsum("gqhd,gkhd->ghqk", q, k, preferred_element_type=jnp.float32)
+    weights = _softmax(logits, bias, real).astype(qkv.dtype)
+    return jnp.einsum("ghqk,gkhd->gqhd", weights, v)
+
+
+def _turned_keys(qkv: Array, bias: Array | None, real: Array | None) -> Array:
+    """Keys as `[groups, heads, head_dim, positions]`: plain batched products."""
+    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * qkv.shape[-1] ** -0.5
+    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
+    v = qkv[:, :, 2].transpose(0, 2, 1, 3)
+    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+    weights = _softmax(logits, bias, real).astype(qkv.dtype)
+    return jnp.matmul(weights, v).transpose(0, 2, 1, 3)
+
+
+def _softmax(logits: Array, bias: Array | None, real: Array | None) -> Array:
+    """Attention weights, `[groups, heads, positions, positions]`."""
+    if bias is not None:
+        logits += bias
+    if real is not None:
+        logits = jnp.where(real[:, None, None], logits, jnp.finfo(logits.dtype).min)
+    return jax.nn.softmax(logits)
