@@ -11,6 +11,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from common.errors import UserError, did_you_mean
 
 T = TypeVar("T")
@@ -82,7 +84,7 @@ def _parse_bool(text: str) -> bool:
 
 
 def check_type(value: Any, hint: Any, where: str) -> Any:
-    """Returns `value` as `hint` asks (int to float, list to tuple).
+    """Returns `value` as `hint` asks (int to float, list to tuple, NumPy's kinds to Python's).
 
     Args:
       value: of a field.
@@ -93,6 +95,8 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
       UserError: the value is of another type.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if typing.Any not in options and hasattr(type(value), "__array__"):
+        value = np.asarray(value).tolist()
     for option in options:
         origin = typing.get_origin(option) or option
         if value is None and option is type(None):

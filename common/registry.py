@@ -7,10 +7,11 @@ A package holds a `Registry` of its families and offers the methods as its own f
 """
 
 import dataclasses
+import difflib
 import fnmatch
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -32,20 +33,80 @@ from common.weights.mapping import (
     import_arrays,
     unflatten,
 )
-from common.weights.readers import WeightFile, read_arrays
+from common.weights.readers import WeightFile, read_arrays, weight_path
 
 # How a model computes, not what its arrays are: not stored with weights.
 _RUNTIME_FIELDS = {"dtype", "remat"}
+_BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
+_IN_CHANNELS = "in_channels"
+
+# Other libraries' words: fields that may be meant, and what to do where the model has none of them.
+_FOREIGN_WORDS = {
+    "img_size": (
+        ("image_size",),
+        "models take any size that fits, and data_defaults(name, image_size) says how images are"
+        " prepared",
+    ),
+    "input_size": "img_size",
+    "image_size": "img_size",
+    "in_chans": ((_IN_CHANNELS,), "images have 3 channels"),
+    "num_channels": "in_chans",
+    "num_labels": (("num_classes",), "outputs are images"),
+    "drop_path": (("drop_path_rate",), "there is no stochastic depth"),
+    "drop_rate": (
+        ("head_dropout", "dropout_rate"),
+        "there is no dropout: drop_path_rate is stochastic depth",
+    ),
+    "dropout": "drop_rate",
+    "proj_drop_rate": "drop_rate",
+    "attn_drop_rate": "drop_rate",
+    "embed_dims": (("widths", "features"), "see the model's fields"),
+    "embed_dim": "embed_dims",
+    "dims": "embed_dims",
+    "layers": (("depths", "depth"), "see the model's fields"),
+    "num_heads": (("heads", "head_dim"), "see the model's fields"),
+    "token_mixers": (("mixers",), "only a MetaFormer has mixers"),
+    "act_layer": (("activation",), "it is fixed"),
+    "norm_layer": (("norm",), "it is fixed"),
+    "use_checkpoint": (("remat",), "there is none"),
+    "grad_checkpointing": "use_checkpoint",
+    "pretrained": ((), "load_pretrained(name, path) makes a model with weights"),
+    "checkpoint_path": "pretrained",
+    "pretrained_cfg": "pretrained",
+    "features_only": (
+        (),
+        'every model gives its maps: model.apply(variables, images, method="features")',
+    ),
+    "out_indices": "features_only",
+    "out_features": "features_only",
+    "global_pool": (
+        (),
+        "num_classes=0 gives the mean of the last map, normalised, and"
+        ' model.apply(variables, images, method="features") the maps',
+    ),
+    "reset_classifier": (
+        (),
+        "load_pretrained(name, path, num_classes=n) starts the classifier fresh, num_classes=0"
+        " leaves it out",
+    ),
+}
 
 
 class Weights(Protocol):
     """What a family knows about weight files: a module with these names.
 
     Attributes:
-      FOLLOWED: fields that a model given by name takes from the file unless told otherwise.
+      STEM: our name of the one kernel that sees the image; "" where there are several.
     """
 
-    FOLLOWED: tuple[str, ...]
+    STEM: str
+
+    def followed(self, asked: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns the fields that a model given by name takes from the file.
+
+        Args:
+          asked: fields that the user set; these are never followed.
+        """
 
     def tables(self, model: nn.Module) -> Mapping[str, Table]:
         """Returns the names of every foreign source."""
@@ -72,6 +133,29 @@ class Weights(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Export:
+    """A way to write weights for other code.
+
+    Attributes:
+      write: called with a path and the arrays by name.
+      models: patterns of the names that the other code has.
+      fields: that the other code's models have in any case.
+    """
+
+    write: Callable[[epath.PathLike, Mapping[str, np.ndarray]], None]
+    models: tuple[str, ...] = ("*",)
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Named(NamedTuple):
+    """What a name stands for: a model of a family, and fields that differ from the model's own."""
+
+    family: str
+    model: str
+    fields: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Family:
     """One file of `models` and the weights it can take.
 
@@ -83,6 +167,10 @@ class Family:
       smallest_side: of a square image that a model takes; or height and width, of one for a single
         size.
       published: ImageNet-1k top-1 in per cent by image size, per model name.
+      published_names: of single checkpoints, such as timm's `"maxvit_tiny_tf_384.in1k"`: the
+        model's name and the fields that come with it.
+      exports: how weights are written for others, by whose names they get.
+      ends: says what a model ends with, such as `"1000 classes"`.
     """
 
     model: type[nn.Module]
@@ -91,6 +179,11 @@ class Family:
     identity: tuple[str, ...]
     smallest_side: Callable[[Any], int | tuple[int, int]]
     published: Mapping[str, Mapping[int, float]] = dataclasses.field(default_factory=dict)
+    published_names: Mapping[str, tuple[str, Mapping[str, Any]]] = dataclasses.field(
+        default_factory=dict
+    )
+    exports: Mapping[str, Export] = dataclasses.field(default_factory=dict)
+    ends: Callable[[Any], str] = lambda model: f"{model.num_classes} classes"
 
     def variant_of(self, fields: Mapping[str, Any]) -> str | None:
         """Returns the first variant that has some values in fields of `identity`, if any does."""
@@ -113,36 +206,58 @@ class Registry:
         self._families = families
 
     def list_models(self, pattern: str = "*") -> list[str]:
-        """Returns the names that match a shell pattern, smallest variants first per family."""
-        names = [name for family in self._families.values() for name in family.variants]
-        return fnmatch.filter(names, pattern)
+        """Returns the names that match a shell pattern, smallest variants first per family.
+
+        A pattern that fits no model is one of published checkpoints, such as `"maxvit_*.in21k"`.
+        """
+        return fnmatch.filter(self._models(), pattern) or fnmatch.filter(self._tags(), pattern)
+
+    def knows(self, name: str) -> bool:
+        """Whether a name stands for a model, or for a published checkpoint of one."""
+        return self._lookup(name) is not None
+
+    def find(self, name: str) -> Named:
+        """Returns what a name stands for.
+
+        Args:
+          name: one of `list_models()`, or a published checkpoint's, with or without the part after
+            its dot.
+
+        Raises:
+          UserError: an unknown name; the closest ones are listed.
+        """
+        found = self._lookup(name)
+        if found is None:
+            tags = difflib.get_close_matches(name, self._tags(), cutoff=0.7)
+            hint = did_you_mean(name, [*self._models(), *tags])
+            raise UserError(f"unknown model {name!r}: {hint}")
+        return found
 
     def create_model(self, name: str, **overrides: Any) -> nn.Module:
         """Makes a model by name.
 
         Args:
-          name: one of `list_models()`.
+          name: one of `list_models()`; or a published checkpoint's, such as timm's
+            `"maxvit_tiny_tf_384.in1k"`, which brings along its window and number of classes.
           **overrides: fields of the model class; `dtype` also as a name such as `"bfloat16"`.
 
         Raises:
-          UserError: an unknown name, field or dtype.
+          UserError: an unknown name, field or dtype, or fields that can't work together.
         """
-        for family in self._families.values():
-            if name in family.variants:
-                fields = {**family.variants[name], **_clean(family.model, overrides)}
-                return family.model(**fields)
-        raise UserError(f"unknown model {name!r}: {did_you_mean(name, self.list_models())}")
+        return _checked(self._make(name, overrides))
 
     def load_pretrained(
         self, name_or_model: str | nn.Module, path: epath.PathLike, **overrides: Any
     ) -> tuple[nn.Module, dict[str, Any]]:
         """Loads weights from our own directory, a run, or a file of another framework.
 
-        Relative-bias tables are resized when they are of another window than the model's. Our own
-        directories and runs bring their fields along, so that a name also gets a custom model back.
+        Relative-bias tables are resized when they are of another window than the model's, and the
+        stem's kernel is adapted when it is for images of 3 channels and the model's are others. Our
+        own directories and runs bring their fields along, so that a name also gets a custom model
+        back; of a run whose task puts a head on a backbone, the backbone is read.
 
         Args:
-          name_or_model: one of `list_models()`, or a model.
+          name_or_model: a name for `create_model`, or a model.
           path: a directory that `save_pretrained` made, a run directory, a TensorFlow name-based
             checkpoint, `.npz`, `.safetensors` or `.pth`.
           **overrides: fields, as for `create_model`.
@@ -151,7 +266,7 @@ class Registry:
           The model and its variables, such as `{"params", "batch_stats"}`.
 
         Raises:
-          UserError: the file can't be read, or doesn't fit the model array by array.
+          UserError: the file can't be read, doesn't fit the model array by array, or names code.
         """
         model, variables, report = self.load_with_report(name_or_model, path, **overrides)
         logging.info("%s", report)
@@ -161,33 +276,34 @@ class Registry:
         self, name_or_model: str | nn.Module, path: epath.PathLike, **overrides: Any
     ) -> tuple[nn.Module, dict[str, Any], Report]:
         """The same as `load_pretrained`, and what became of every array of the file."""
-        named = isinstance(name_or_model, str)
-        if named:
-            # Mistakes here need no file to show.
-            model = self.create_model(name_or_model, **overrides)
-        else:
-            model = name_or_model.clone(**_clean(type(name_or_model), overrides))
+        if not isinstance(name_or_model, str):
+            overrides = _clean(type(name_or_model), overrides)
+            name_or_model = _checked(name_or_model.clone(**overrides))
+        model, file, table, found = self._open(name_or_model, path, overrides)
         family = self._family(model)
-        file, stored_fields = self._read(path, name_or_model if named else None)
-        if named and stored_fields:
-            model = self.create_model(name_or_model, **{**stored_fields, **overrides})
-        weights = family.weights
-        table = _table(file, family, model)
-
-        found = weights.infer_fields(file, table)
-        if named:
-            open_fields = set(weights.FOLLOWED) - overrides.keys()
-            model = model.clone(**{k: v for k, v in found.items() if k in open_fields})
-        skip = weights.left_out(model, found, overrides)
+        skip = family.weights.left_out(model, found, overrides)
 
         abstract = jax.eval_shape(model.init, jax.random.key(0), self.example_images(model))
         shapes = {name: tuple(a.shape) for name, a in flatten(abstract).items()}
-        arrays, report = import_arrays(
-            file, table, shapes, skip=skip, hint=_hint(family, model, found)
-        )
+        hint = _hint(family, model, found)
+        stem = family.weights.STEM
+        arrays, report = import_arrays(file, table, shapes, skip=skip, stem=stem, hint=hint)
         leaves = {name: jnp.asarray(a) for name, a in arrays.items()}
         leaves |= self._initial(model, report.fresh)
         return model, unflatten({name: leaves[name] for name in shapes}), report
+
+    def inspect(self, name: str, path: epath.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+        """Returns the model that some weights are for, and the fields that they say.
+
+        Args:
+          name: as for `create_model`.
+          path: as for `load_pretrained`.
+
+        Raises:
+          UserError: the file can't be read, or is of another model.
+        """
+        model, _, _, found = self._open(name, path, {})
+        return model, found
 
     def save_pretrained(
         self,
@@ -246,10 +362,71 @@ class Registry:
             raise UserError(f"unknown weight source {source!r}: {did_you_mean(source, tables)}")
         return export_arrays(tables[source], flatten(variables))
 
+    def exports(self, name: str) -> dict[str, Export]:
+        """Returns how the weights of a model are written for others, by `export_weights`' source.
+
+        Raises:
+          UserError: an unknown name.
+        """
+        family, model, _ = self.find(name)
+        exports = self._families[family].exports
+        return {
+            source: export
+            for source, export in exports.items()
+            if any(fnmatch.fnmatch(model, pattern) for pattern in export.models)
+        }
+
+    def ends(self, model: nn.Module) -> str:
+        """Returns what a model ends with, in words: `"1000 classes"`."""
+        return self._family(model).ends(model)
+
     def example_images(self, model: nn.Module) -> jax.ShapeDtypeStruct:
-        """Returns the shape of the smallest square input of a model, `[1, side, side, 3]`."""
+        """Returns the shape of a model's smallest square input, `[1, side, side, channels]`."""
         sides = np.broadcast_to(self._family(model).smallest_side(model), 2)
-        return jax.ShapeDtypeStruct((1, *map(int, sides), 3), jnp.float32)
+        channels = getattr(model, _IN_CHANNELS, 3)
+        return jax.ShapeDtypeStruct((1, *map(int, sides), channels), jnp.float32)
+
+    def _models(self) -> list[str]:
+        return [name for family in self._families.values() for name in family.variants]
+
+    def _tags(self) -> list[str]:
+        return [name for family in self._families.values() for name in family.published_names]
+
+    def _lookup(self, name: str) -> Named | None:
+        for key, family in self._families.items():
+            if name in family.variants:
+                return Named(key, name, {})
+            for tag, (model, fields) in family.published_names.items():
+                if name in (tag, tag.partition(".")[0]):
+                    return Named(key, model, fields)
+        return None
+
+    def _make(self, name: str, overrides: Mapping[str, Any]) -> nn.Module:
+        """Makes a model whose fields may not fit together yet."""
+        found = self.find(name)
+        family = self._families[found.family]
+        given = _clean(family.model, overrides)
+        return family.model(**{**family.variants[found.model], **found.fields, **given})
+
+    def _open(
+        self, name_or_model: str | nn.Module, path: epath.PathLike, overrides: Mapping[str, Any]
+    ) -> tuple[nn.Module, WeightFile, Table, dict[str, Any]]:
+        """Reads weights for a model; one given by name follows what they say."""
+        named = isinstance(name_or_model, str)
+        # Mistakes here need no file to show.
+        model = self._make(name_or_model, overrides) if named else name_or_model
+        family = self._family(model)
+        file, stored = self._read(path, name_or_model if named else None)
+        if named and stored:
+            refuse_code(path, stored, overrides)
+            model = self._make(name_or_model, {**stored, **overrides})
+        table = _table(file, family, model)
+
+        found = family.weights.infer_fields(file, table) | _channels(family, model, file, table)
+        if named:
+            followed = {*family.weights.followed(overrides), _IN_CHANNELS} - overrides.keys()
+            model = _checked(model.clone(**{k: v for k, v in found.items() if k in followed}))
+        return model, file, table, stored | found
 
     def _family(self, model: nn.Module) -> Family:
         for family in self._families.values():
@@ -259,27 +436,32 @@ class Registry:
 
     def _read(self, path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str, Any]]:
         """Reads any source, for a model of some name; also returns the fields it brings along."""
-        path = epath.Path(path)
+        path = weight_path(path)
+        wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
             held, fields = config.get("model"), config.get("fields", {})
             family = self._families.get(config.get("family"))
-            if held is None and family and name in family.variants:
-                held = name  # a custom model, whose fields are all stored: its family will do
-            _require_held(path, name, held)
-            return file, fields
+            if held is None and family and wanted in family.variants:
+                held = wanted  # a custom model, whose fields are all stored: its family will do
+            _require_held(path, wanted, held)
+            return _backbone(file), fields
         if (path / "checkpoints").is_dir():
             from common.train.checkpoint import restore_variables
             from common.train.run_directory import read_config
 
             fields = dict(read_config(str(path)).get("model", {}))
-            _require_held(path, name, fields.pop("name", None))
+            held = fields.pop("name", None)
             fields = {  # in a config, None leaves a field to the variant or the data
                 n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
             }
+            if isinstance(held, str) and self.knows(held):
+                _, held, published = self.find(held)
+                fields = {**published, **fields}
+            _require_held(path, wanted, held)
             _, variables = restore_variables(str(path))
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
-            return WeightFile(str(path), "run", arrays), fields
+            return _backbone(WeightFile(str(path), "run", arrays)), fields
         return read_arrays(path), {}
 
     def _initial(self, model: nn.Module, names: Iterable[str]) -> dict[str, jax.Array]:
@@ -301,16 +483,22 @@ def _fields(model: nn.Module) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
+def _checked(model: nn.Module) -> nn.Module:
+    """Returns the model, if its fields can work together."""
+    if check := getattr(model, "check", None):
+        check()
+    return model
+
+
 def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks field names; lists (of a config or JSON) become tuples, dtype names dtypes."""
+    """Checks names and types of fields; lists and arrays become tuples, dtype names dtypes."""
     known = {f.name for f in dataclasses.fields(model_class)} - {"parent", "name"}
     hints = typing.get_type_hints(model_class)
     result = {}
     for name, value in overrides.items():
         if name not in known:
-            raise UserError(
-                f"{model_class.__name__} has no field {name!r}: {did_you_mean(name, known)}"
-            )
+            hint = _translated(name, known) or did_you_mean(name, known)
+            raise UserError(f"{model_class.__name__} has no field {name!r}: {hint}")
         if name == "dtype":
             try:
                 if not jnp.issubdtype(value := jnp.dtype(value), jnp.floating):
@@ -319,15 +507,73 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
                 raise UserError(f"unknown dtype '{value}': try float32 or bfloat16") from error
             result[name] = value
         else:
-            result[name] = check_type(_tuples(value), hints[name], name)
+            result[name] = check_type(value, hints[name], name)
     return result
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def _translated(word: str, known: Iterable[str]) -> str | None:
+    """Says how another library's word is called here."""
+    entry = _FOREIGN_WORDS.get(word)
+    if isinstance(entry, str):
+        entry = _FOREIGN_WORDS[entry]
+    if entry is None:
+        return None
+    fields, otherwise = entry
+    here = next((field for field in fields if field in known), None)
+    return f"it is called {here} here" if here else otherwise
 
 
-def _require_held(path: epath.Path, name: str | None, held: str | None) -> None:
+def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable[str] = ()) -> None:
+    """Checks that fields read from a file name no code, which making the model would import.
+
+    Args:
+      path: of the file, for the message.
+      fields: of a model, as read.
+      given: names of fields that the caller sets in their place.
+
+    Raises:
+      UserError: a field holds a name like `"module:Class"`.
+    """
+    for field, value in fields.items():
+        code = next((text for text in _texts(value) if ":" in text), None)
+        if code is not None and field not in given:
+            raise UserError(
+                f"{path} names code, {field}={code!r}, and a file never makes us import any: if you"
+                f" trust it, give {field} yourself, as an argument {field}=..."
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _backbone(file: WeightFile) -> WeightFile:
+    """Returns a file's model: all of it, or what a task put its head on."""
+    inner = {n: a for n, a in file.arrays.items() if n.startswith(f"{_BACKBONE}/")}
+    if not inner:
+        return file
+    arrays = {name.partition("/")[2]: array for name, array in inner.items()}
+    left = tuple(name for name in file.arrays if name not in inner)
+    return dataclasses.replace(file, arrays=arrays, left=left)
+
+
+def _channels(family: Family, model: nn.Module, file: WeightFile, table: Table) -> dict[str, int]:
+    """How many channels the images of a file's model have, where the family's may be any number."""
+    stem = family.weights.STEM
+    if not stem or not hasattr(model, _IN_CHANNELS):
+        return {}
+    name = next((name for name in file.arrays if table.ours(name) == stem), None)
+    if name is None or file.arrays[name].ndim != 4:
+        return {}
+    kernel = table.theirs(stem)[1].to_ours([file.arrays[name]], ())
+    return {_IN_CHANNELS: kernel.shape[2]}
+
+
+def _require_held(path: epath.PathLike, name: str | None, held: str | None) -> None:
     if name and name != held:
         raise UserError(f"{path} holds {held or 'a model of another family'}, not {name}")
 

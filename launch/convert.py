@@ -11,22 +11,18 @@ that the weights were fine-tuned at another size than the model's first.
 dict too: safetensors, or by PyTorch where the output ends in .pth.
 """
 
-import dataclasses
 from types import ModuleType
 from typing import Any
 
 import jax
 from absl import flags
-from flax import linen as nn
 
 import maxim_jax
 import maxvit_jax
-from common.config import require
 from common.errors import UserError, did_you_mean
-from launch.benchmark import IN_TIMM
 from launch.main import run_main
-from maxvit_jax.data_defaults import data_of_weights, published_fields
 
+_PACKAGES = (maxvit_jax, maxim_jax)
 _MODEL = flags.DEFINE_string("model", None, "Name of the model, such as moat_0 or maxim_s2.")
 _INPUT = flags.DEFINE_string("input", None, "Weights to read.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory, file or prefix to write.")
@@ -66,71 +62,36 @@ def convert(
       UserError: the input can't be read or doesn't fit the model, or the output is taken.
     """
     package = _package(name)
-    ours = to == "safetensors"
-    sources = () if ours else _sources(package, name)
-    if not ours and to not in sources:
-        has = f"has names by {', '.join(sources)}" if sources else "is published by nobody else"
+    ours, exports = to == "safetensors", package.exports(name)
+    if not ours and to not in exports:
+        has = f"has names by {', '.join(exports)}" if exports else "is published by nobody else"
         raise UserError(f"--to={to} does not apply: {name} {has}")
-    classifier = package is maxvit_jax
-    require(classifier or image_size is None, f"--image_size does not apply: {name} takes any")
-    if classifier:
-        overrides = published_fields(name, image_size) | overrides
-    model, variables, report = package.load_with_report(name, source, **overrides)
-    if to == "timm" and getattr(model, "bias_window_size", None):
-        # timm keeps tables of the window in use; ours may wait for the forward pass.
-        overrides["bias_window_size"] = None
-        model, variables, report = package.load_with_report(name, source, **overrides)
-
+    fields = package.published_fields(name, image_size) | overrides
+    if not ours:
+        fields |= exports[to].fields
+    model, variables, report = package.load_with_report(name, source, **fields)
     if ours:
-        info = _info(name, source, model, image_size) if classifier else {}
+        info = package.stored_info(name, source, model, image_size)
         package.save_pretrained(output, model, variables, **info)
     else:
-        from common.weights.writers import write_npz, write_state_dict, write_tensorflow
-
-        arrays = package.export_weights(model, variables, to)
-        official = {"maxim": write_npz, "maxvit": write_tensorflow, "moat": write_tensorflow}
-        family = next(f for f, entry in package.FAMILIES.items() if name in entry.variants)
-        write = official.get(family, write_state_dict) if to == "official" else write_state_dict
-        write(output, arrays)
+        exports[to].write(output, package.export_weights(model, variables, to))
 
     leaves = jax.tree.leaves(variables)
     weights = {n: v for n, v in variables.items() if n != "batch_stats"}
     parameters = sum(a.size for a in jax.tree.leaves(weights))
-    if package is maxim_jax:
-        ends = f"{model.num_supervision_scales} supervision scales"
-    else:
-        ends = f"{model.num_classes} classes"
     return (
         f"read {report}\n"
-        f"{name}: {len(leaves)} arrays, {parameters:,} parameters, {ends}\n"
+        f"{name}: {len(leaves)} arrays, {parameters:,} parameters, {package.ends(model)}\n"
         f"wrote {output} ({to})"
     )
 
 
-def _info(name: str, source: str, model: nn.Module, image_size: int | None) -> dict[str, Any]:
-    """What our format says about a classifier's images and classes; what follows from the model's
-    name alone is not stored."""
-    data, class_names = data_of_weights(name, source, image_size)
-    info = {}
-    if data != maxvit_jax.data_defaults(name):
-        info["preprocessing"] = dataclasses.asdict(data)
-    if class_names and len(class_names) == model.num_classes:
-        info["class_names"] = list(class_names)
-    return info
-
-
-def _sources(package: ModuleType, name: str) -> list[str]:
-    """Whose names `--to` can give the weights of a model."""
-    family = next(entry for entry in package.FAMILIES.values() if name in entry.variants)
-    tables = family.weights.tables(package.create_model(name))
-    return [s for s in tables if s in _TARGETS and (s != "timm" or name.startswith(IN_TIMM))]
-
-
 def _package(name: str) -> ModuleType:
-    packages = {model: p for p in (maxvit_jax, maxim_jax) for model in p.list_models()}
-    if name not in packages:
-        raise UserError(f"unknown model {name!r}: {did_you_mean(name, packages)}")
-    return packages[name]
+    package = next((package for package in _PACKAGES if package.knows(name)), None)
+    if package is None:
+        known = [model for package in _PACKAGES for model in package.list_models()]
+        raise UserError(f"unknown model {name!r}: {did_you_mean(name, known)}")
+    return package
 
 
 def main(argv: list[str]) -> None:

@@ -9,7 +9,10 @@ nothing else is asked for.
 
 from operator import attrgetter
 
-from common.registry import Family, Registry
+from common.registry import Export, Family, Registry
+from common.weights.writers import write_npz, write_state_dict
+from maxim_jax.checkpoints import published_fields as published_fields
+from maxim_jax.checkpoints import stored_info as stored_info
 from maxim_jax.models import maxim
 from maxim_jax.weights import maxim as maxim_weights
 
@@ -20,14 +23,19 @@ FAMILIES = {
         maxim_weights,
         identity=("features", "depth", "num_stages", "num_groups", "num_bottleneck_blocks"),
         smallest_side=attrgetter("size_multiple"),
+        exports={"official": Export(write_npz), "torch": Export(write_state_dict)},
+        ends=lambda model: f"{model.num_supervision_scales} supervision scales",
     ),
 }
 
 _registry = Registry("maxim_jax", FAMILIES)
 list_models = _registry.list_models
+knows, find = _registry.knows, _registry.find
 create_model = _registry.create_model
 load_pretrained = _registry.load_pretrained
 load_with_report = _registry.load_with_report
+inspect = _registry.inspect
 save_pretrained = _registry.save_pretrained
-export_weights = _registry.export_weights
+exports, export_weights = _registry.exports, _registry.export_weights
+ends = _registry.ends
 example_images = _registry.example_images

@@ -5,6 +5,9 @@ The table of the official release, github.com/google-research/maxim. Published v
 """
 
 import dataclasses
+from typing import Any
+
+from common.config import require
 
 BUCKET = "https://storage.googleapis.com/gresearch/maxim/ckpt"
 
@@ -50,6 +53,23 @@ CHECKPOINTS = (
     Checkpoint("enhancement", "lol", "maxim_s2", "Enhancement/LOL", 23.43, 0.863),
     Checkpoint("enhancement", "fivek", "maxim_s2", "Enhancement/FiveK", 26.15, 0.945),
 )
+
+
+def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
+    """Returns the fields of weights for an image size: there are none, a model takes any.
+
+    Raises:
+      UserError: a size is given.
+    """
+    require(image_size is None, f"--image_size does not apply: {name} takes any")
+    return {}
+
+
+def stored_info(name: str, path: Any, model: Any, image_size: int | None = None) -> dict[str, Any]:
+    """Returns what is stored with weights besides the model's fields: nothing."""
+    del name, path, model, image_size
+    return {}
+
 
 _HEADER = ("task", "data set", "model", "file", "published PSNR", "SSIM")
 

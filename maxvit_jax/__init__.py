@@ -3,16 +3,24 @@
 model = create_model("maxvit_tiny", num_classes=10)
 model, variables = load_pretrained("maxvit_tiny", "maxvit_tiny_tf_224.safetensors")
 
-When weights are loaded, `num_classes` (and the `relative_bias` of a MOAT) follows the file if a
-model is given by name and nothing else is asked for. With `num_classes=n` other than the file's,
-the classifier's last layer starts fresh (from a fixed seed); with `num_classes=0` the file's head
-is left out.
+When weights are loaded, a model that is given by name follows the file in what its arrays say and
+nobody asks otherwise: `num_classes` (0 where it has no head), `in_channels`, a MaxViT's
+`window_size`, a MOAT's `relative_bias`. With `num_classes=n` other than the file's, the
+classifier's last layer starts fresh (from a fixed seed), and with it whatever the file lacks of the
+head; with `num_classes=0` the file's head is left out.
+
+Names of single checkpoints, such as timm's `"maxvit_tiny_tf_384.in1k"`, stand for the model with
+what those weights need: `maxvit_jax.checkpoints`.
 """
 
 from operator import attrgetter
 
-from common.registry import Family, Registry
+from common.registry import Export, Family, Registry
+from common.weights.writers import write_state_dict, write_tensorflow
+from maxvit_jax.checkpoints import published_names
 from maxvit_jax.data_defaults import data_defaults as data_defaults
+from maxvit_jax.data_defaults import published_fields as published_fields
+from maxvit_jax.data_defaults import stored_info as stored_info
 from maxvit_jax.models import aewin, maxvit, metaformer, moat
 from maxvit_jax.weights import aewin as aewin_weights
 from maxvit_jax.weights import maxvit as maxvit_weights
@@ -27,6 +35,12 @@ FAMILIES = {
         identity=("stem_widths", "widths", "depths"),
         smallest_side=attrgetter("smallest_size"),
         published=maxvit.PUBLISHED,
+        published_names=published_names(maxvit.VARIANTS),
+        exports={
+            "official": Export(write_tensorflow),
+            # There tables are of the window in use; ours may wait for the forward pass.
+            "timm": Export(write_state_dict, fields={"bias_window_size": None}),
+        },
     ),
     "moat": Family(
         moat.MOAT,
@@ -35,6 +49,7 @@ FAMILIES = {
         identity=("stem_widths", "widths", "depths"),
         smallest_side=attrgetter("smallest_size"),
         published=moat.PUBLISHED,
+        exports={"official": Export(write_tensorflow)},
     ),
     "aewin": Family(
         aewin.AEWin,
@@ -51,13 +66,24 @@ FAMILIES = {
         identity=("widths", "depths", "mixers", "activation"),
         smallest_side=attrgetter("smallest_size"),
         published=metaformer.PUBLISHED,
+        published_names=published_names(metaformer.VARIANTS),
+        exports={
+            "official": Export(write_state_dict),
+            "timm": Export(
+                write_state_dict, ("poolformer_*", "poolformerv2_*", "caformer_*", "convformer_*")
+            ),
+        },
     ),
 }
 
 _registry = Registry("maxvit_jax", FAMILIES)
 list_models = _registry.list_models
+knows, find = _registry.knows, _registry.find
 create_model = _registry.create_model
 load_pretrained = _registry.load_pretrained
 load_with_report = _registry.load_with_report
+inspect = _registry.inspect
 save_pretrained = _registry.save_pretrained
-export_weights = _registry.export_weights
+exports, export_weights = _registry.exports, _registry.export_weights
+ends = _registry.ends
+example_images = _registry.example_images

@@ -1,11 +1,13 @@
-"""How images are prepared for a model: as it was published, or as its weights say themselves.
+"""How images are prepared for a model: as its weights were published, or say themselves.
 
     data_defaults("caformer_s18")                      # DataDefaults(image_size=224, ...)
     data_defaults("maxvit_base", image_size=384)       # as its fine-tuned weights
+    data_defaults("maxvit_base_tf_384.in21k_ft_in1k")  # as timm prepares these
 
 What applies to a file of weights is decided in one order, by `launch.evaluate`, `launch.predict`
 and `launch.convert` alike: what the command line says; what a run, or a directory that
-`save_pretrained(..., preprocessing=...)` made, brings along; what the model was published with.
+`save_pretrained(..., preprocessing=...)` made, brings along; what the published weights that the
+file is most like were evaluated with (`maxvit_jax.checkpoints`).
 """
 
 import dataclasses
@@ -14,18 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
+from flax import linen as nn
 
 import maxvit_jax
-from common.errors import UserError, did_you_mean
-
-# Those fine-tuned at these sizes, and all that began on ImageNet-21k, see -1..1.
-_MAXVIT_FINETUNED = (384, 512)
-_HALF_RANGE_MOAT = ("moat_2", "moat_3", "moat_4")  # "opt 2" of the release
-# Models of the first MetaFormer paper that see 95 % of an image; the others see 90 %.
-_WIDE_CROP = (
-    *("poolformer_m36", "poolformer_m48"),
-    *("metaformer_pppa_s12_224", "metaformer_ppaa_s12_224", "metaformer_ppff_s12_224"),
-)
+from common.errors import UserError
+from common.weights.readers import weight_path
+from maxvit_jax.checkpoints import find_checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,53 +46,50 @@ class DataDefaults:
     interpolation: str = "bicubic"
 
 
-def data_defaults(name: str, image_size: int | None = None) -> DataDefaults:
-    """Returns how images are prepared for a published model.
+def data_defaults(
+    name: str, image_size: int | None = None, found: Mapping[str, Any] | None = None
+) -> DataDefaults:
+    """Returns how images are prepared for published weights.
 
     Args:
-      name: one of `list_models()`; for a model with other fields, the one it was made from.
+      name: one of `list_models()` (for a model with other fields, the one it was made from), or of
+        single weights as timm calls them.
       image_size: side in pixels; by default the one its first weights were published for. A size
         that none were published for is prepared as that one.
+      found: fields that a file says, such as `num_classes`: they choose among the weights.
 
     Raises:
       UserError: an unknown name.
     """
     from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN, IMAGENET_STD  # needs Pillow
 
-    family = _family(name)
-    size = image_size or next(iter(maxvit_jax.FAMILIES[family].published.get(name, {224: None})))
-    half_range, fields = False, {}
-    match family:
-        case "maxvit":
-            half_range = size in _MAXVIT_FINETUNED or name == "maxvit_xlarge"
-            fields = {"eval_method": "official"}
-        case "moat":  # the method is ours: its release evaluates no classifier
-            half_range = name in _HALF_RANGE_MOAT
-            fields = {"eval_method": "official"}
-        case "metaformer":
-            first = name.startswith(("poolformer_", "metaformer_"))
-            crop = 0.95 if name in _WIDE_CROP else 0.9
-            fields = {"eval_crop_fraction": crop if first else 1.0}
-        case "aewin":  # ours, as of Swin: nothing was released
-            pass
-    mean, std = (HALF_RANGE, HALF_RANGE) if half_range else (IMAGENET_MEAN, IMAGENET_STD)
-    return DataDefaults(image_size=size, mean=mean, std=std, **fields)
+    maxvit_jax.find(name)
+    row = find_checkpoint(name, image_size, found)
+    if row is None:  # AEWin, of which nothing was released: as Swin
+        return DataDefaults(image_size=image_size or 224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return DataDefaults(
+        image_size=image_size or row.image_size,
+        mean=HALF_RANGE if row.half_range else IMAGENET_MEAN,
+        std=HALF_RANGE if row.half_range else IMAGENET_STD,
+        eval_method=row.eval_method,
+        eval_crop_fraction=row.eval_crop_fraction,
+        interpolation=row.interpolation,
+    )
 
 
 def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
     """Returns the fields that a model's weights for an image size were published with.
 
     Args:
-      name: one of `list_models()`.
+      name: one of `list_models()`, or of single weights.
       image_size: side in pixels.
 
     Returns:
       `window_size` for MaxViT's fine-tuned weights, where it grows with the image; otherwise
       nothing differs from the variant.
     """
-    if _family(name) == "maxvit" and image_size in _MAXVIT_FINETUNED:
-        return {"window_size": image_size // 32}
-    return {}
+    row = find_checkpoint(maxvit_jax.find(name).model, image_size)
+    return dict(row.fields) if row and row.image_size == image_size else {}
 
 
 def data_of_weights(
@@ -111,45 +104,81 @@ def data_of_weights(
 
     Returns:
       What a run was evaluated with, and the class names of its data where that is at hand; what
-      `save_pretrained` was given as `preprocessing` and `class_names`; for all other weights
-      `data_defaults(name, image_size)` and None.
+      `save_pretrained` was given as `preprocessing` and `class_names`; for all other weights what
+      the published ones were evaluated with that the file's content is most like, and None.
 
     Raises:
       UserError: an unknown name, or stored preprocessing that doesn't hold together.
     """
     from common.weights import io
 
-    path = epath.Path(path)
+    path = weight_path(path)
     stored, class_names = None, None
     if io.is_own(path):
         config = json.loads((path / io.CONFIG).read_text())
         stored, class_names = config.get("preprocessing"), config.get("class_names")
     elif (path / "checkpoints").is_dir():
         stored, class_names = _data_of_run(str(path))
-    if stored is None:
-        return data_defaults(name, image_size), class_names
-    data = _parse(stored, path)
+    data = _like_published(name, path, image_size) if stored is None else _parse(stored, path)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
 
-def _data_of_run(workdir: str) -> tuple[dict[str, Any], list[str] | None]:
-    from common.config import parse_section
-    from common.data.sources import make_source
-    from common.train.run_directory import read_config
-    from maxvit_jax.tasks.classification import ClassificationData
+def stored_info(
+    name: str, path: epath.PathLike, model: nn.Module, image_size: int | None = None
+) -> dict[str, Any]:
+    """Returns what `save_pretrained` stores of a classifier's images and classes.
 
-    data = parse_section(ClassificationData, read_config(workdir)["data"], "data")
-    stored = {f.name: getattr(data, f.name) for f in dataclasses.fields(DataDefaults)}
-    if stored["interpolation"] in ("legacy_bicubic", "random"):  # of training crops alone
+    Args:
+      name: of the model.
+      path: where its weights were read.
+      model: that they were read into.
+      image_size: side in pixels that they are for, if it is to be another one.
+    """
+    data, class_names = data_of_weights(name, path, image_size)
+    info = {"preprocessing": dataclasses.asdict(data)}
+    if class_names and len(class_names) == model.num_classes:
+        info["class_names"] = list(class_names)
+    return info
+
+
+def _like_published(name: str, path: epath.Path, image_size: int | None) -> DataDefaults:
+    """As the published weights that a file is most like, at a size that its windows fit."""
+    try:
+        model, found = maxvit_jax.inspect(name, path)
+    except UserError:  # load_pretrained says what is wrong with it
+        return data_defaults(name, image_size)
+    data = data_defaults(name, image_size, found)
+    side = maxvit_jax.example_images(model).shape[1]
+    fits = getattr(model, "pad_inputs", False) or data.image_size % side == 0
+    return data if fits else dataclasses.replace(data, image_size=side)
+
+
+def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
+    from common.train.run_directory import read_config
+
+    section = read_config(workdir).get("data", {})
+    names = {field.name for field in dataclasses.fields(DataDefaults)}
+    stored = {name: section[name] for name in section.keys() & names}
+    if stored.get("interpolation") in ("legacy_bicubic", "random"):  # of training crops alone
         stored["interpolation"] = "bicubic"
+    complete = stored.keys() >= {"image_size", "mean", "std"}
+    return stored if complete else None, _class_names(section)
+
+
+def _class_names(section: Mapping[str, Any]) -> list[str] | None:
+    """Returns the names of the classes of the data that a run was evaluated on, if it is there."""
+    from common.data.sources import make_source
+
     options = ("name", "root", "data_dir", "train_split", "holdout")
     try:
         source = make_source(
-            data.source, split=data.eval_split, **{name: getattr(data, name) for name in options}
+            section["source"],
+            split=section["eval_split"],
+            **{name: section[name] for name in options if name in section},
         )
-    except UserError:  # the data has moved, the weights have not
-        return stored, None
-    return stored, list(source.class_names)
+        return list(source.class_names)
+    except (UserError, KeyError, AttributeError):  # it has moved, or its examples have no classes
+        return None
 
 
 def _parse(stored: Mapping[str, Any], path: epath.Path) -> DataDefaults:
@@ -157,15 +186,8 @@ def _parse(stored: Mapping[str, Any], path: epath.Path) -> DataDefaults:
         data = DataDefaults(**stored)
         mean, std = (tuple(map(float, values)) for values in (data.mean, data.std))
         data = dataclasses.replace(data, mean=mean, std=std)
-        if not (len(mean) == len(std) == 3 and min(std) > 0 and data.image_size > 0):
-            raise ValueError("three means, three positive deviations and a size are needed")
+        if not (len(mean) == len(std) > 0 and min(std) > 0 and data.image_size > 0):
+            raise ValueError("a mean and a positive deviation per channel and a size are needed")
     except (TypeError, ValueError) as error:
         raise UserError(f"the preprocessing stored in {path} is damaged: {error}") from error
     return data
-
-
-def _family(name: str) -> str:
-    for family, entry in maxvit_jax.FAMILIES.items():
-        if name in entry.variants:
-            return family
-    raise UserError(f"unknown model {name!r}: {did_you_mean(name, maxvit_jax.list_models())}")

@@ -172,8 +172,10 @@ class Report:
       source: whose names it uses.
       used: foreign arrays that went into the model.
       resized: relative-bias tables of ours that were resized, with both shapes.
-      fresh: arrays of ours that keep their initial values, as asked.
+      fresh: all arrays of ours that the file does not fill: they have their initial values.
       left: foreign arrays that were not wanted, as asked, or that no model computes with.
+      adapted: kernels of ours that were turned into ones for other images, with the channels of the
+        file and of the model.
     """
 
     file: WeightFile
@@ -182,6 +184,7 @@ class Report:
     resized: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     fresh: tuple[str, ...]
     left: tuple[str, ...]
+    adapted: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.file.path} ({self.file.format}, {self.source}): {self.used} arrays used"]
@@ -193,6 +196,8 @@ class Report:
             sides = (f"{_sides(old)} to {_sides(new)}" for old, new in self.resized.values())
             sides = ", ".join(dict.fromkeys(sides))
             lines.append(f"{len(self.resized)} relative-bias tables resized from {sides}")
+        for name, (old, new) in self.adapted.items():
+            lines.append(f"{name} adapted from {old} to {new} input channels")
         if self.fresh:
             lines.append(f"freshly initialised: {_some(self.fresh)}")
         return "; ".join(lines)
@@ -214,6 +219,7 @@ def import_arrays(
     shapes: Mapping[str, tuple[int, ...]],
     *,
     skip: Sequence[str] = (),
+    stem: str = "",
     hint: str = "",
 ) -> tuple[dict[str, np.ndarray], Report]:
     """Turns foreign arrays into ours; every one is used exactly once.
@@ -224,14 +230,16 @@ def import_arrays(
       shapes: shape per array of the model, under flat names such as `params/stem/conv_0/kernel`.
       skip: modules of ours, such as `head/logits`, that take nothing from the file: their arrays
         are missing in the result, and the file's are left.
+      stem: our name of the kernel that sees the image; one for 3 channels is adapted to the model's
+        number, as timm does.
       hint: ends the message when file and model don't fit.
 
     Returns:
       Arrays under the flat names, float32, and the report.
 
     Raises:
-      UserError: an array is missing, unexpected, mis-shaped, unused or not finite; the message
-        names the first few of each kind.
+      UserError: an array is missing, unexpected, mis-shaped, unused, not finite or of integers; the
+        message names the first few of each kind.
     """
     spelled, twice = {}, []
     for name, array in file.arrays.items():
@@ -239,8 +247,8 @@ def import_arrays(
         twice += [name] if key in spelled else []
         spelled[key] = (name, array)
 
-    result, resized, fresh = {}, {}, []
-    missing, misshaped, used = [], [], set()
+    result, resized, adapted, fresh = {}, {}, {}, []
+    missing, misshaped, integers, used = [], [], [], set()
     for flat, shape in shapes.items():
         ours = flat.partition("/")[2]
         if _within(ours, skip):
@@ -253,6 +261,11 @@ def import_arrays(
             missing += absent
             continue
         arrays = [spelled[name][1] for name in names]
+        integers += [f"{n} {a.dtype}" for n, a in zip(names, arrays, strict=True) if not _floats(a)]
+        if ours == stem and (kernel := _other_channels(arrays, shape, layout)) is not None:
+            adapted[flat] = kernel.shape[2], shape[2]
+            result[flat] = _adapt(kernel, shape[2])
+            continue
         if layout.is_bias_table and _resizable(arrays[0].shape, shape):
             window = tuple((side + 1) // 2 for side in shape[1:])
             resized[flat] = arrays[0].shape, tuple(shape)
@@ -268,10 +281,11 @@ def import_arrays(
         if not wrong:
             result[flat] = np.asarray(layout.to_ours(arrays, shape), np.float32, order="C")
 
-    left, unused, unexpected = [], [], []
+    left, unused, unexpected = list(file.left), [], []
     for key in sorted(spelled.keys() - used):
-        name, ours = spelled[key][0], table.ours(key)
-        if table.is_idle(key) or (ours and _within(ours, skip)):
+        (name, array), ours = spelled[key], table.ours(key)
+        buffer = ours is None and not _floats(array)  # counters and indices that code keeps
+        if buffer or table.is_idle(key) or (ours and _within(ours, skip)):
             left.append(name)
         elif ours:
             unused.append(key)
@@ -283,6 +297,7 @@ def import_arrays(
         "not of this model": unused,
         "unexpected": unexpected,
         "there in two spellings": twice,
+        "not of floating-point numbers": integers,
     }
     found = [f"{len(v)} {kind} ({_some(v)})" for kind, v in problems.items() if v]
     if found:
@@ -290,7 +305,9 @@ def import_arrays(
             f"{file.path} ({table.source}) does not fit the model: {'; '.join(found)}{hint}"
         )
     require_finite({spelled[key][0]: spelled[key][1] for key in used}, file.path)
-    report = Report(file, table.source, len(used), resized, tuple(fresh), tuple(left))
+    report = Report(
+        file, table.source, len(used), resized, tuple(fresh), tuple(left), adapted=adapted
+    )
     return result, report
 
 
@@ -327,6 +344,40 @@ def _within(name: str, modules: Sequence[str]) -> bool:
 
 def _resizable(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     return len(old) == len(new) and old[0] == new[0] and old != tuple(new)
+
+
+def _floats(array: np.ndarray) -> bool:
+    return np.issubdtype(array.dtype, np.floating)
+
+
+def _other_channels(
+    arrays: Sequence[np.ndarray], shape: tuple[int, ...], layout: Layout
+) -> np.ndarray | None:
+    """Returns a stem's kernel `[height, width, 3, out]` if that is all that keeps it from fitting.
+
+    Args:
+      arrays: of the file.
+      shape: of the model's kernel, `[height, width, channels, out]`.
+      layout: of both.
+    """
+    height, width, channels, out = shape
+    of_three = (height, width, 3, out)
+    wanted = [a.shape for a in layout.to_theirs(np.empty(of_three, np.float32))]
+    if channels == 3 or [a.shape for a in arrays] != wanted:
+        return None
+    return np.asarray(layout.to_ours(arrays, of_three), np.float32)
+
+
+def _adapt(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Turns a kernel for 3 channels into one for another number, as timm's `adapt_input_conv`.
+
+    For one channel the sum: gray images give what they gave as RGB. For more, the three in turn,
+    scaled so that outputs stay as large.
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeated = np.tile(kernel, (1, 1, -(-channels // 3), 1))[:, :, :channels]
+    return np.asarray(repeated * np.float32(3 / channels), order="C")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ objects: `.npz` without object arrays, `.pth` through PyTorch's weights-only loa
 import argparse
 import dataclasses
 import io
+import pathlib
 import re
 import zipfile
 import zlib
@@ -40,6 +41,8 @@ _SAFETENSORS_DTYPES = {
     **{"I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1"},
     **{"U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"},
 }
+_SCHEME = re.compile(r"[A-Za-z][\w.+-]+:(//)?")  # one letter is a Windows drive
+_BUCKETS = ("gs://", "s3://", "az://")
 _TF_INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of an index file
 _NOT_WEIGHTS = (
     (re.compile(rb"\s*<"), "is a web page (HTML), not weights: a failed download?"),
@@ -60,12 +63,38 @@ class WeightFile:
       arrays: by name; floating ones are float32. Where the file holds moving averages of
         variables, they stand under the variables' names.
       ignored: names of what else is stored: raw weights behind averages, optimizer slots, steps.
+      left: arrays beside the model's own, such as a task's head on it.
     """
 
     path: str
     format: str
     arrays: Mapping[str, np.ndarray]
     ignored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def weight_path(path: epath.PathLike) -> epath.Path:
+    """Returns the path of weights, if this machine can read what it begins with.
+
+    Raises:
+      UserError: a web address or a scheme that can't be read here, such as `https://` or `hf-hub:`.
+    """
+    text = str(path)
+    scheme = _SCHEME.match(text)
+    if scheme is None or pathlib.Path(text).exists():
+        return epath.Path(path)
+    try:
+        if not text.startswith(_BUCKETS):
+            raise ValueError
+        path = epath.Path(path)
+        path.exists()
+    except Exception as error:  # of TensorFlow, fsspec or a missing package: none can read it
+        reason = next(iter(str(error).splitlines()), "")[:160]
+        raise UserError(
+            f"weights can't be read from {scheme[0]} here ({text}): download them first and give"
+            f" the local path{f' ({reason})' * bool(reason)}"
+        ) from error
+    return path
 
 
 def read_arrays(path: epath.PathLike) -> WeightFile:
@@ -78,7 +107,7 @@ def read_arrays(path: epath.PathLike) -> WeightFile:
     Raises:
       UserError: the path is missing, damaged, of an unknown format or not data only.
     """
-    path = epath.Path(path)
+    path = weight_path(path)
     prefix = _tensorflow_prefix(path)
     if prefix is not None:
         return _read_tensorflow(prefix)

@@ -47,7 +47,7 @@ _TORCH_IDLE = (
     r"stage_\d+_(encoder_block_\d+\.cross_gating_block|input_fuse_sam_\d+)\.ConvTranspose_0\..*",
 )
 
-FOLLOWED = ("num_supervision_scales",)
+STEM = ""  # every scale of every stage has its own
 
 # Fields by what tells them: how many different numbers there are, whether a name is there.
 _COUNTED = {
@@ -62,6 +62,12 @@ _SWITCHED = {
     "use_global_mlp": r"stage_\d+/encoder_.*/multi_axis_.*",
     "use_cross_gating": r"stage_\d+/skip_fusion_\d+/proj_x/.*",
 }
+
+
+def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a model by name takes from a file: see `Weights.followed`."""
+    del asked
+    return ("num_supervision_scales",)
 
 
 def tables(model: nn.Module) -> dict[str, Table]:

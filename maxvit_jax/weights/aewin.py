@@ -8,9 +8,17 @@ from flax import linen as nn
 
 from common.weights.mapping import Table
 from common.weights.readers import WeightFile
+from maxvit_jax.weights import classifier
 
-CLASSIFIER = "head/logits"
-FOLLOWED = ("num_classes",)
+STEM = "stem/conv/kernel"
+HEAD = (classifier.NORM, classifier.CLASSIFIER)
+advice = classifier.advice
+
+
+def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a model by name takes from a file: see `Weights.followed`."""
+    del asked
+    return ("num_classes",)
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -28,7 +36,7 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `widths` and `depths`, and `num_classes` where the file has a classifier.
+      `widths` and `depths`, and what `infer_head` returns.
     """
     del table  # our own names are the only ones
     widths, depths = {}, {}
@@ -37,26 +45,13 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
             stage = int(block[1])
             widths[stage] = array.size
             depths[stage] = depths.get(stage, 0) + 1
-    bias = file.arrays.get(f"{CLASSIFIER}/bias")
     return {
         "widths": tuple(widths[s] for s in sorted(widths)),
         "depths": tuple(depths[s] for s in sorted(depths)),
-        **({} if bias is None else {"num_classes": bias.size}),
+        **classifier.infer_head(file.arrays),
     }
 
 
 def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
     """Returns the modules that take nothing from a file: see `Weights.left_out`."""
-    fresh = "num_classes" in asked and model.num_classes != found.get("num_classes")
-    return (CLASSIFIER,) if fresh or model.num_classes == 0 else ()
-
-
-def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
-    """Returns what to do about a file with another number of classes."""
-    classes = found.get("num_classes", 0)
-    if classes == model.num_classes:
-        return ""
-    return (
-        f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
-        " starts the last layer fresh"
-    )
+    return classifier.left_out(model, found, asked, HEAD)

@@ -17,11 +17,14 @@ from common.weights.layouts import (
     TORCH_DENSE_FROM_HEADS,
     TORCH_POINTWISE,
 )
-from common.weights.mapping import Row, Table
+from common.weights.mapping import OURS, Row, Table
 from common.weights.readers import WeightFile
+from maxvit_jax.weights import classifier
 
-CLASSIFIER = "head/logits"
-HEAD = ("head/inner", CLASSIFIER)  # what num_classes=0 leaves out
+STEM = "stem/conv_0/kernel"
+HEAD = (classifier.NORM, "head/inner", classifier.CLASSIFIER)
+PRETRAINING_WINDOW = 7  # official files of every size keep the tables of this one
+advice = classifier.advice
 
 # ---------------------------------------------------------------- official TensorFlow names
 
@@ -136,7 +139,11 @@ TIMM = Table(
     ],
 )
 
-FOLLOWED = ("num_classes",)
+
+def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a model by name takes from a file: see `Weights.followed`."""
+    del asked
+    return "num_classes", "window_size", "grid_size"
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -163,38 +170,31 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `widths` and `depths`, and `num_classes` where the file has a classifier.
+      `widths`, `depths` and what `infer_head` returns; of foreign files also `window_size` (and a
+      `grid_size` that differs) where the tables say it: those of 13x13 are of any, as official
+      files for 384 and 512 keep them.
     """
+    arrays = classifier.our_arrays(file, table)
     blocks: Mapping[int, dict[int, int]] = {}
-    classes = {}
-    for name, array in file.arrays.items():
-        ours = table.ours(name) or ""
-        if block := re.fullmatch(r"stage_(\d+)_block_(\d+)/window/attention_norm/scale", ours):
+    windows = {}
+    for name, array in arrays.items():
+        if block := re.fullmatch(r"stage_(\d+)_block_(\d+)/window/attention_norm/scale", name):
             blocks.setdefault(int(block[1]), {})[int(block[2])] = array.size
-        elif ours == f"{CLASSIFIER}/bias":
-            classes = {"num_classes": array.size}
+        elif kind := re.fullmatch(r".*/(window|grid)/attention/relative_bias/table", name):
+            windows[kind[1]] = (array.shape[-1] + 1) // 2
     stages = [blocks[s] for s in sorted(blocks)]
-    return {
+    found = {
         "widths": tuple(next(iter(stage.values())) for stage in stages),
         "depths": tuple(len(stage) for stage in stages),
-        **classes,
+        **classifier.infer_head(arrays),
     }
+    if table is OURS or set(windows.values()) <= {PRETRAINING_WINDOW}:
+        return found
+    window, grid = windows.get("window"), windows.get("grid")
+    other = {} if window == grid else {"grid_size": grid}
+    return found | {"window_size": window} | other
 
 
 def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
     """Returns the modules that take nothing from a file: see `Weights.left_out`."""
-    if model.num_classes == 0:
-        return HEAD
-    fresh = "num_classes" in asked and model.num_classes != found.get("num_classes")
-    return (CLASSIFIER,) if fresh else ()
-
-
-def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
-    """Returns what to do about a file with another number of classes."""
-    classes = found.get("num_classes", 0)
-    if classes == model.num_classes:
-        return ""
-    return (
-        f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
-        " starts the last layer fresh"
-    )
+    return classifier.left_out(model, found, asked, HEAD)

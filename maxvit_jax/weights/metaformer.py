@@ -27,10 +27,11 @@ from common.weights.layouts import (
 )
 from common.weights.mapping import OURS, Row, Table
 from common.weights.readers import WeightFile
+from maxvit_jax.weights import classifier
 
-FOLLOWED = ("num_classes", "head_order", "feature_norms")
-CLASSIFIER = "head/logits"
-HEAD = ("head/inner", "head/inner_norm", CLASSIFIER)  # what num_classes=0 leaves out
+STEM = "stem/conv/kernel"
+HEAD = (classifier.NORM, "head/inner", "head/inner_norm", classifier.CLASSIFIER)
+advice = classifier.advice
 FIRST, SECOND, TIMM = "names of PoolFormer's release", "names of CAFormer's release", "timm names"
 
 # Ours [height, width, channels].
@@ -93,7 +94,7 @@ def _head(norm: str, head: str, mlp: bool) -> list[Row]:
         ("head/norm", norm, _NORM),
         ("head/inner", f"{head}.fc1", _DENSE),
         ("head/inner_norm", f"{head}.norm", _NORM),
-        (CLASSIFIER, f"{head}.fc2" if mlp else head, _DENSE),
+        (classifier.CLASSIFIER, f"{head}.fc2" if mlp else head, _DENSE),
     ]
 
 
@@ -150,6 +151,15 @@ def _timm(mixers: tuple, mlp_head: bool) -> Table:
     return Table(TIMM, ".", [*rows, *_head("head.norm", "head.fc", mlp_head)])
 
 
+def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a model by name takes from a file: see `Weights.followed`.
+
+    Norms of features are for a model without classifier: one that asks for classes has none.
+    """
+    norms = () if asked.get("num_classes") else ("feature_norms",)
+    return "num_classes", "head_order", *norms
+
+
 def tables(model: nn.Module) -> dict[str, Table]:
     """Returns the names of every foreign source; `"official"` are those of the model's paper."""
     return _tables(
@@ -184,18 +194,14 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `head_order` by whose names they are; `feature_norms`; `num_classes` where the file has a
-      classifier, or norms of features in its place; of foreign files also `widths`, `depths`,
-      `activation`, and `mixers` where any of them has weights.
+      `head_order` by whose names they are; `feature_norms`; what `infer_head` returns; of foreign
+      files also `widths`, `depths`, `activation`, and `mixers` where any of them has weights.
     """
-    found: dict[str, Any] = {"feature_norms": False}
+    arrays = classifier.our_arrays(file, table)
+    norms = any(re.fullmatch(r"stage_\d+_norm/scale", name) for name in arrays)
+    found: dict[str, Any] = {"feature_norms": norms, **classifier.infer_head(arrays)}
     blocks: dict[int, dict[int, dict[str, Any]]] = {}
     for name, array in file.arrays.items():
-        ours = table.ours(name) or ""
-        if re.fullmatch(r"stage_\d+_norm/scale", ours):
-            found |= {"feature_norms": True, "num_classes": 0}
-        elif ours == f"{CLASSIFIER}/bias":
-            found["num_classes"] = array.size
         if block := _BLOCK.fullmatch(name):
             inner = blocks.setdefault(int(block[1]), {}).setdefault(int(block[2]), {})
             inner[block[3]] = array
@@ -223,22 +229,8 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
 
 def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
     """Returns the modules that take nothing from a file: see `Weights.left_out`."""
+    norms = tuple(f"stage_{s}_norm" for s in range(1, len(model.widths) + 1))
     if model.feature_norms and not found["feature_norms"]:  # a classifier becomes a backbone
-        return ("head", *(f"stage_{s}_norm" for s in range(1, len(model.widths) + 1)))
-    if model.num_classes == 0:
-        return HEAD
-    if "num_classes" in asked and not found.get("num_classes"):
-        return HEAD  # all of an MLP head is the classifier's
-    fresh = "num_classes" in asked and model.num_classes != found["num_classes"]
-    return (CLASSIFIER,) if fresh else ()
-
-
-def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
-    """Returns what to do about a file with another number of classes."""
-    classes = found.get("num_classes", 0)
-    if classes == model.num_classes:
-        return ""
-    return (
-        f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
-        " starts the last layer fresh"
-    )
+        return ("head", *norms)
+    other = norms if found["feature_norms"] and not model.feature_norms else ()
+    return (*other, *classifier.left_out(model, found, asked, HEAD))

@@ -9,9 +9,10 @@ from flax import linen as nn
 from common.weights.layouts import BIAS_TABLE, STACKED_HEADS, TF_DEPTHWISE, TF_POINTWISE
 from common.weights.mapping import Table
 from common.weights.readers import WeightFile
+from maxvit_jax.weights import classifier
 
-CLASSIFIER = "head/logits"
-HEAD_NORM = "head/norm"
+STEM = "stem/conv_0/kernel"
+HEAD = (classifier.NORM, classifier.CLASSIFIER)
 
 _LAYER_NORM = [("scale", "gamma"), ("bias", "beta")]
 _BATCH_NORM = [*_LAYER_NORM, ("mean", "moving_mean"), ("var", "moving_variance")]
@@ -54,7 +55,11 @@ OFFICIAL = Table(
     respell=[(r"^((conv|norm)_\d+/)", r"moat/stem/\1")],  # eager Keras drops the stem's name
 )
 
-FOLLOWED = ("num_classes", "relative_bias")
+
+def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what a model by name takes from a file: see `Weights.followed`."""
+    del asked
+    return "num_classes", "relative_bias"
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -73,28 +78,19 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `widths`, `depths` and `relative_bias`, `num_classes` where the file has a classifier, and
-      `head_norm`: whether it has the norm before that, which a backbone for dense tasks lacks.
+      `widths`, `depths`, `relative_bias`, and what `infer_head` returns.
     """
+    arrays = classifier.our_arrays(file, table)
     blocks: dict[int, dict[int, int]] = {}
-    relative_bias, head_norm, classes = False, False, {}
-    for name, array in file.arrays.items():
-        ours = table.ours(name) or ""
-        if block := re.fullmatch(r"stage_(\d+)_block_(\d+)/mbconv/shrink_conv/bias", ours):
+    for name, array in arrays.items():
+        if block := re.fullmatch(r"stage_(\d+)_block_(\d+)/mbconv/shrink_conv/bias", name):
             blocks.setdefault(int(block[1]), {})[int(block[2])] = array.size
-        elif ours.endswith("/relative_bias/table"):
-            relative_bias = True
-        elif ours == f"{HEAD_NORM}/scale":
-            head_norm = True
-        elif ours == f"{CLASSIFIER}/bias":
-            classes = {"num_classes": array.size}
     stages = [blocks[s] for s in sorted(blocks)]
     return {
         "widths": tuple(next(iter(stage.values())) for stage in stages),
         "depths": tuple(len(stage) for stage in stages),
-        "relative_bias": relative_bias,
-        "head_norm": head_norm,
-        **classes,
+        "relative_bias": any(name.endswith("/relative_bias/table") for name in arrays),
+        **classifier.infer_head(arrays),
     }
 
 
@@ -107,20 +103,13 @@ def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -
             for stage, depth in enumerate(model.depths, 1)
             for block in range(depth)
         ]
-    fresh = "num_classes" in asked and model.num_classes != found.get("num_classes")
-    if model.num_classes == 0 or fresh:
-        modules += [CLASSIFIER] if found["head_norm"] else [CLASSIFIER, HEAD_NORM]
-    return tuple(modules)
+    return *modules, *classifier.left_out(model, found, asked, HEAD)
 
 
 def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
     """Returns what to do about a file with another number of classes, or no position bias."""
-    classes = found.get("num_classes", 0)
-    if classes != model.num_classes:
-        return (
-            f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an"
-            " argument starts the last layer fresh"
-        )
     if model.relative_bias and not found["relative_bias"]:
-        return "; the file has no position bias: relative_bias=False makes one without"
-    return ""
+        lacking = "; the file has no position bias: relative_bias=False makes one without"
+    else:
+        lacking = ""
+    return classifier.advice(model, found) or lacking

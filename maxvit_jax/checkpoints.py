@@ -1,0 +1,212 @@
+"""The published classifiers, one row per checkpoint: which images its weights are for, and more.
+
+How images are prepared is a property of weights. A model of one name has several: MaxViT-B's of
+ImageNet-1k see images otherwise than those that began on ImageNet-21k.
+
+    find_checkpoint("maxvit_base")                                 # the first row of the model
+    find_checkpoint("maxvit_base", 384)                            # fine-tuned at that size
+    find_checkpoint("maxvit_base_tf_384.in21k_ft_in1k")            # by timm's name
+    find_checkpoint("maxvit_base", found={"num_classes": 21843})   # as a file says
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from maxvit_jax.models import maxvit, metaformer, moat
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One row.
+
+    Attributes:
+      model: name of the model.
+      image_size: side in pixels of the images that it is for.
+      data: what it was trained on, `"in1k"`, `"in21k"`, `"in21k_ft_in1k"`, ...: ImageNet-1k,
+        ImageNet-21k (MetaFormer and MOAT call it 22k), and the one fine-tuned on the other.
+      name: timm's; "" where timm has none, or prepares images in another way.
+      half_range: images are mapped to -1..1; otherwise by ImageNet's mean and deviation.
+      eval_method: see `maxvit_jax.data_defaults.DataDefaults`.
+      eval_crop_fraction: of `"standard"`.
+      interpolation: of `"standard"` and `"resize"`.
+      num_classes: of the classifier.
+      fields: of the model, that differ from those of its name.
+      top1: on ImageNet-1k in per cent as published, where it is known.
+    """
+
+    model: str
+    image_size: int
+    data: str
+    name: str = ""
+    half_range: bool = False
+    eval_method: str = "standard"
+    eval_crop_fraction: float = 1.0
+    interpolation: str = "bicubic"
+    num_classes: int = 1000
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    top1: float | None = None
+
+
+# ---------------------------------------------------------------- MaxViT
+
+# Top-1 by size of what began on ImageNet-21k. The extra-large's is known from the paper alone.
+_MAXVIT_21K = {
+    "maxvit_base": {384: 88.24, 512: 88.38},
+    "maxvit_large": {384: 88.32, 512: 88.46},
+    "maxvit_xlarge": {384: None, 512: None},
+}
+
+
+def _maxvit(model: str, size: int, data: str, top1: float | None) -> Iterator[Checkpoint]:
+    """One checkpoint twice: as the release evaluates it, and as timm does."""
+    row = Checkpoint(
+        model=model,
+        image_size=size,
+        data=data,
+        half_range=size != 224 or data != "in1k",
+        eval_method="official",
+        num_classes=21843 if data == "in21k" else 1000,
+        fields={} if size == 224 else {"window_size": size // 32},
+        top1=top1,
+    )
+    timm = {"eval_method": "resize"} if size != 224 else {"eval_crop_fraction": 0.95}
+    name = f"{model}_tf_{size}.{data}"
+    yield row
+    yield dataclasses.replace(row, name=name, **{"eval_method": "standard"} | timm)
+
+
+def _all_maxvit() -> Iterator[Checkpoint]:
+    for model, sizes in maxvit.PUBLISHED.items():
+        for size, top1 in sizes.items():
+            yield from _maxvit(model, size, "in1k", top1)
+    for model, sizes in _MAXVIT_21K.items():
+        yield from _maxvit(model, 224, "in21k", None)
+        for size, top1 in sizes.items():
+            yield from _maxvit(model, size, "in21k_ft_in1k", top1)
+
+
+# ---------------------------------------------------------------- MOAT
+
+_FROM_22K = ("moat_2", "moat_3", "moat_4")  # "opt 2" of the release, -1..1
+_MOAT_WITHOUT_BIAS = {
+    **{"moat_0": 83.0, "moat_1": 84.1, "moat_2": 87.2, "moat_3": 88.2, "moat_4": 88.9},
+    **{"tiny_moat_0": 76.0, "tiny_moat_1": 78.9, "tiny_moat_2": 81.3, "tiny_moat_3": 83.0},
+}
+
+
+def _moat(model: str, size: int, top1: float) -> Iterator[Checkpoint]:
+    """With position bias and without; the method is ours, the release evaluates no classifier."""
+    large = model in _FROM_22K
+    row = Checkpoint(
+        model=model,
+        image_size=size,
+        data="in22k_ft_in1k" if large else "in1k",
+        half_range=large,
+        eval_method="official",
+        top1=top1,
+    )
+    yield row
+    without = {"fields": {"relative_bias": False}, "top1": _MOAT_WITHOUT_BIAS[model]}
+    yield dataclasses.replace(row, **without)
+
+
+def _all_moat() -> Iterator[Checkpoint]:
+    for model, sizes in moat.PUBLISHED.items():
+        for size, top1 in sizes.items():
+            yield from _moat(model, size, top1)
+
+
+# ---------------------------------------------------------------- MetaFormer
+
+# Models of the first paper that see 95 % of an image; its others see 90 %, the second's all of it.
+_WIDE_CROP = (
+    *("poolformer_m36", "poolformer_m48"),
+    *("metaformer_pppa_s12_224", "metaformer_ppaa_s12_224", "metaformer_ppff_s12_224"),
+)
+_IN_TIMM = ("poolformer_", "poolformerv2_", "convformer_", "caformer_")
+# Top-1 by size of what began on ImageNet-22k.
+_METAFORMER_22K = {
+    "caformer_s18": {224: 84.1, 384: 85.4},
+    "caformer_s36": {224: 85.8, 384: 86.9},
+    "caformer_m36": {224: 86.6, 384: 87.5},
+    "caformer_b36": {224: 87.4, 384: 88.1},
+    "convformer_s18": {224: 83.7, 384: 85.0},
+    "convformer_s36": {224: 85.4, 384: 86.4},
+    "convformer_m36": {224: 86.1, 384: 86.9},
+    "convformer_b36": {224: 87.0, 384: 87.6},
+}
+
+
+def _metaformer(model: str, size: int, data: str, top1: float | None) -> Checkpoint:
+    """timm prepares images as the releases do, so that one row serves both."""
+    first = model.startswith(("poolformer_", "metaformer_"))
+    crop = 0.95 if model in _WIDE_CROP else 0.9
+    at = "" if size == 224 else f"_{size}"
+    return Checkpoint(
+        model=model,
+        image_size=size,
+        data=data,
+        name=f"{model}.sail_{data}{at}" if model.startswith(_IN_TIMM) else "",
+        eval_crop_fraction=crop if first else 1.0,
+        num_classes=21841 if data == "in22k" else 1000,
+        top1=top1,
+    )
+
+
+def _all_metaformer() -> Iterator[Checkpoint]:
+    for model, sizes in metaformer.PUBLISHED.items():
+        for size, top1 in sizes.items():
+            yield _metaformer(model, size, "in1k", top1)
+    for model, sizes in _METAFORMER_22K.items():
+        for size, top1 in sizes.items():
+            yield _metaformer(model, size, "in22k_ft_in1k", top1)
+        yield _metaformer(model, 224, "in22k", None)
+
+
+# Of a model's rows, the first is meant where nothing else is said.
+CHECKPOINTS = (*_all_maxvit(), *_all_moat(), *_all_metaformer())
+_OF_22K = range(21841, 21844)  # heads differ by classes without images
+
+
+def find_checkpoint(
+    name: str, image_size: int | None = None, found: Mapping[str, Any] | None = None
+) -> Checkpoint | None:
+    """Returns the row that fits best what is known about some weights.
+
+    Args:
+      name: of a model, or timm's of the weights (with or without the part after the dot).
+      image_size: side in pixels, where one is asked for.
+      found: fields that a file says, such as `num_classes` or `window_size`: they weigh more.
+
+    Returns:
+      The first of the rows that fit best; None for a name of which nothing was published.
+    """
+    named = [
+        row for row in CHECKPOINTS if row.name and name in (row.name, row.name.partition(".")[0])
+    ]
+    rows = [row for row in CHECKPOINTS if row.model == name] or named[:1]
+    found = found or {}
+
+    def fit(row: Checkpoint) -> tuple[bool, int, bool]:
+        said = [found[field] == value for field, value in row.fields.items() if field in found]
+        return (
+            _classes(row.num_classes) == _classes(found.get("num_classes")),
+            sum(1 if same else -1 for same in said),
+            row.image_size == image_size,
+        )
+
+    return max(rows, key=fit, default=None)
+
+
+def published_names(models: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns, by timm's name of every checkpoint of some models: the model's, and its fields."""
+    return {
+        row.name: (row.model, {**row.fields, "num_classes": row.num_classes})
+        for row in CHECKPOINTS
+        if row.name and row.model in models
+    }
+
+
+def _classes(number: int | None) -> int | None:
+    return _OF_22K.start if number in _OF_22K else number
