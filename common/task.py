@@ -285,10 +285,12 @@ class Task(abc.ABC):
           batch_size: photos at once.
           dtype: compute type.
         """
+        from common.registry import refuse_code
         from common.train.checkpoint import restore_variables
         from common.train.run_directory import read_config
 
         config = read_config(path)
+        refuse_code(path, config["model"])
         task = cls(config | {"model": config["model"] | {"dtype": dtype}})
         _, variables = restore_variables(path)
         return PhotoPredictor(task, variables, batch_size=batch_size)

@@ -34,6 +34,7 @@ import configs
 import launch
 from common.config import require
 from common.errors import UserError
+from common.registry import refuse_code
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.sections import parse_trainer_sections
@@ -70,6 +71,8 @@ def _evaluate_run(workdir: str) -> Report:
     _SOURCE.require_unset("a run has its data; --config.data... moves it")
     config = load_config(_CONFIG)
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    given = {field.removeprefix("model.") for field in asked}
+    refuse_code(workdir, config.model.to_dict(), given)
     for axis, size in dataclasses.asdict(MeshConfig()).items():
         if f"mesh.{axis}" not in asked:
             config.mesh[axis] = size

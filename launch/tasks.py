@@ -45,7 +45,7 @@ def task_of_model(name: str) -> type[Task]:
       UserError: no package has the model.
     """
     for task in TASKS.values():
-        if name in task.package.list_models():
+        if task.package.knows(name):
             return task
     known = {model for task in TASKS.values() for model in task.package.list_models()}
     raise UserError(f"unknown model {name!r}: {did_you_mean(name, known)}")

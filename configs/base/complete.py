@@ -27,11 +27,11 @@ def complete(config: ConfigDict, task: type[Task]) -> ConfigDict:
         config[name] = _fill(section, config.get(name, {}))
     given = {key: value for key, value in dict(config.model).items() if value is not None}
     name = given.pop("name")
-    families = task.package.FAMILIES.values()
-    variant = next((f.variants[name] for f in families if name in f.variants), {})
-    model = task.package.create_model(name)
+    found, model = task.package.find(name), task.package.create_model(name)
+    variant = task.package.FAMILIES[found.family].variants[found.model]
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-    values |= {"dtype": "float32"} | dict.fromkeys([*variant, *task.open_fields])
+    values |= {"dtype": "float32"}
+    values |= dict.fromkeys([*variant, *found.fields, *task.open_fields])
     hints = typing.get_type_hints(type(model))
     fields = {
         key: _open(value, hints[key])

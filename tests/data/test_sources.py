@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from common.data import sources
+from common.data.image_transform import EvalTransform, TrainTransform
 from common.data.images import CorruptImage, decode
 from common.errors import UserError
+from maxvit_jax.tasks.classification import ClassificationData
 
 
 def write_images(folder, names):
@@ -204,3 +206,46 @@ def test_an_image_of_a_source_decodes():
     Image.new("L", (3, 2), 9).save(stream, "PNG")
     source = sources.ArraySource([stream.getvalue()], [0], ["nine"])
     np.testing.assert_array_equal(decode(source[0]["image"]), np.full((2, 3, 3), 9))
+
+
+# ---------------------------------------------------------------- other jobs
+
+
+def test_targets_pass_through_the_transforms():
+    """Whatever an example holds beside its image; numbers as narrow as the devices want them."""
+    image = np.zeros((9, 9, 3), np.uint8)
+    example = {"image": image, "name": "x", "boxes": np.zeros((2, 4)), "score": 0.5, "label": 3}
+    train = TrainTransform(
+        size=8,
+        crop="resize",
+        min_area=0.1,
+        interpolation="bilinear",
+        flip=False,
+        shift=0,
+        randaugment=None,
+    )
+    evaluation = EvalTransform(size=8, method="resize", crop_fraction=1.0, interpolation="bilinear")
+    for found in (train(example, np.random.default_rng(0)), evaluation(example)):
+        assert found.keys() == {"image", "boxes", "score", "label"}
+        assert found["image"].shape == (8, 8, 3) and found["boxes"].shape == (2, 4)
+        kinds = [found[name].dtype for name in ("boxes", "score", "label")]
+        assert kinds == [np.float32, np.float32, np.int32]
+
+
+def test_table_of_sources_is_open(monkeypatch):
+    class Mine:
+        class_names = ("a",)
+
+        def __init__(self, split, root):
+            self.split, self.root = split, root
+
+    def mine(*, split, root, **_):
+        return Mine(split, root)
+
+    monkeypatch.setitem(sources.SOURCES, "mine", mine)
+    found = sources.make_source("mine", split="val", root="here", name="", holdout=0.1)
+    assert (found.split, found.root) == ("val", "here")
+    data = ClassificationData(source="mine", batch_size=1)
+    assert data.source == "mine"
+    with pytest.raises(UserError, match=r"config\.data\.source='min': did you mean 'mine'"):
+        ClassificationData(source="min", batch_size=1)

@@ -68,8 +68,10 @@ def results(tmp):
     return run_commands(lines, tmp / "results", job="tests.launch.rotation:RotationTask")
 
 
-def test_it_is_one_short_file():
-    assert len((ROOT / "tests/launch/rotation.py").read_text().splitlines()) <= 100
+def test_it_is_one_short_file_and_the_one_of_the_docs():
+    text = (ROOT / "tests/launch/rotation.py").read_text()
+    assert len(text.splitlines()) <= 100
+    assert f"```python\n{text}```" in (ROOT / "docs/contributing.md").read_text()
 
 
 def test_trained_and_traced(results, tmp):

@@ -1,0 +1,113 @@
+"""What evaluators get, when, and what of it decides which checkpoint is best."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+from common.errors import UserError
+from common.metrics.evaluator import Evaluator
+from common.train import sharding
+from common.train.evaluate import EvalLoop
+from tests.train import tiny
+
+
+class Brightness(Evaluator):
+    """Adds up pixels on the devices; of every example it wants the label alone."""
+
+    metrics = ("brightness", "labels")
+    inputs = ("label",)
+
+    def __init__(self, every=1):
+        self.every = every
+        self.total, self.count, self.seen, self.names = 0.0, 0.0, [], set()
+
+    def sums(self, outputs, batch):
+        mean = jnp.mean(jnp.asarray(batch["image"], jnp.float32), (1, 2, 3))
+        return {"total": jnp.sum(mean * batch["mask"]), "count": jnp.sum(batch["mask"])}
+
+    def update(self, outputs, batch):
+        self.names |= outputs.keys() | batch.keys()
+        self.total += outputs["total"]
+        self.count += outputs["count"]
+        self.seen += batch["label"][batch["mask"] > 0].tolist()
+
+    def compute(self):
+        return {"brightness": self.total / self.count, "labels": float(len(self.seen))}
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_evaluators_get_what_they_name(devices):
+    """30 examples in batches of 8 on one device and on four: sums without padding, labels once."""
+    task = tiny.make_task(tiny.quick(), small=True)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:devices])
+    loop, evaluator = EvalLoop(task, mesh, variables), Brightness()
+    evaluators = [evaluator, *task.evaluators()]
+    metrics, pictures = loop.run(variables, task.eval_data()["eval"], evaluators, pictures=False)
+    source = tiny.source()
+    examples = [source[i] for i in range(tiny.EXAMPLES)]
+    expected = np.mean([example["image"] for example in examples], dtype=np.float64)
+    np.testing.assert_allclose(metrics["brightness"], expected, rtol=1e-6)
+    assert evaluator.seen == [example["label"] for example in examples]
+    assert evaluator.names == {"total", "count", "label", "mask"}  # no image, no logits
+    assert metrics["examples"] == tiny.EXAMPLES and pictures == {}
+
+
+def test_unknown_array_is_named():
+    class Wrong(Brightness):
+        outputs = ("logit",)
+
+    task = tiny.make_task(tiny.quick(), small=True)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    loop = EvalLoop(task, sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:1]), variables)
+    with pytest.raises(UserError, match="Wrong needs 'logit'; there are only logits"):
+        loop.run(variables, task.eval_data()["eval"], [Wrong()])
+
+
+def with_brightness(every=1, **config):
+    """The tiny job with a second evaluator."""
+    task = tiny.make_task(tiny.quick(config), small=True)
+    own = task.evaluators
+    task.evaluators = lambda: [*own(), Brightness(every)]
+    return task
+
+
+def test_cadence(tmp_path):
+    """The second takes part in every other evaluation, and in the last."""
+    changes = {"eval.every_steps": 1, "train.num_steps": 5}
+    tiny.run(tiny.quick(changes), tmp_path, task=with_brightness(2, **changes))
+    assert tiny.logged(tmp_path, "eval/loss").keys() == {1, 2, 3, 4, 5}
+    assert tiny.logged(tmp_path, "eval/brightness").keys() == {2, 4, 5}
+
+
+def test_smaller_may_be_better(tmp_path):
+    """The checkpoint of the smallest loss is kept, beside the last."""
+    changes = {"eval.every_steps": 1, "train.num_steps": 6, "eval.best_metric": "-eval/loss"}
+    changes |= {"optimizer.learning_rate": 0.3, "optimizer.ema_decay": None}  # it goes astray
+    changes |= {"checkpoint.keep_latest": 1}
+    tiny.run(tiny.quick(changes), tmp_path, small=True)
+    losses = tiny.logged(tmp_path, "eval/loss")
+    best = min(losses, key=losses.get)
+    assert best != 6 and tiny.steps(tmp_path) == sorted({best, 6})
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("eval/acuracy_top1", r"no evaluation gives it, did you mean 'eval/accuracy_top1'"),
+        ("-test/loss", r"best_metric='-test/loss': no evaluation gives it"),
+    ],
+)
+def test_best_metric_that_nothing_gives(tmp_path, metric, message):
+    """Told before anything is made."""
+    with pytest.raises(UserError, match=message):
+        tiny.run(tiny.quick({"eval.best_metric": metric}), tmp_path / "run", small=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_evaluators_of_one_metric(tmp_path):
+    task = with_brightness()
+    task.evaluators = lambda: [Brightness(), Brightness()]
+    with pytest.raises(UserError, match="two evaluators of classification give eval/brightness"):
+        tiny.run(tiny.quick(), tmp_path, task=task)
