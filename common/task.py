@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
@@ -101,7 +102,7 @@ class Task(abc.ABC):
       kind: the job's name, which `config.task.kind` gives.
       package: whose models it takes, by `create_model` and `load_with_report`.
       sections: the dataclasses of the config's sections `init`, `task` and `data`.
-      open_fields: fields of the model that follow the data unless the config sets them.
+      open_fields: fields of the model that the task decides on unless the config sets them.
       resumable: fields that may change when a run goes on, beside the trainer's own.
       best_metric: what picks the best checkpoint, `<evaluation set>/<metric>`, larger is better;
         with a minus before it smaller is.
@@ -120,7 +121,7 @@ class Task(abc.ABC):
     kind: ClassVar[str]
     package: ClassVar[ModuleType]
     sections: ClassVar[Mapping[str, type]]
-    open_fields: ClassVar[tuple[str, ...]] = ()
+    open_fields: ClassVar[tuple[str, ...]] = ("num_classes",)
     resumable: ClassVar[tuple[str, ...]] = (
         "data.num_workers",
         "data.eval_batch_size",
@@ -184,6 +185,7 @@ class Task(abc.ABC):
     def load(self, model: nn.Module, path: str) -> Variables:
         """Returns what a file has for a model; arrays that it lacks are left out."""
         _, variables, report = self.package.load_with_report(model, path)
+        logging.info("%s", report)
         return _without(variables, report.fresh)
 
     @abc.abstractmethod

@@ -20,7 +20,7 @@ def complete(config: ConfigDict, task: type[Task]) -> ConfigDict:
     Args:
       config: what the recipe sets; `config.model.name` at least. Of the model's fields that it
         leaves out, those that make the variant stay open and follow `config.model.name`, and the
-        task's `open_fields` follow the data.
+        task's `open_fields` follow the task.
       task: the job.
     """
     for name, section in {**task.sections, **TRAINER_SECTIONS}.items():
@@ -31,7 +31,8 @@ def complete(config: ConfigDict, task: type[Task]) -> ConfigDict:
     variant = task.package.FAMILIES[found.family].variants[found.model]
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
     values |= {"dtype": "float32"}
-    values |= dict.fromkeys([*variant, *found.fields, *task.open_fields])
+    opened = [*variant, *found.fields, *task.open_fields]
+    values |= dict.fromkeys(name for name in opened if name in values)
     hints = typing.get_type_hints(type(model))
     fields = {
         key: _open(value, hints[key])

@@ -169,7 +169,6 @@ class ClassificationTask(Task):
     kind = "classification"
     package = maxvit_jax
     sections = {"init": ClassifierInit, "task": LossConfig, "data": ClassificationData}
-    open_fields = ("num_classes",)
     resumable = (*Task.resumable, "data.root", "data.data_dir")  # data that moved
     best_metric = "eval/accuracy_top1"
     shown = SHEET_IMAGES

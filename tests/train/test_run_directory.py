@@ -1,19 +1,24 @@
 """Whose run a directory is, and who may work on it."""
 
 import errno
+import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from etils import epath
 
 from common.errors import UserError
+from common.train import trainer
 from common.train.manifest import write_manifest
 from common.train.run_directory import checkpoint_steps, open_run, read_config, read_model_name
+from launch.tasks import make_task
+from tests.golden.cases import FOLDER as GOLDEN
 from tests.train import tiny
 
 
@@ -206,3 +211,24 @@ def test_one_trainer_at_a_time(tmp_path):
         holder.kill()
     assert opened(tmp_path, {"train": {}}) == []
     assert opened(tmp_path, {"train": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"), [("digits", "maxvit_digits"), ("photos", "maxim_photos:smoke=true")]
+)
+def test_run_of_an_earlier_version_goes_on(name, recipe, tmp_path):
+    """Configs written before jobs had names: fields came since, none with another default."""
+    old = json.loads((GOLDEN / "runs" / f"{name}.json").read_text())
+    make_run(tmp_path, old)
+    file, _, arg = recipe.partition(":")
+    config = importlib.import_module(f"configs.{file}").get_config(arg)
+    new = json.loads(json.dumps(config.to_dict()))
+    for section in ("model", "data", "train", "schedule"):  # what the command line had set
+        new[section] |= old[section]
+    assert {"kind"} <= new["task"].keys() - old["task"].keys()
+    job = types.SimpleNamespace(task=make_task(new), plain=new)
+    with trainer._opened(str(tmp_path), job) as changes:
+        assert not changes
+    new["task"]["kind"] = "another"
+    with pytest.raises(UserError, match=r"task\.kind"), trainer._opened(str(tmp_path), job):
+        pass
