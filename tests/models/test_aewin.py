@@ -335,8 +335,8 @@ def test_stochastic_depth_grows_with_the_block():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"heads": (4, 6)}, r"heads=\(4, 6\): each must be a multiple of 4"),
-        ({"heads": (4,)}, "one positive number per stage"),
+        ({"heads": (4, 6)}, r"heads=\(4, 6\): 6 is not a multiple of 4; nearest valid: 4 or 8"),
+        ({"heads": (4,)}, "heads=.*one positive number for each of 2 stages"),
         ({"widths": (16, 36)}, "36 channels don't divide by 8 heads"),
         ({"num_classes": -1}, "num_classes=-1 is negative"),
         ({"drop_path_rate": 1.0}, "drop_path_rate=1.0: use"),

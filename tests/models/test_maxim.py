@@ -170,10 +170,11 @@ def test_dropout_reaches_the_output_in_training_only(tiny):
 
 
 def test_low_resolution_grid_is_the_block(tiny):
-    """The release's quirk: `grid_size_lr` is accepted and never read."""
+    """The release's quirk: `grid_size_lr` is never read, so that nothing else may stand there."""
     model, variables = tiny
-    other = run(model.clone(grid_size_lr=(4, 4)), variables, images())
-    np.testing.assert_array_equal(other[-1][0], run(model, variables, images())[-1][0])
+    for sides in ((8, 8), model.block_size_lr):
+        other = run(model.clone(grid_size_lr=sides), variables, images())
+        np.testing.assert_array_equal(other[-1][0], run(model, variables, images())[-1][0])
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,16 @@ def test_sizes_that_do_not_work(tiny, shape, message):
         ({"num_supervision_scales": 3}, "num_supervision_scales=3: 1 to 2"),
         ({"dropout_rate": 1.0}, "dropout_rate=1.0"),
         ({"high_res_stages": 3}, "high_res_stages=3"),
+        ({"lrelu_slope": 0.1}, "lrelu_slope=0.1: the slope is 0.2"),
+        ({"grid_size_lr": (4, 4)}, r"grid_size_lr=\(4, 4\) is never read, leave it \(8, 8\)"),
+        ({"block_size_hr": (2,)}, r"block_size_hr=\(2,\): height and width"),
+        ({"num_stages": 0}, "num_stages=0 must be positive"),
+        ({"channels_reduction": 99}, "channels_reduction=99"),
     ],
 )
 def test_fields_that_do_not_work(changes, message):
+    with pytest.raises(UserError, match=message):
+        MAXIM(**TINY | changes).check()
     with pytest.raises(UserError, match=message):
         jax.eval_shape(MAXIM(**TINY | changes).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 

@@ -11,16 +11,9 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.errors import UserError
-from maxvit_jax.models.maxvit import VARIANTS, MaxViT
+from maxvit_jax.models.maxvit import MaxViT
 from tests.golden.cases import load_case
 
-PARAMETERS = {
-    "maxvit_tiny": 30_916_528,
-    "maxvit_small": 68_927_956,
-    "maxvit_base": 119_467_708,
-    "maxvit_large": 211_785_560,
-    "maxvit_xlarge": 474_951_952,
-}
 MICRO = {
     "stem_widths": (8, 8),
     "widths": (32, 64),
@@ -126,26 +119,12 @@ def test_training_mode_statistics(load):
     assert max(errors.values()) < 1, errors
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_parameter_counts(name):
-    model = maxvit_jax.create_model(name)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    assert sum(x.size for x in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
-    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    # At 384 with the tables of window 7, as officially fine-tuned: the same.
-    model = maxvit_jax.create_model(name, window_size=12, bias_window_size=7)
-    images = jax.ShapeDtypeStruct((1, 384, 384, 3), jnp.float32)
-    finetuned = jax.eval_shape(model.init, jax.random.key(0), images)
-    assert jax.tree.map(jnp.shape, finetuned) == jax.tree.map(jnp.shape, variables)
-
-
-def test_features_have_their_strides():
-    model, variables, images = micro()
-    maps = jax.eval_shape(lambda v: model.apply(v, images, method="features"), variables)
-    assert list(maps) == ["stem", "stage_1", "stage_2"] == list(model.feature_strides)
-    for name, stride in model.feature_strides.items():
-        assert maps[name].shape[1:3] == (32 // stride, 48 // stride)
+def test_fine_tuned_at_another_size_with_tables_of_the_first():
+    """At 384 with the tables of window 7, as officially: the same parameters."""
+    model, variables, _ = micro((32, 32), window_size=4)
+    wider = model.clone(window_size=6, bias_window_size=4)
+    shapes = jax.eval_shape(wider.init, jax.random.key(0), jnp.zeros((1, 48, 48, 3)))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
 
 
 def test_without_classes_ends_after_the_norm():
@@ -158,21 +137,35 @@ def test_without_classes_ends_after_the_norm():
     np.testing.assert_allclose(features.mean(-1), 0, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [(224, 200), (448, 300)])
-def test_sizes_that_do_not_fit_name_the_nearest(size):
-    model = maxvit_jax.create_model("maxvit_tiny")
-    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    with pytest.raises(UserError, match=rf"width {size[1]} .*nearest valid: .*(224|448)"):
-        jax.eval_shape(model.init, jax.random.key(0), images)
-
-
 def test_grid_may_differ_from_the_window():
     model, variables, images = micro((32, 64), window_size=2, grid_size=4)
     table = variables["params"]["stage_1_block_0"]["grid"]["attention"]["relative_bias"]["table"]
     assert table.shape == (1, 7, 7)
     assert jax.eval_shape(model.apply, variables, images).shape == (2, 5)
-    with pytest.raises(UserError, match="grids of 4"):
+    assert model.size_multiple == 32
+    with pytest.raises(UserError, match=r"width 48 .*stage_2.* of 4; nearest valid: 32 or 64 \("):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 48, 3)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stem_widths": (8, 8, 8)}, "stem_widths=.*: two positive"),
+        ({"depths": (1,)}, "one positive number per stage"),
+        ({"widths": (32, 80)}, "80 is not a multiple of 32, .*; nearest valid: 64 or 96"),
+        ({"window_size": 0}, "window_size=0 must be positive"),
+        ({"grid_size": 0}, "grid_size=0 must be positive"),
+        ({"in_channels": 0}, "in_channels=0 must be positive"),
+        ({"norm_momentum": 1.5}, "norm_momentum=1.5"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate=1.0"),
+    ],
+)
+def test_fields_that_make_no_model(fields, message):
+    model = MaxViT(**{**MICRO, **fields})
+    with pytest.raises(UserError, match=message):
+        model.check()
+    with pytest.raises(UserError, match=message):
+        model.bind({}).blocks  # noqa: B018
 
 
 def test_padding_takes_any_size_and_changes_nothing_where_it_fits():

@@ -227,16 +227,16 @@ def test_head_orders():
 def test_parts_for_one_size_name_it(fields, part):
     model = MetaFormer(**{**MICRO, **fields}, image_size=(32, 48))
     variables = abstract(model, (32, 48))
-    assert model.smallest_size == (32, 48)
+    assert model.smallest_size == model.only_size == (32, 48)
     with pytest.raises(UserError, match=f"images of 48x48, but {part} .* image_size 32x48"):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 48, 48, 3)))
 
 
 def test_windows_that_do_not_fit():
     model = MetaFormer(**{**MICRO, "mixers": ("block_attention", "grid_attention")}, window_size=4)
-    assert model.smallest_size == (32, 32)
+    assert model.smallest_size == (32, 32) and model.size_multiple == 32
     variables = abstract(model, model.smallest_size)
-    message = r"image width 48: stage_2's map has width 6, .* window_size=4; nearest .*: 32 or 64 "
+    message = r"width 48 does not fit stage_2, .* stride 8 .* of 4; nearest valid: 32 or 64 "
     with pytest.raises(UserError, match=message):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 48, 3)))
     padded = model.clone(pad_inputs=True)
@@ -260,13 +260,13 @@ def test_windows_that_do_not_fit():
         ({"image_size": (32, 32, 32)}, "image_size"),
         (
             {"head_dim": 12, "mixers": ("pool", "attention")},
-            "32 of stage 2 .* head_dim=12; nearest: 36",
+            "32 of stage 2 .* head_dim=12; nearest valid: 24 or 36",
         ),
     ],
 )
 def test_wrong_fields(fields, message):
     with pytest.raises(UserError, match=message):
-        abstract(MetaFormer(**{**MICRO, **fields}))
+        MetaFormer(**{**MICRO, **fields}).check()
 
 
 def test_images_that_are_too_small():

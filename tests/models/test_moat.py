@@ -216,8 +216,8 @@ def test_last_blocks_of_stages_can_be_global():
 @pytest.mark.parametrize(
     ("fields", "size", "message"),
     [
-        ({}, (224, 200), "width 200: stage_3's map has width 13, .* 14; nearest valid: 224 "),
-        ({}, (500, 448), "height 500: .* nearest valid: 448 or 672 "),
+        ({}, (224, 200), "width 200 .*stage_3, .* stride 16 .* 14; nearest valid: 224 "),
+        ({}, (500, 448), "height 500 .* nearest valid: 448 or 672 "),
         ({"window_size": (None, None, (3, 5), (2, 5))}, (192, 250), "nearest valid: 160 or 320 "),
         # Of a stage of one block that is global, the window does not matter.
         ({"global_attention_at_end": True, "depths": (1, 1, 1, 1)}, (224, 200), None),
@@ -242,12 +242,19 @@ def test_sizes_that_do_not_fit_name_the_nearest(fields, size, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"stem_widths": (8,)}, "stem_widths=.*: two positive"),
+        ({"window_size": 7}, "window_size=7: one per stage"),
+        ({"bias_window_size": None}, "bias_window_size=None: one per stage"),
+        ({"head_dim": 0}, "head_dim=0"),
         ({"window_size": (None,)}, "window_size=.* one per stage .* 2 stages"),
         ({"window_size": ((2, 2), None)}, r"stage 1 \(mbconv\) has no attention"),
         ({"window_size": (None, (7,))}, r"of stage 2 is not a side, \(height, width\)"),
         ({"block_kinds": ("mbconv", "mobat")}, "'mobat' of stage 2 is not mbconv or moat"),
         ({"bias_window_size": (None, None)}, "None of stage 2; .* needs a window side"),
-        ({"widths": (8, 20)}, "20 of stage 2 is not a multiple of head_dim=8; nearest: 16"),
+        (
+            {"widths": (8, 20)},
+            "20 of stage 2 .* head_dim=8; nearest valid: 16 or 24",
+        ),
         ({"widths": (8, 16, 16)}, "one positive number per stage"),
         ({"pool_size": 0}, "pool_size=0"),
         ({"drop_path_rate": 1.0}, "drop_path_rate=1.0"),
@@ -258,7 +265,7 @@ def test_fields_that_make_no_model(fields, message):
     with pytest.raises(UserError, match=message):
         model.bind({}).blocks  # noqa: B018
     with pytest.raises(UserError, match=message):
-        model.size_multiple  # noqa: B018
+        model.check()
 
 
 def test_images_of_another_shape_are_refused():
