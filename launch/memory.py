@@ -15,18 +15,10 @@ _CHEAP_NAMES = (
     "select_n sign sin slice sqrt square squeeze stop_gradient sub tanh transpose"
 )
 _CHEAP = frozenset(_CHEAP_NAMES.split())
-_CALLS = frozenset(
-    [
-        "checkpoint",
-        "closed_call",
-        "custom_jvp_call",
-        "custom_vjp_call",
-        "jit",
-        "linear_with_transpose",
-        "pjit",
-        "remat",
-    ]
+_CALL_NAMES = (
+    "checkpoint closed_call custom_jvp_call custom_vjp_call jit linear_with_transpose pjit remat"
 )
+_CALLS = frozenset(_CALL_NAMES.split())
 
 
 def peak_bytes(jaxpr: core.Jaxpr) -> int:
