@@ -20,8 +20,9 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
-from common.config import check_type
+from common.config import check_type, require
 from common.errors import UserError, did_you_mean
+from common.foreign_words import translated
 from common.weights import io
 from common.weights.mapping import (
     OURS,
@@ -39,57 +40,6 @@ from common.weights.readers import WeightFile, read_arrays, weight_path
 _RUNTIME_FIELDS = {"dtype", "remat"}
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
 _IN_CHANNELS = "in_channels"
-
-# Other libraries' words: fields that may be meant, and what to do where the model has none of them.
-_FOREIGN_WORDS = {
-    "img_size": (
-        ("image_size",),
-        "models take any size that fits, and data_defaults(name, image_size) says how images are"
-        " prepared",
-    ),
-    "input_size": "img_size",
-    "image_size": "img_size",
-    "in_chans": ((_IN_CHANNELS,), "images have 3 channels"),
-    "num_channels": "in_chans",
-    "num_labels": (("num_classes",), "outputs are images"),
-    "drop_path": (("drop_path_rate",), "there is no stochastic depth"),
-    "drop_rate": (
-        ("head_dropout", "dropout_rate"),
-        "there is no dropout: drop_path_rate is stochastic depth",
-    ),
-    "dropout": "drop_rate",
-    "proj_drop_rate": "drop_rate",
-    "attn_drop_rate": "drop_rate",
-    "embed_dims": (("widths", "features"), "see the model's fields"),
-    "embed_dim": "embed_dims",
-    "dims": "embed_dims",
-    "layers": (("depths", "depth"), "see the model's fields"),
-    "num_heads": (("heads", "head_dim"), "see the model's fields"),
-    "token_mixers": (("mixers",), "only a MetaFormer has mixers"),
-    "act_layer": (("activation",), "it is fixed"),
-    "norm_layer": (("norm",), "it is fixed"),
-    "use_checkpoint": (("remat",), "there is none"),
-    "grad_checkpointing": "use_checkpoint",
-    "pretrained": ((), "load_pretrained(name, path) makes a model with weights"),
-    "checkpoint_path": "pretrained",
-    "pretrained_cfg": "pretrained",
-    "features_only": (
-        (),
-        'every model gives its maps: model.apply(variables, images, method="features")',
-    ),
-    "out_indices": "features_only",
-    "out_features": "features_only",
-    "global_pool": (
-        (),
-        "num_classes=0 gives the mean of the last map, normalised, and"
-        ' model.apply(variables, images, method="features") the maps',
-    ),
-    "reset_classifier": (
-        (),
-        "load_pretrained(name, path, num_classes=n) starts the classifier fresh, num_classes=0"
-        " leaves it out",
-    ),
-}
 
 
 class Weights(Protocol):
@@ -416,9 +366,8 @@ class Registry:
         # Mistakes here need no file to show.
         model = self._make(name_or_model, overrides) if named else name_or_model
         family = self._family(model)
-        file, stored = self._read(path, name_or_model if named else None)
+        file, stored = self._read(path, name_or_model if named else None, overrides)
         if named and stored:
-            refuse_code(path, stored, overrides)
             model = self._make(name_or_model, {**stored, **overrides})
         table = _table(file, family, model)
 
@@ -434,23 +383,29 @@ class Registry:
                 return family
         raise UserError(f"{type(model).__name__} is not a model of {self._package}")
 
-    def _read(self, path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str, Any]]:
-        """Reads any source, for a model of some name; also returns the fields it brings along."""
+    def _read(
+        self, path: epath.PathLike, name: str | None, asked: Iterable[str]
+    ) -> tuple[WeightFile, dict[str, Any]]:
+        """Reads any source; also returns the fields that it brings along for a model by name."""
         path = weight_path(path)
         wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
             held, fields = config.get("model"), config.get("fields", {})
-            family = self._families.get(config.get("family"))
+            family = self._families.get(str(config.get("family")))
             if held is None and family and wanted in family.variants:
                 held = wanted  # a custom model, whose fields are all stored: its family will do
             _require_held(path, wanted, held)
+            if name:
+                refuse_code(path, fields, asked)
             return _backbone(file), fields
         if (path / "checkpoints").is_dir():
             from common.train.checkpoint import restore_variables
             from common.train.run_directory import read_config
 
-            fields = dict(read_config(str(path)).get("model", {}))
+            section = read_config(str(path)).get("model", {})
+            require(isinstance(section, dict), f"{path} names no model")
+            fields = dict(section)
             held = fields.pop("name", None)
             fields = {  # in a config, None leaves a field to the variant or the data
                 n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
@@ -459,10 +414,13 @@ class Registry:
                 _, held, published = self.find(held)
                 fields = {**published, **fields}
             _require_held(path, wanted, held)
+            if name:
+                refuse_code(path, fields, asked)
             _, variables = restore_variables(str(path))
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
             return _backbone(WeightFile(str(path), "run", arrays)), fields
-        return read_arrays(path), {}
+        hub = io.read_hub(path)
+        return read_arrays(hub.weights if hub else path), {}
 
     def _initial(self, model: nn.Module, names: Iterable[str]) -> dict[str, jax.Array]:
         """Returns initial values of some arrays; the compiler drops the work for all others."""
@@ -497,7 +455,7 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
     result = {}
     for name, value in overrides.items():
         if name not in known:
-            hint = _translated(name, known) or did_you_mean(name, known)
+            hint = translated(name, known) or did_you_mean(name, known)
             raise UserError(f"{model_class.__name__} has no field {name!r}: {hint}")
         if name == "dtype":
             try:
@@ -509,18 +467,6 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
         else:
             result[name] = check_type(value, hints[name], name)
     return result
-
-
-def _translated(word: str, known: Iterable[str]) -> str | None:
-    """Says how another library's word is called here."""
-    entry = _FOREIGN_WORDS.get(word)
-    if isinstance(entry, str):
-        entry = _FOREIGN_WORDS[entry]
-    if entry is None:
-        return None
-    fields, otherwise = entry
-    here = next((field for field in fields if field in known), None)
-    return f"it is called {here} here" if here else otherwise
 
 
 def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable[str] = ()) -> None:
