@@ -1,4 +1,4 @@
-"""The one exception a user should ever see, and the hint that goes with it."""
+"""The one exception a user should ever see, and the hints that go with it."""
 
 import difflib
 from collections.abc import Iterable
@@ -23,3 +23,17 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"
     return f"choose from {', '.join(choices)}" if choices else "there are none"
+
+
+def nearest_valid(value: int, multiple: int) -> str:
+    """Returns the hint that ends a message about a number that is not a multiple of another.
+
+    Args:
+      value: what the user gave.
+      multiple: what a positive multiple of is needed.
+
+    Returns:
+      Such as `"nearest valid: 224 or 448"`: the multiples around `value`.
+    """
+    below = max(value, 0) // multiple * multiple
+    return f"nearest valid: {f'{below} or ' if below > 0 else ''}{below + multiple}"

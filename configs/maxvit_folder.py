@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seed = 0
     config.init = {"reset_head": True}
     config.model = {"name": arg.variant}
-    if hasattr(maxvit_jax.create_model(arg.variant), "pad_inputs"):
+    if not maxvit_jax.create_model(arg.variant).pad_inputs:
         config.model.pad_inputs = True  # inside the attention: any size will do
     config.task = {"label_smoothing": 0.1}
     config.data = {

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from common.config import require
-from common.errors import UserError
+from common.errors import UserError, nearest_valid
 
 _OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
 
@@ -56,8 +56,10 @@ class Restorer:
         multiple = math.lcm(_OFFICIAL_MULTIPLE, model.size_multiple)
         require(ensemble in (1, 4, 8), f"ensemble {ensemble}: 1, 4 or 8 views")
         if tile is not None:
-            nearest = max(1, round(tile / multiple)) * multiple
-            require(tile == nearest, f"tile {tile} is no multiple of {multiple}: try {nearest}")
+            require(
+                tile > 0 and tile % multiple == 0,
+                f"tile {tile} is no multiple of {multiple}; {nearest_valid(tile, multiple)}",
+            )
             require(
                 0 <= overlap <= tile // 2,
                 f"overlap {overlap} is not between 0 and half a tile, {tile // 2}",

@@ -13,7 +13,6 @@ Names of single checkpoints, such as timm's `"maxvit_tiny_tf_384.in1k"`, stand f
 what those weights need: `maxvit_jax.checkpoints`.
 """
 
-import math
 from operator import attrgetter
 
 from common.registry import Export, Family, Registry
@@ -28,19 +27,13 @@ from maxvit_jax.weights import maxvit as maxvit_weights
 from maxvit_jax.weights import metaformer as metaformer_weights
 from maxvit_jax.weights import moat as moat_weights
 
-
-def _smallest_side(model: maxvit.MaxViT) -> int:
-    windows = [getattr(model, name, None) or 1 for name in ("window_size", "grid_size")]
-    return max(model.feature_strides.values()) * math.lcm(*windows)
-
-
 FAMILIES = {
     "maxvit": Family(
         maxvit.MaxViT,
         maxvit.VARIANTS,
         maxvit_weights,
         identity=("stem_widths", "widths", "depths"),
-        smallest_side=_smallest_side,
+        smallest_side=attrgetter("smallest_size"),
         published=maxvit.PUBLISHED,
         published_names=published_names(maxvit.VARIANTS),
         exports={
@@ -54,7 +47,7 @@ FAMILIES = {
         moat.VARIANTS,
         moat_weights,
         identity=("stem_widths", "widths", "depths"),
-        smallest_side=attrgetter("size_multiple"),
+        smallest_side=attrgetter("smallest_size"),
         published=moat.PUBLISHED,
         exports={"official": Export(write_tensorflow)},
     ),
@@ -63,7 +56,7 @@ FAMILIES = {
         aewin.VARIANTS,
         aewin_weights,
         identity=("widths", "depths"),
-        smallest_side=lambda model: max(model.feature_strides.values()),
+        smallest_side=attrgetter("smallest_size"),
         published=aewin.PUBLISHED,
     ),
     "metaformer": Family(

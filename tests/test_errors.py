@@ -1,8 +1,8 @@
-"""The hint at the end of messages about unknown names."""
+"""The hints at the end of messages: about unknown names, and numbers that are no multiple."""
 
 import pytest
 
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, did_you_mean, nearest_valid
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ def test_closest_comes_first():
     assert did_you_mean("warmup_step", {"decay_steps", "warmup_steps"}) == (
         "did you mean 'warmup_steps' or 'decay_steps'?"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "multiple", "hint"),
+    [(300, 224, "224 or 448"), (223, 224, "224"), (20, 8, "16 or 24"), (0, 8, "8"), (-9, 8, "8")],
+)
+def test_nearest_valid(value, multiple, hint):
+    assert nearest_valid(value, multiple) == f"nearest valid: {hint}"
 
 
 def test_is_a_value_error():

@@ -27,6 +27,7 @@ class MBConv(nn.Module):
       activation: after expanding and after the depthwise convolution.
       drop_path_rate: stochastic depth of the residual branch.
       norm_momentum: of the moving statistics of batch normalisation.
+      frozen_norm: training uses the moving statistics and leaves them alone.
       dtype: compute type.
     """
 
@@ -38,6 +39,7 @@ class MBConv(nn.Module):
     activation: Callable[[Array], Array] = gelu
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
+    frozen_norm: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -52,7 +54,8 @@ class MBConv(nn.Module):
         if x.shape[-1] != self.features:
             shortcut = Dense(self.features, dtype=self.dtype, name="shortcut_conv")(shortcut)
 
-        norm = partial(batch_norm, train=train, momentum=self.norm_momentum, dtype=self.dtype)
+        moving = train and not self.frozen_norm
+        norm = partial(batch_norm, train=moving, momentum=self.norm_momentum, dtype=self.dtype)
         x = norm(name="pre_norm")(x)
         x = Dense(hidden, use_bias=False, dtype=self.dtype, name="expand_conv")(x)
         x = self.activation(norm(name="expand_norm")(x))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from jax import Array
 from jax import numpy as jnp
 
-from common.errors import UserError
+from common.errors import UserError, nearest_valid
 
 
 def block_partition(x: Array, window: tuple[int, ...]) -> Array:
@@ -106,10 +106,9 @@ def group_counts(spatial: tuple[int, ...], window: tuple[int, ...]) -> tuple[int
         )
     for side, w in zip(spatial, window, strict=True):
         if side % w:
-            below, above = side // w * w, -(-side // w) * w
             raise UserError(
                 f"feature map side {side} of {spatial} is not a multiple of the window or grid side"
-                f" {w}; the nearest that are: {f'{below} and ' if below else ''}{above}"
+                f" {w}; {nearest_valid(side, w)}"
             )
     return tuple(side // w for side, w in zip(spatial, window, strict=True))
 

@@ -50,18 +50,18 @@ class RelativeBias(nn.Module):
     Attributes:
       heads: attention heads.
       window: window side per spatial axis.
-      table_window: window the table is stored for; when it differs from `window` the table is
+      bias_window: window the table is stored for; when it differs from `window` the table is
         resized in every forward pass (the official `scale_ratio` of fine-tuning).
     """
 
     heads: int
     window: tuple[int, ...]
-    table_window: tuple[int, ...] | None = None
+    bias_window: tuple[int, ...] | None = None
 
     @nn.compact
     def __call__(self) -> Array:
         """Returns float32 `[heads, positions, positions]` (query, key)."""
-        sides = [2 * w - 1 for w in self.table_window or self.window]
+        sides = [2 * w - 1 for w in self.bias_window or self.window]
         table = self.param("table", normal_init, (self.heads, *sides), jnp.float32)
         table = resize_table(table, self.window)
         positions = math.prod(self.window)

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from common.config import require
+from common.errors import nearest_valid
 
 BATCH_AXES = ("data", "fsdp")
 
@@ -83,11 +84,10 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def check_batch_size(size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
     """Raises UserError unless `size` divides over the mesh's batch axes, `parts` times over."""
     shards = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
-    nearest = max(round(size / shards), 1) * shards
     require(
         size > 0 and size % shards == 0,
         f"{name}={size} does not divide over {shards} parts (devices x accumulation steps);"
-        f" nearest valid: {nearest}",
+        f" {nearest_valid(size, shards)}",
     )
 
 

@@ -19,10 +19,11 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
-from common.errors import UserError
+from common.errors import UserError, nearest_valid
 from common.layers.conv import UpConv, conv
 from common.layers.cross_gating import CrossGating
 from common.layers.gmlp import MultiAxisGatedMLP, gelu
+from common.layers.images import check_images
 from common.layers.mlp import MLP, Dense
 from common.layers.norm import layer_norm
 from common.layers.remat import remat
@@ -30,6 +31,11 @@ from common.layers.resize import MultiScaleDense, nearest_downsample, resize
 from common.layers.squeeze_excite import SqueezeExcite
 
 LRELU_SLOPE = 0.2
+_COUNTS = (
+    *("features", "depth", "num_stages", "num_groups", "num_bottleneck_blocks"),
+    *("block_gmlp_factor", "grid_gmlp_factor", "input_proj_factor", "channels_reduction"),
+    *("in_channels", "num_outputs"),
+)
 
 _init = nn.initializers.lecun_normal()
 
@@ -44,7 +50,7 @@ class Fields(nn.Module):
       num_groups: pairs of multi-axis gMLP and channel attention per level.
       use_bias: layers have biases.
       num_supervision_scales: scales at which images come in and out of every stage.
-      lrelu_slope: accepted, never read: the release always uses 0.2.
+      lrelu_slope: 0.2, which the release has whatever stands here; nothing else is accepted.
       use_global_mlp: encoders and decoders have multi-axis gMLPs; the bottleneck always has.
       use_cross_gating: skip connections and the stages' inputs are cross-gated, not convolved;
         encoders of later stages always are.
@@ -52,14 +58,16 @@ class Fields(nn.Module):
       block_size_hr: sides of a block on these levels.
       block_size_lr: sides of a block, and cells of the grid, on all others.
       grid_size_hr: cells of the grid on the first levels.
-      grid_size_lr: accepted, never read: as in the release, the grid is `block_size_lr`.
+      grid_size_lr: never read, as in the release, where the grid is `block_size_lr`; nothing but
+        that or the release's (8, 8) is accepted.
       num_bottleneck_blocks: blocks of the bottleneck.
       block_gmlp_factor: hidden channels of the block head over its channels.
       grid_gmlp_factor: the same for the grid head.
       input_proj_factor: channels of both heads over the block's, in encoders and bottleneck;
         2 in decoders, as in the release.
       channels_reduction: channels over hidden channels of the channel attention.
-      num_outputs: channels of the restored image; the input is added only to 3.
+      in_channels: channels of the images.
+      num_outputs: channels of the restored image; the input is added where it has as many.
       dropout_rate: after the projections of gMLPs and gates.
       remat: recompute each block in the backward pass instead of storing its activations.
       dtype: compute type; parameters and outputs are float32.
@@ -84,6 +92,7 @@ class Fields(nn.Module):
     grid_gmlp_factor: int = 2
     input_proj_factor: int = 2
     channels_reduction: int = 4
+    in_channels: int = 3
     num_outputs: int = 3
     dropout_rate: float = 0.0
     remat: bool = False
@@ -229,7 +238,7 @@ class SupervisedAttention(nn.Module):
         """Maps features and the stage's input image to features and restored image."""
         layer = partial(conv, kernel_init=_init, use_bias=self.use_bias, dtype=self.dtype)
         restored = layer(self.num_outputs, name="image_conv")(x)
-        if self.num_outputs == 3:
+        if restored.shape[-1] == image.shape[-1]:
             restored = restored + image.astype(self.dtype)
         attention = nn.sigmoid(layer(x.shape[-1], name="mask_conv")(restored))
         return layer(x.shape[-1], name="feature_conv")(x) * attention + x, restored
@@ -284,7 +293,8 @@ class Stage(Fields):
         """Runs the stage.
 
         Args:
-          pyramid: the image at every scale, finest first, `[batch, height, width, 3]`.
+          pyramid: the image at every scale, finest first, `[batch, height, width,
+            in_channels]`.
           previous: of the stage before, None for the first.
           train: dropout is on.
 
@@ -327,7 +337,8 @@ class Stage(Fields):
         for i, image in enumerate(pyramid):
             if self.last:
                 residual = self._conv(self.num_outputs, f"output_conv_{i}")(decoded[i])
-                restored.append(residual + image if self.num_outputs == 3 else residual)
+                alike = residual.shape[-1] == image.shape[-1]
+                restored.append(residual + image if alike else residual)
             else:
                 name = f"supervised_attention_{i}"
                 attention = SupervisedAttention(self.num_outputs, **self.options, name=name)
@@ -372,7 +383,7 @@ class MAXIM(Fields):
         """Restores images.
 
         Args:
-          images: float32 `[batch, height, width, 3]`, values 0..1.
+          images: float32 `[batch, height, width, in_channels]`, values 0..1.
           train: dropout is on; the rng stream `dropout` is needed when its rate is not 0.
 
         Returns:
@@ -382,7 +393,8 @@ class MAXIM(Fields):
         Raises:
           UserError: a side is not a multiple of `size_multiple`, or fields that can't work.
         """
-        self._check(images.shape)
+        self.check()
+        self._check_images(images.shape)
         scales = range(self.num_supervision_scales)
         pyramid = [nearest_downsample(images, 2**i) for i in scales]
 
@@ -394,7 +406,27 @@ class MAXIM(Fields):
             outputs.append(tuple(x.astype(jnp.float32) for x in restored))
         return tuple(outputs)
 
-    def _check(self, shape: tuple[int, ...]) -> None:
+    def check(self) -> None:
+        """Raises UserError for fields that make no model; looks at nothing but fields."""
+        for name in _COUNTS:
+            require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
+        for name in ("block_size_hr", "block_size_lr", "grid_size_hr"):
+            sides = getattr(self, name)
+            two = f"{name}={sides}: height and width, both positive, are needed"
+            require(len(sides) == 2 and min(sides) > 0, two)
+        require(
+            self.lrelu_slope == LRELU_SLOPE,
+            f"lrelu_slope={self.lrelu_slope}: the slope is {LRELU_SLOPE}, as in the release",
+        )
+        require(
+            self.grid_size_lr in ((8, 8), self.block_size_lr),
+            f"grid_size_lr={self.grid_size_lr} is never read, leave it (8, 8): the grid is"
+            f" block_size_lr={self.block_size_lr}, as in the release",
+        )
+        require(
+            self.channels_reduction <= self.features,
+            f"channels_reduction={self.channels_reduction}: 1 to {self.features}, the features",
+        )
         scales = self.num_supervision_scales
         require(1 <= scales <= self.depth, f"num_supervision_scales={scales}: 1 to {self.depth}")
         require(0 <= self.dropout_rate < 1, f"dropout_rate={self.dropout_rate}: use [0, 1)")
@@ -402,15 +434,15 @@ class MAXIM(Fields):
             0 <= self.high_res_stages <= self.depth,
             f"high_res_stages={self.high_res_stages}: 0 to {self.depth}, the depth",
         )
-        if len(shape) != 4 or shape[-1] != 3:
-            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
+
+    def _check_images(self, shape: tuple[int, ...]) -> None:
+        check_images(shape, self.in_channels)
         multiple = self.size_multiple
         for name, side in zip(("height", "width"), shape[1:3], strict=True):
-            if side % multiple:
-                below, above = side // multiple * multiple, -(-side // multiple) * multiple
+            if side % multiple != 0:
                 raise UserError(
-                    f"image {name} {side} is not a multiple of {multiple}; nearest valid:"
-                    f" {f'{below} or ' if below else ''}{above}"
+                    f"image {name} {side} is not a multiple of {multiple};"
+                    f" {nearest_valid(side, multiple)}"
                     " (maxim_jax.inference.Restorer takes any size)"
                 )
 

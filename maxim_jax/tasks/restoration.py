@@ -14,6 +14,7 @@ from common.config import parse_section, require
 from common.data.degradations import parse_degradations
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import PairSource, make_pair_source
+from common.errors import nearest_valid
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.task import Batch, Dataset, LoaderConfig, Variables
@@ -284,8 +285,8 @@ def _unit_range(images: Array) -> Array:
 
 
 def _check_size(size: int, multiple: int, field: str) -> None:
-    nearest = max(multiple, round(size / multiple) * multiple)
     require(
-        size == nearest,
-        f"config.data.{field}={size}: the model takes multiples of {multiple}, such as {nearest}",
+        size > 0 and size % multiple == 0,
+        f"config.data.{field}={size}: the model takes multiples of {multiple};"
+        f" {nearest_valid(size, multiple)}",
     )

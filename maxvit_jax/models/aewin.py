@@ -5,7 +5,7 @@ chosen so that the published parameter counts come out; the rest follows Swin.
 """
 
 import math
-from collections import OrderedDict
+from collections.abc import Iterator
 
 from flax import linen as nn
 from jax import Array
@@ -13,6 +13,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
+from common.errors import nearest_valid
 from common.layers.axial_window_attention import AxialWindowAttention
 from common.layers.conv import conv
 from common.layers.mlp import MLP, Dense, exact_gelu
@@ -20,6 +21,7 @@ from common.layers.norm import layer_norm
 from common.layers.partition import block_partition, pad_to_multiple
 from common.layers.remat import remat
 from common.layers.stochastic_depth import StochasticDepth
+from maxvit_jax.models.backbone import Backbone
 
 PATCH_SIZE = 4
 
@@ -38,7 +40,7 @@ class PatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps `[batch, height, width, 3]` to `[batch, ceil(height / 4), ..., features]`."""
+        """Maps `[batch, height, width, in]` to `[batch, ceil(height / 4), ..., features]`."""
         x, _ = pad_to_multiple(x, (PATCH_SIZE,) * 2)
         patches = {"kernel": PATCH_SIZE, "stride": PATCH_SIZE, "padding": 0}
         return conv(self.features, **patches, dtype=self.dtype, name="conv")(x)
@@ -124,7 +126,7 @@ class Head(nn.Module):
         return x.astype(jnp.float32)
 
 
-class AEWin(nn.Module):
+class AEWin(Backbone):
     """The network: patch embedding, stages of blocks at strides 4, 8, 16, 32, head.
 
     Images of any height and width: windows and patches that stick out are padded, and padding is
@@ -135,6 +137,7 @@ class AEWin(nn.Module):
       depths: blocks per stage [reading].
       heads: attention heads per stage, each a multiple of 4 [reading].
       num_classes: logits; 0 ends after the mean of the normalised map.
+      in_channels: channels of the images.
       window_size: side of the windows.
       stripe_width: rows (columns) that a horizontal (vertical) stripe holds [reading].
       image_size: side of the images for whose maps the stripes' bias tables are stored, one entry
@@ -148,6 +151,7 @@ class AEWin(nn.Module):
     depths: tuple[int, ...]
     heads: tuple[int, ...]
     num_classes: int = 1000
+    in_channels: int = 3
     window_size: int = 7
     stripe_width: int = 1
     image_size: int = 224
@@ -155,15 +159,10 @@ class AEWin(nn.Module):
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
-    @property
-    def feature_strides(self) -> dict[str, int]:
-        """Stride of every map that `features` returns."""
-        return {f"stage_{s + 1}": PATCH_SIZE * 2**s for s in range(len(self.widths))}
-
     def setup(self):
         """Names parts `stem`, `stage_<from 1>_merging` (from 2), `stage_<from 1>_block_<from 0>`
         and `head`."""
-        self._check_fields()
+        self.check()
         self.stem = PatchEmbedding(self.widths[0], dtype=self.dtype)
         self.merging = [
             PatchMerging(width, dtype=self.dtype, name=f"stage_{stage}_merging")
@@ -187,66 +186,31 @@ class AEWin(nn.Module):
         self.blocks = blocks
         self.head = Head(self.num_classes, dtype=self.dtype)
 
-    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
-        """Feature maps for dense tasks.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised, of any height and width.
-          train: stochastic depth (rng stream `dropout`).
-
-        Returns:
-          `stage_1` .. in order, each `[batch, ceil(height / stride), ceil(width / stride),
-          channels]` with its stride in `feature_strides`.
-
-        Raises:
-          UserError: images are not `[batch, height, width, 3]`.
-        """
-        shape = list(images.shape)
-        require(
-            len(shape) == 4 and shape[-1] == 3 and min(shape) > 0,
-            f"images must be [batch, height, width, 3], got {shape}",
-        )
-        x = self.stem(images.astype(self.dtype))
-        maps, blocks = OrderedDict(), iter(self.blocks)  # ordered also when it leaves jax.jit
+    def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
+        x = self.stem(x)
+        blocks = iter(self.blocks)
         for stage, depth in enumerate(self.depths):
             if stage:
                 x = self.merging[stage - 1](x)
             for _ in range(depth):
                 x = next(blocks)(x, train)
-            maps[f"stage_{stage + 1}"] = x
-        return maps
+            yield f"stage_{stage + 1}", x
 
-    def __call__(self, images: Array, train: bool = False) -> Array:
-        """Classifies images.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised, of any height and width.
-          train: stochastic depth (rng stream `dropout`).
-
-        Returns:
-          float32 logits `[batch, num_classes]`; for `num_classes=0` the mean of the normalised last
-          map, `[batch, channels]`.
-
-        Raises:
-          UserError: images are not `[batch, height, width, 3]`.
-        """
-        return self.head(list(self.features(images, train).values())[-1])
-
-    def _check_fields(self) -> None:
-        widths, depths, heads = self.widths, self.depths, self.heads
-        require(
-            len(widths) == len(depths) == len(heads) > 0 and min(*widths, *depths, *heads) > 0,
-            f"widths={widths}, depths={depths} and heads={heads}: one positive number per stage is"
-            " needed",
-        )
+    def check(self) -> None:
+        super().check()
+        widths, heads = self.widths, self.heads
+        one_each = f"heads={heads}: one positive number for each of {len(widths)} stages is needed"
+        require(len(heads) == len(widths) and min(heads) > 0, one_each)
         for width, count in zip(widths, heads, strict=True):
-            require(count % 4 == 0, f"heads={heads}: each must be a multiple of 4")
+            require(
+                count % 4 == 0,
+                f"heads={heads}: {count} is not a multiple of 4; {nearest_valid(count, 4)}",
+            )
             require(
                 width % count == 0,
-                f"widths={widths}: {width} channels don't divide by {count} heads",
+                f"widths={widths}: {width} channels don't divide by {count} heads;"
+                f" {nearest_valid(width, count)}",
             )
-        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
-        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
         for name in ("window_size", "stripe_width", "image_size"):
             require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
 

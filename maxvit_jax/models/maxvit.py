@@ -5,7 +5,7 @@ Numerics follow the official TensorFlow release (google-research/maxvit).
 
 import functools
 import math
-from collections import OrderedDict
+from collections.abc import Iterator
 
 from flax import linen as nn
 from jax import Array
@@ -13,15 +13,17 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
-from common.errors import UserError
+from common.errors import nearest_valid
 from common.layers.attention import MultiAxisAttention
 from common.layers.conv import conv
 from common.layers.mbconv import MBConv
 from common.layers.mlp import Dense, gelu
 from common.layers.norm import batch_norm, layer_norm
 from common.layers.remat import remat
+from maxvit_jax.models.backbone import Backbone
 
 STEM_STRIDE = 2
+HEAD_DIM = 32
 
 
 class Stem(nn.Module):
@@ -39,7 +41,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps `[batch, height, width, 3]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
+        """Maps `[batch, height, width, in]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
         x = conv(self.widths[0], stride=STEM_STRIDE, dtype=self.dtype, name="conv_0")(x)
         norm = batch_norm(train=train, momentum=self.norm_momentum, dtype=self.dtype, name="norm_0")
         x = gelu(norm(x))
@@ -58,6 +60,7 @@ class MaxViTBlock(nn.Module):
       pad_inputs: pad and mask inside the attention when a side doesn't divide.
       drop_path_rate: stochastic depth of each of the five residual branches.
       norm_momentum: of the moving statistics of batch normalisation.
+      frozen_norm: training uses the moving statistics and leaves them alone.
       dtype: compute type.
     """
 
@@ -69,6 +72,7 @@ class MaxViTBlock(nn.Module):
     pad_inputs: bool = False
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
+    frozen_norm: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -76,6 +80,7 @@ class MaxViTBlock(nn.Module):
         """Maps `[batch, height, width, in]` to `[batch, ceil(height / stride), ..., features]`."""
         attention = functools.partial(
             MultiAxisAttention,
+            head_dim=HEAD_DIM,
             bias_window=None if self.bias_window_size is None else (self.bias_window_size,) * 2,
             pad_inputs=self.pad_inputs,
             drop_path_rate=self.drop_path_rate,
@@ -86,6 +91,7 @@ class MaxViTBlock(nn.Module):
             self.stride,
             drop_path_rate=self.drop_path_rate,
             norm_momentum=self.norm_momentum,
+            frozen_norm=self.frozen_norm,
             dtype=self.dtype,
             name="mbconv",
         )(x, train=train)
@@ -115,7 +121,7 @@ class Head(nn.Module):
         return x.astype(jnp.float32)
 
 
-class MaxViT(nn.Module):
+class MaxViT(Backbone):
     """The network: convolutional stem, stages of MaxViT blocks at strides 4, 8, 16, 32, head.
 
     Attributes:
@@ -123,6 +129,7 @@ class MaxViT(nn.Module):
       widths: channels per stage.
       depths: blocks per stage.
       num_classes: logits; 0 ends after the final LayerNorm.
+      in_channels: channels of the images.
       window_size: window side of block attention.
       grid_size: grid side of grid attention; `window_size` unless given.
       bias_window_size: window side that the relative-bias tables are stored for, when it differs
@@ -131,6 +138,8 @@ class MaxViT(nn.Module):
       pad_inputs: let any height and width in, padded and masked inside the attention alone.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
       norm_momentum: of the moving statistics of batch normalisation.
+      frozen_norm: training uses the moving statistics of batch normalisation and leaves them alone,
+        while all else trains: for small batches, such as detection's.
       remat: recompute each block in the backward pass instead of storing its activations.
       dtype: compute type; parameters, statistics, softmax and logits are float32.
     """
@@ -139,24 +148,28 @@ class MaxViT(nn.Module):
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     num_classes: int = 1000
+    in_channels: int = 3
     window_size: int = 7
     grid_size: int | None = None
     bias_window_size: int | None = None
     pad_inputs: bool = False
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
+    frozen_norm: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @property
     def feature_strides(self) -> dict[str, int]:
-        """Stride of every map that `features` returns."""
-        stages = {f"stage_{s}": STEM_STRIDE * 2**s for s in range(1, len(self.widths) + 1)}
-        return {"stem": STEM_STRIDE, **stages}
+        return {"stem": STEM_STRIDE, **super().feature_strides}
+
+    @property
+    def feature_widths(self) -> dict[str, int]:
+        return {"stem": self.stem_widths[-1], **super().feature_widths}
 
     def setup(self):
         """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
-        self._check_fields()
+        self.check()
         self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
         block_class = remat(MaxViTBlock) if self.remat else MaxViTBlock
         blocks = []
@@ -172,6 +185,7 @@ class MaxViT(nn.Module):
                         pad_inputs=self.pad_inputs,
                         drop_path_rate=self.drop_path_rate * len(blocks) / sum(self.depths),
                         norm_momentum=self.norm_momentum,
+                        frozen_norm=self.frozen_norm,
                         dtype=self.dtype,
                         name=f"stage_{stage}_block_{index}",
                     )
@@ -179,74 +193,35 @@ class MaxViT(nn.Module):
         self.blocks = blocks
         self.head = Head(self.num_classes, dtype=self.dtype)
 
-    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
-        """Feature maps for dense tasks.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: batch statistics and stochastic depth (rng stream `dropout`).
-
-        Returns:
-          `stem`, `stage_1` .. in order, each `[batch, height / stride, width / stride, channels]`
-          with its stride in `feature_strides`.
-
-        Raises:
-          UserError: height or width does not fit window and grid, and `pad_inputs` is False.
-        """
-        self._check_size(images.shape)
-        x = self.stem(images.astype(self.dtype), train)
-        maps = OrderedDict(stem=x)  # unlike a dict, in this order also when it leaves jax.jit
+    def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
+        x = self.stem(x, train and not self.frozen_norm)
+        yield "stem", x
         blocks = iter(self.blocks)
         for stage, depth in enumerate(self.depths, 1):
             for _ in range(depth):
                 x = next(blocks)(x, train)
-            maps[f"stage_{stage}"] = x
-        return maps
+            yield f"stage_{stage}", x
 
-    def __call__(self, images: Array, train: bool = False) -> Array:
-        """Classifies images.
+    @property
+    def windows(self) -> dict[str, tuple[int, int]]:
+        side = math.lcm(self.window_size, self.grid_size or self.window_size)
+        return {name: (side, side) for name in self.feature_strides if name != "stem"}
 
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: batch statistics and stochastic depth (rng stream `dropout`).
-
-        Returns:
-          float32 logits `[batch, num_classes]`; for `num_classes=0` the normalised mean features
-          `[batch, channels]`.
-
-        Raises:
-          UserError: height or width does not fit window and grid, and `pad_inputs` is False.
-        """
-        return self.head(list(self.features(images, train).values())[-1])
-
-    def _check_fields(self) -> None:
-        widths, depths = self.widths, self.depths
-        stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
-        require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
-        require(len(self.stem_widths) == 2, f"stem_widths={self.stem_widths}: two are needed")
-        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
-        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
+    def check(self) -> None:
+        super().check()
+        stem = self.stem_widths
+        require(len(stem) == 2 and min(stem) > 0, f"stem_widths={stem}: two positive are needed")
+        momentum = self.norm_momentum
+        require(0 <= momentum <= 1, f"norm_momentum={momentum}: use [0, 1]")
         for name in ("window_size", "grid_size", "bias_window_size"):
             side = getattr(self, name)
             require(side is None or side > 0, f"{name}={side} must be positive")
-
-    def _check_size(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[-1] != 3:
-            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
-        if self.pad_inputs:
-            return
-        grid = self.grid_size or self.window_size
-        sides = math.lcm(self.window_size, grid)
-        strides = list(self.feature_strides.values())[1:]
-        for name, size in zip(("height", "width"), shape[1:3], strict=True):
-            if any(-(-size // stride) % sides for stride in strides):
-                step = sides * strides[-1]
-                below, above = size // step * step, -(-size // step) * step
-                raise UserError(
-                    f"image {name} {size} does not fit windows of {self.window_size} and grids of"
-                    f" {grid} at strides {strides[0]} to {strides[-1]}; nearest valid:"
-                    f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any size)"
-                )
+        for width in self.widths:
+            require(
+                width % HEAD_DIM == 0,
+                f"widths={self.widths}: {width} is not a multiple of {HEAD_DIM}, the channels of an"
+                f" attention head; {nearest_valid(width, HEAD_DIM)}",
+            )
 
 
 # Table 1 of the paper; drop_path_rate of ImageNet-1k pre-training from the official configs

@@ -8,8 +8,7 @@ and sail-sg/metaformer; timm's differences are a field.
 
 import dataclasses
 import importlib
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
-from common.errors import UserError, did_you_mean
+from common.errors import UserError, did_you_mean, nearest_valid
 from common.layers.conv import DepthwiseConv, conv
 from common.layers.mlp import MLP, Dense, exact_gelu, normal_init
 from common.layers.norm import group_norm, layer_norm
@@ -37,6 +36,7 @@ from common.layers.token_mixers import (
     SpatialDense,
     StarReLU,
 )
+from maxvit_jax.models.backbone import Backbone
 
 Mixer = Callable[..., nn.Module]  # called with `dtype` and `name`
 
@@ -180,7 +180,7 @@ class Head(nn.Module):
         return x.astype(jnp.float32)
 
 
-class MetaFormer(nn.Module):
+class MetaFormer(Backbone):
     """The network: four stages of blocks at strides 4, 8, 16, 32, whose token mixers are a field.
 
     A mixer of your own is any module class with a field `dtype` that maps
@@ -204,6 +204,7 @@ class MetaFormer(nn.Module):
       mixers: token mixer per stage: one of `MIXERS`, or your own, itself or as
         `"package.module:Class"`.
       num_classes: logits; 0 ends before the classifier.
+      in_channels: channels of the images.
       pool_size: window side of `"pool"`, odd.
       head_dim: channels per head of attention mixers.
       window_size: window (or grid) side of `"block_attention"` and `"grid_attention"`.
@@ -234,6 +235,7 @@ class MetaFormer(nn.Module):
     depths: tuple[int, ...]
     mixers: tuple[str | Mixer, ...]
     num_classes: int = 1000
+    in_channels: int = 3
     pool_size: int = 3
     head_dim: int = 32
     window_size: int = 7
@@ -258,36 +260,31 @@ class MetaFormer(nn.Module):
 
     @property
     def feature_strides(self) -> dict[str, int]:
-        """Stride of every map that `features` returns."""
-        stages = {f"stage_{s}": STEM_STRIDE * 2 ** (s - 1) for s in self._stages}
-        return {"stem": STEM_STRIDE, **stages}
+        return {"stem": STEM_STRIDE, **super().feature_strides}
 
     @property
-    def smallest_size(self) -> tuple[int, int]:
-        """Height and width of a small image that the model takes: the only one, if tied to one."""
-        if self._fixed_stages:
-            return self._image_size
-        windows = set(WINDOWED).intersection(map(str, self.mixers))
-        side = max(self.feature_strides.values()) * (self.window_size if windows else 1)
-        return side, side
+    def feature_widths(self) -> dict[str, int]:
+        return {"stem": self.widths[0], **super().feature_widths}
+
+    @property
+    def windows(self) -> dict[str, tuple[int, int]]:
+        stages = zip(self._stages, self.mixers, strict=True)
+        return {f"stage_{s}": (self.window_size,) * 2 for s, mixer in stages if mixer in WINDOWED}
+
+    @property
+    def only_size(self) -> tuple[int, int] | None:
+        return self._image_size if self._fixed_stages else None
 
     def setup(self):
         """Names parts `stem`, `stage_<from 1>_downsample`, `stage_<s>_positions`,
         `stage_<s>_block_<from 0>`, `stage_<s>_norm` and `head`."""
-        self._check_fields()
+        self.check()
         embed = partial(PatchEmbedding, dtype=self.dtype)
         norms = ("after", "before") if self.downsample_norms else (None, None)
         self.stem = embed(self.widths[0], kernel=7, stride=STEM_STRIDE, padding=2, norm=norms[0])
         self.downsamples = [
             embed(width, kernel=3, stride=2, padding=1, norm=norms[1], name=f"stage_{s}_downsample")
             for s, width in enumerate(self.widths[1:], 2)
-        ]
-        sizes = self._map_sizes(self._image_size)
-        self.positions = [
-            self.param(f"stage_{s}_positions", nn.initializers.zeros, (*size, width), jnp.float32)
-            if s in self.position_embeddings
-            else None
-            for s, width, size in zip(self._stages, self.widths, sizes, strict=True)
         ]
         self.blocks = self._make_blocks()
         if self.feature_norms:
@@ -303,49 +300,25 @@ class MetaFormer(nn.Module):
                 dtype=self.dtype,
             )
 
-    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
-        """Feature maps for dense tasks.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: stochastic depth (rng stream `dropout`).
-
-        Returns:
-          `stem`, `stage_1` .. in order, each `[batch, height / stride, width / stride, channels]`
-          with its stride in `feature_strides`; the stages' normalised if `feature_norms`.
-
-        Raises:
-          UserError: a size that the mixers don't take.
-        """
-        self._check_images(images.shape)
-        x = self.stem(images.astype(self.dtype))
-        maps = OrderedDict(stem=x)  # unlike a dict, in this order also when it leaves jax.jit
-        for stage in range(len(self.widths)):
-            if stage:
-                x = self.downsamples[stage - 1](x)
-            if self.positions[stage] is not None:
-                x += self.positions[stage].astype(self.dtype)
-            for block in self.blocks[stage]:
+    def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
+        x = self.stem(x)
+        yield "stem", x
+        for stage, blocks in enumerate(self.blocks, 1):
+            if stage > 1:
+                x = self.downsamples[stage - 2](x)
+            if stage in self.position_embeddings:
+                x += self._positions(stage).astype(self.dtype)
+            for block in blocks:
                 x = block(x, train)
-            maps[f"stage_{stage + 1}"] = self.norms[stage](x) if self.feature_norms else x
-        return maps
+            yield f"stage_{stage}", self.norms[stage - 1](x) if self.feature_norms else x
 
-    def __call__(self, images: Array, train: bool = False) -> Array:
-        """Classifies images.
+    def classify(self, x: Array, train: bool) -> Array:
+        return mean_over_map(x) if self.feature_norms else self.head(x, train)
 
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: stochastic depth and dropout (rng stream `dropout`).
-
-        Returns:
-          float32 logits `[batch, num_classes]`; for `num_classes=0` the mean features before the
-          classifier, `[batch, channels]`.
-
-        Raises:
-          UserError: a size that the mixers don't take.
-        """
-        last = list(self.features(images, train).values())[-1]
-        return mean_over_map(last) if self.feature_norms else self.head(last, train)
+    @nn.compact  # not in setup: without the stage there are none
+    def _positions(self, stage: int) -> Array:
+        shape = (*self._map_sizes(self._image_size)[stage - 1], self.widths[stage - 1])
+        return self.param(f"stage_{stage}_positions", nn.initializers.zeros, shape, jnp.float32)
 
     @property
     def _stages(self) -> range:
@@ -354,7 +327,7 @@ class MetaFormer(nn.Module):
     @property
     def _image_size(self) -> tuple[int, int]:
         size = self.image_size
-        return (size, size) if isinstance(size, int) else tuple(size)
+        return size if isinstance(size, tuple) else (size, size)
 
     @property
     def _fixed_stages(self) -> dict[int, str]:
@@ -417,10 +390,9 @@ class MetaFormer(nn.Module):
         }
         return known.get(mixer) or _own_mixer(mixer)
 
-    def _check_fields(self) -> None:
-        widths, depths, mixers = self.widths, self.depths, self.mixers
-        stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
-        require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
+    def check(self) -> None:
+        super().check()
+        widths, mixers = self.widths, self.mixers
         count = f"mixers={mixers!r}: one for each of {len(widths)} stages is needed"
         require(isinstance(mixers, tuple) and len(mixers) == len(widths), count)
         for stage, (mixer, width) in enumerate(zip(mixers, widths, strict=True), 1):
@@ -430,7 +402,7 @@ class MetaFormer(nn.Module):
                 require(
                     width % head == 0,
                     f"widths: {width} of stage {stage} is not a multiple of head_dim={head};"
-                    f" nearest: {max(1, round(width / head)) * head}",
+                    f" {nearest_valid(width, head)}",
                 )
         _require_choice("norm", self.norm, ("layer", "group"))
         _require_choice("activation", self.activation, ("star_relu", "gelu"))
@@ -439,24 +411,22 @@ class MetaFormer(nn.Module):
             chosen = getattr(self, name)
             wrong = f"{name}={chosen}: stages are 1 to {len(widths)}"
             require(set(chosen) <= set(self._stages), wrong)
-        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
         dense = f"feature_norms=True has no classifier: num_classes={self.num_classes} must be 0"
         require(not (self.feature_norms and self.num_classes), dense)
         odd = f"pool_size={self.pool_size} must be odd: try {self.pool_size + 1}"
         require(self.pool_size > 0 and self.pool_size % 2 == 1, odd)
         for name in ("head_dim", "window_size"):
             require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
-        for name in ("drop_path_rate", "head_dropout"):
-            require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: use [0, 1)")
+        require(0 <= self.head_dropout < 1, f"head_dropout={self.head_dropout}: use [0, 1)")
+        require(self.norm_epsilon > 0, f"norm_epsilon={self.norm_epsilon} must be positive")
         size = self._image_size
         require(
             len(size) == 2 and min(size) > 2, f"image_size={size}: a side, or two, of 3 or more"
         )
 
     def _check_images(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[-1] != 3:
-            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
-        if min(shape[1:3]) < 3:
+        super()._check_images(shape)
+        if any(side < 3 for side in shape[1:3]):
             raise UserError(f"images of {shape[1]}x{shape[2]} are too small: sides are 3 or more")
         sizes, made_for = self._map_sizes(shape[1:3]), self._map_sizes(self._image_size)
         for stage, part in self._fixed_stages.items():
@@ -466,27 +436,6 @@ class MetaFormer(nn.Module):
                     f"images of {shape[1]}x{shape[2]}, but {part} of stage {stage} is made for"
                     f" image_size {height}x{width}: resize, or set another"
                 )
-        if not self.pad_inputs:
-            self._check_windows(shape, sizes)
-
-    def _check_windows(self, shape: tuple[int, ...], sizes: list[tuple[int, ...]]) -> None:
-        windowed = [
-            s for s, mixer in zip(self._stages, self.mixers, strict=True) if mixer in WINDOWED
-        ]
-        if not windowed:
-            return
-        step = self.window_size * STEM_STRIDE * 2 ** (max(windowed) - 1)
-        for axis, (name, size) in enumerate(zip(("height", "width"), shape[1:3], strict=True)):
-            for stage in windowed:
-                side = sizes[stage - 1][axis]
-                if side % self.window_size:
-                    below, above = size // step * step, -(-size // step) * step
-                    raise UserError(
-                        f"image {name} {size}: stage_{stage}'s map has {name} {side}, not a"
-                        f" multiple of window_size={self.window_size}; nearest valid:"
-                        f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any"
-                        " size)"
-                    )
 
 
 def mean_over_map(x: Array) -> Array:

@@ -5,8 +5,7 @@ the position bias is computed in the forward pass, so that it trains, and global
 map that comes in, so that one model takes any size.
 """
 
-import math
-from collections import OrderedDict
+from collections.abc import Iterator
 
 from flax import linen as nn
 from jax import Array
@@ -14,7 +13,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.config import require
-from common.errors import UserError
+from common.errors import nearest_valid
 from common.layers.attention import WindowAttention, mix_groups
 from common.layers.conv import conv
 from common.layers.mbconv import MBConv
@@ -22,6 +21,7 @@ from common.layers.mlp import Dense, exact_gelu
 from common.layers.norm import batch_norm, layer_norm
 from common.layers.remat import remat
 from common.layers.stochastic_depth import StochasticDepth
+from maxvit_jax.models.backbone import Backbone
 
 STEM_STRIDE = 2
 SE_RATIO = 0.25
@@ -43,7 +43,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps `[batch, height, width, 3]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
+        """Maps `[batch, height, width, in]` to `[batch, ceil(height / 2), ..., widths[1]]`."""
         x = conv(self.widths[0], stride=STEM_STRIDE, dtype=self.dtype, name="conv_0")(x)
         norm = batch_norm(train=train, momentum=self.norm_momentum, dtype=self.dtype, name="norm_0")
         return conv(self.widths[1], dtype=self.dtype, name="conv_1")(exact_gelu(norm(x)))
@@ -64,6 +64,7 @@ class MOATBlock(nn.Module):
       pad_inputs: pad and mask inside the attention when a side doesn't divide.
       drop_path_rate: stochastic depth of each of the two residual branches.
       norm_momentum: of the moving statistics of batch normalisation.
+      frozen_norm: training uses the moving statistics and leaves them alone.
       dtype: compute type.
     """
 
@@ -78,6 +79,7 @@ class MOATBlock(nn.Module):
     pad_inputs: bool = False
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
+    frozen_norm: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -96,6 +98,7 @@ class MOATBlock(nn.Module):
             activation=exact_gelu,
             drop_path_rate=self.drop_path_rate,
             norm_momentum=self.norm_momentum,
+            frozen_norm=self.frozen_norm,
             dtype=self.dtype,
             name="mbconv",
         )(x, train=train)
@@ -136,7 +139,7 @@ class Head(nn.Module):
         return x.astype(jnp.float32)
 
 
-class MOAT(nn.Module):
+class MOAT(Backbone):
     """The network: convolutional stem, stages of MBConv and MOAT blocks at strides 4 to 32, head.
 
     As released, attention is global and every image size is valid. Dense tasks use `pool_size=3`,
@@ -149,6 +152,7 @@ class MOAT(nn.Module):
       depths: blocks per stage.
       block_kinds: per stage `"mbconv"` (with squeeze-excite) or `"moat"`.
       num_classes: logits; 0 ends after the final LayerNorm.
+      in_channels: channels of the images.
       window_size: per stage side or (height, width) of attention windows, None for global attention
         over the map of whatever image comes in; None alone: global in all stages.
       bias_window_size: per stage the window side that relative-bias tables are stored for, None
@@ -162,6 +166,8 @@ class MOAT(nn.Module):
         official dense models. It holds no parameters but changes the outputs.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
       norm_momentum: of the moving statistics of batch normalisation.
+      frozen_norm: training uses the moving statistics of batch normalisation and leaves them alone,
+        while all else trains: for small batches, such as detection's.
       remat: recompute each block in the backward pass instead of storing its activations.
       dtype: compute type; parameters, statistics, softmax and logits are float32.
     """
@@ -171,6 +177,7 @@ class MOAT(nn.Module):
     depths: tuple[int, ...]
     block_kinds: tuple[str, ...] = ("mbconv", "mbconv", "moat", "moat")
     num_classes: int = 1000
+    in_channels: int = 3
     window_size: tuple[int | tuple[int, int] | None, ...] | None = None
     bias_window_size: tuple[int | None, ...] = (None, None, 14, 7)
     relative_bias: bool = True
@@ -180,24 +187,27 @@ class MOAT(nn.Module):
     pool_size: int = 2
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
+    frozen_norm: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @property
     def feature_strides(self) -> dict[str, int]:
-        """Stride of every map that `features` returns."""
-        stages = {f"stage_{s}": STEM_STRIDE * 2**s for s in range(1, len(self.widths) + 1)}
-        return {"stem": STEM_STRIDE, **stages}
+        return {"stem": STEM_STRIDE, **super().feature_strides}
 
     @property
-    def size_multiple(self) -> int:
-        """Images whose sides are multiples of this fit the windows of every stage."""
-        self._check_fields()
-        return math.lcm(max(self.feature_strides.values()), *map(self._side_multiple, (0, 1)))
+    def feature_widths(self) -> dict[str, int]:
+        return {"stem": self.stem_widths[-1], **super().feature_widths}
+
+    @property
+    def windows(self) -> dict[str, tuple[int, int]]:
+        fewest = 2 if self.global_attention_at_end else 1  # blocks of a stage with windows
+        stages = enumerate(zip(self._stage_windows, self.depths, strict=True), 1)
+        return {f"stage_{s}": window for s, (window, depth) in stages if window and depth >= fewest}
 
     def setup(self):
         """Names parts `stem`, `stage_<from 1>_block_<from 0>` and `head`."""
-        self._check_fields()
+        self.check()
         self.stem = Stem(self.stem_widths, self.norm_momentum, dtype=self.dtype)
         block_class = remat(MOATBlock) if self.remat else MOATBlock
         blocks = []
@@ -225,6 +235,7 @@ class MOAT(nn.Module):
                         pad_inputs=self.pad_inputs,
                         drop_path_rate=self.drop_path_rate * len(blocks) / sum(self.depths),
                         norm_momentum=self.norm_momentum,
+                        frozen_norm=self.frozen_norm,
                         dtype=self.dtype,
                         name=f"stage_{stage}_block_{index}",
                     )
@@ -232,76 +243,34 @@ class MOAT(nn.Module):
         self.blocks = blocks
         self.head = Head(self.num_classes, dtype=self.dtype)
 
-    def features(self, images: Array, train: bool = False) -> OrderedDict[str, Array]:
-        """Feature maps for dense tasks.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: batch statistics and stochastic depth (rng stream `dropout`).
-
-        Returns:
-          `stem`, `stage_1` .. in order, each `[batch, ceil(height / stride), ceil(width / stride),
-          channels]` with its stride in `feature_strides`.
-
-        Raises:
-          UserError: height or width does not fit the windows, and `pad_inputs` is False.
-        """
-        self._check_size(images.shape)
-        x = self.stem(images.astype(self.dtype), train)
-        maps = OrderedDict(stem=x)  # unlike a dict, in this order also when it leaves jax.jit
+    def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
+        x = self.stem(x, train and not self.frozen_norm)
+        yield "stem", x
         blocks = iter(self.blocks)
         for stage, depth in enumerate(self.depths, 1):
             for _ in range(depth):
                 x = next(blocks)(x, train)
-            maps[f"stage_{stage}"] = x
-        return maps
-
-    def __call__(self, images: Array, train: bool = False) -> Array:
-        """Classifies images.
-
-        Args:
-          images: `[batch, height, width, 3]`, normalised.
-          train: batch statistics and stochastic depth (rng stream `dropout`).
-
-        Returns:
-          float32 logits `[batch, num_classes]`; for `num_classes=0` the normalised mean features
-          `[batch, channels]`.
-
-        Raises:
-          UserError: height or width does not fit the windows, and `pad_inputs` is False.
-        """
-        return self.head(list(self.features(images, train).values())[-1])
+            yield f"stage_{stage}", x
 
     @property
     def _stage_windows(self) -> tuple[tuple[int, int] | None, ...]:
         sizes = self.window_size or (None,) * len(self.depths)
-        return tuple((size, size) if isinstance(size, int) else size for size in sizes)
+        return tuple(s if s is None or isinstance(s, tuple) else (s, s) for s in sizes)
 
-    def _windows(self) -> dict[str, tuple[int, int]]:
-        """The windows that have to divide a map, by the map's name."""
-        fewest = 2 if self.global_attention_at_end else 1  # blocks of a stage with windows
-        stages = enumerate(zip(self._stage_windows, self.depths, strict=True), 1)
-        return {f"stage_{s}": window for s, (window, depth) in stages if window and depth >= fewest}
-
-    def _side_multiple(self, axis: int) -> int:
-        """Of which multiples images fit all windows along one axis."""
-        strides = self.feature_strides
-        return math.lcm(*(strides[name] * window[axis] for name, window in self._windows().items()))
-
-    def _check_fields(self) -> None:
-        widths, depths = self.widths, self.depths
-        stages = f"widths={widths} and depths={depths}: one positive number per stage is needed"
-        require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
-        require(len(self.stem_widths) == 2, f"stem_widths={self.stem_widths}: two are needed")
+    def check(self) -> None:
+        super().check()
+        depths, stem, momentum = self.depths, self.stem_widths, self.norm_momentum
+        require(len(stem) == 2 and min(stem) > 0, f"stem_widths={stem}: two positive are needed")
         for name in ("block_kinds", "window_size", "bias_window_size"):
             value = getattr(self, name)
             one_each = f"{name}={value}: one per stage is needed, there are {len(depths)} stages"
-            require(value is None or len(value) == len(depths), one_each)
+            if value is not None or name != "window_size":
+                require(isinstance(value, tuple) and len(value) == len(depths), one_each)
+        require(self.head_dim > 0, f"head_dim={self.head_dim} must be positive")
         for stage, kind in enumerate(self.block_kinds, 1):
             self._check_stage(stage, kind)
-        require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
         require(self.pool_size > 0, f"pool_size={self.pool_size} must be positive")
-        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
+        require(0 <= momentum <= 1, f"norm_momentum={momentum}: use [0, 1]")
 
     def _check_stage(self, stage: int, kind: str) -> None:
         width, window = self.widths[stage - 1], self._stage_windows[stage - 1]
@@ -313,7 +282,7 @@ class MOAT(nn.Module):
             require(window is None, f"window_size: stage {stage} (mbconv) has no attention")
             return
         require(
-            window is None or (isinstance(window, tuple) and len(window) == 2 and min(window) > 0),
+            window is None or (len(window) == 2 and min(window) > 0),
             f"window_size: {window} of stage {stage} is not a side, (height, width) or None",
         )
         require(
@@ -321,28 +290,10 @@ class MOAT(nn.Module):
             f"bias_window_size: {bias_side} of stage {stage}; relative_bias needs a window side",
         )
         require(
-            head > 0 and width % head == 0,
-            f"widths: {width} of stage {stage} is not a multiple of head_dim={head}; nearest:"
-            f" {max(1, round(width / max(1, head))) * head}",
+            width % head == 0,
+            f"widths: {width} of stage {stage} is not a multiple of head_dim={head};"
+            f" {nearest_valid(width, head)}",
         )
-
-    def _check_size(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[-1] != 3:
-            raise UserError(f"images must be [batch, height, width, 3], got {list(shape)}")
-        if self.pad_inputs:
-            return
-        for axis, (name, size) in enumerate(zip(("height", "width"), shape[1:3], strict=True)):
-            for stage, window in self._windows().items():
-                side = -(-size // self.feature_strides[stage])
-                if side % window[axis]:
-                    step = self._side_multiple(axis)
-                    below, above = size // step * step, -(-size // step) * step
-                    raise UserError(
-                        f"image {name} {size}: {stage}'s map has {name} {side}, not a multiple of"
-                        f" its windows' {window[axis]}; nearest valid:"
-                        f" {f'{below} or ' if below else ''}{above} (pad_inputs=True takes any"
-                        " size)"
-                    )
 
 
 def _variant(stem: int, widths: tuple[int, ...], depths: tuple[int, ...], drop_path: float) -> dict:

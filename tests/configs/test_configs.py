@@ -478,7 +478,7 @@ def test_own_images_for_every_family(variant):
     data, defaults = config.data, data_defaults(variant, 192)
     assert data.image_size == 192 and data.eval_crop_fraction == defaults.eval_crop_fraction
     assert data.eval_method == defaults.eval_method and data.mean == defaults.mean
-    assert getattr(make_task(config).model, "pad_inputs", True)
+    assert make_task(config).model.pad_inputs
 
 
 def test_variant_can_be_changed_from_outside():

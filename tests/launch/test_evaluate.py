@@ -55,7 +55,7 @@ MISTAKES = {
     ),
     "no output": (evaluate("--root={tmp}/pairs"), "--weights needs --output"),
     "model": (folders(model="maxim_s7"), "unknown model 'maxim_s7': did you mean 'maxim_s"),
-    "tile": (folders("--tile=100"), "tile 100 is no multiple of 64: try 128"),
+    "tile": (folders("--tile=100"), "tile 100 is no multiple of 64; nearest valid: 64 or 128"),
     "ensemble": (folders("--ensemble=3"), "ensemble 3: 1, 4 or 8 views"),
     "classifier": (
         folders("--protocol=rgb", model="maxvit_tiny"),

@@ -67,7 +67,7 @@ MISTAKES = {
     "no batch": (train(data__batch_size=0), "batch_size and eval_batch_size must be positive"),
     "workers": (train(data__num_workers=-1), "num_workers must not be negative"),
     "schedule": (train(schedule__warmup_steps=1000), "must exceed warmup_steps=1000"),
-    "accumulation": (train(train__accumulate_steps=3), "nearest valid: 129"),
+    "accumulation": (train(train__accumulate_steps=3), "nearest valid: 126 or 129"),
     "mesh": (train(mesh__fsdp=3), "does not fit 1 devices"),
     "model": (train(model__name="maxvit_tinny"), "did you mean 'maxvit_tiny'"),
     "dtype": (train(model__dtype="float17"), "unknown dtype 'float17'"),

@@ -22,7 +22,7 @@ def test_bias_index_is_key_minus_query(window):
 
 
 def test_bias_gets_gradients_and_resizes():
-    bias = RelativeBias(heads=2, window=(4, 4), table_window=(3, 3))
+    bias = RelativeBias(heads=2, window=(4, 4), bias_window=(3, 3))
     variables = bias.init(jax.random.key(0))
     table = variables["params"]["table"]
     assert table.shape == (2, 5, 5)

@@ -71,7 +71,7 @@ def test_block_positions_are_neighbours_and_grid_positions_a_cell_apart():
 
 @pytest.mark.parametrize("kind", ["block", "grid"])
 def test_a_side_that_does_not_fit_is_named(kind):
-    with pytest.raises(UserError, match=r"side 10 of .* nearest that are: 8 and 12"):
+    with pytest.raises(UserError, match=r"side 10 of .* nearest valid: 8 or 12"):
         mixing_partition(normal(1, 10, 8, 2), kind, (4, 4))
 
 

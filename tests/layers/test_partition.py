@@ -57,7 +57,7 @@ def test_positions_are_the_papers():
 
 
 def test_a_side_that_does_not_divide_names_the_nearest():
-    with pytest.raises(UserError, match=r"side 10 .* multiple .* 4; .* 8 and 12"):
+    with pytest.raises(UserError, match=r"side 10 .* multiple .* 4; nearest valid: 8 or 12"):
         partition.block_partition(jnp.zeros((1, 8, 10, 1)), (4, 4))
     with pytest.raises(UserError, match="2 window sides"):
         partition.grid_partition(jnp.zeros((1, 8, 1)), (4, 4))

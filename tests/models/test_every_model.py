@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -78,8 +79,6 @@ RESTORATION_PARAMETERS = {
     "maxim_m2": 43_227_986,
     "maxim_m3": 66_991_707,
 }
-# Position embeddings and mixers with weights per position: square images of one size.
-ONE_SIZE = ("metaformer_pp", "randformer_")
 
 
 def test_no_model_is_missing():
@@ -111,41 +110,80 @@ def trace(model: nn.Module, inputs: jax.ShapeDtypeStruct) -> tuple[Any, dict, di
     return output, maps, variables
 
 
+def abstract_features(model: nn.Module, inputs: jax.ShapeDtypeStruct, until: str) -> tuple:
+    """Shapes of the first maps, and of the variables that they take."""
+    init = functools.partial(model.init_with_output, method="features", until=until)
+    return jax.eval_shape(init, jax.random.key(0), inputs)
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_model(name):
-    """At its default height; wider than high where it may be."""
+    """At its default height; wider than high, and no multiple of anything, where it may be."""
     model = maxvit_jax.create_model(name)
     size = maxvit_jax.data_defaults(name).image_size
-    width = size + 32
-    if name.startswith("maxvit"):
-        width = 2 * size
-    elif name.startswith(ONE_SIZE):
+    width = size + 37
+    if model.only_size:
         width = size
+    elif model.size_multiple > 1:
+        width = 2 * size
     logits, maps, variables = trace(model, images(size, width))
     assert count(variables) == PARAMETERS[name]
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert (logits.shape, logits.dtype) == ((1, 1000), jnp.float32)
     strides = dict(model.feature_strides)
-    assert list(maps) == list(strides)
     assert [strides[f"stage_{s}"] for s in (1, 2, 3, 4)] == [4, 8, 16, 32]
+    assert list(maps) == list(strides) == list(model.feature_widths)
     for key, stride in strides.items():
-        assert maps[key].shape[:3] == (1, size // stride, width // stride), key
-    widths = [maps[f"stage_{s}"].shape[3] for s in (1, 2, 3, 4)]
-    assert widths == list(model.widths)
+        _, *sides, channels = maps[key].shape
+        assert channels == model.feature_widths[key], key
+        for side, whole in zip(sides, (size, width), strict=True):
+            assert side in (whole // stride, math.ceil(whole / stride)), key
+    assert model.frozen_norm == ("batch_stats" not in variables)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_contract(name):
+    """What is not seen above, at the cost of the first stage's shapes."""
+    model = maxvit_jax.create_model(name)
+    model.check()
+    names, size = list(model.feature_strides), model.smallest_size
+    maps, variables = abstract_features(model, images(*size), "stage_1")
+    assert list(maps) == names[: names.index("stage_1") + 1]
+    assert {key.partition("_block")[0] for key in variables["params"]} == {"stem", "stage_1"}
+    with pytest.raises(UserError, match=f"until='stage_9': the maps are .*{', '.join(names)}$"):
+        abstract_features(model, images(*size), "stage_9")
+
+    for channels in (1, 5):
+        other = model.clone(in_channels=channels)
+        _, variables = abstract_features(other, images(*size, channels), names[0])
+        kernels = [x for x in jax.tree.leaves(variables["params"]["stem"]) if len(x.shape) == 4]
+        assert kernels[0].shape[2] == channels
+        with pytest.raises(UserError, match=rf"height, width, {channels}\], got .*in_channels=3"):
+            abstract_features(other, images(*size), names[0])
+
+    settled = model.having(pad_inputs=True, frozen_norm=True)
+    assert settled.pad_inputs and settled.frozen_norm and settled.size_multiple == 1
+    assert settled == settled.having(pad_inputs=True, frozen_norm=True)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_wrong_images(name):
     """Are refused before anything is traced, in a line that says what is valid."""
     model = maxvit_jax.create_model(name)
-    size = maxvit_jax.data_defaults(name).image_size
-    wrong = {"channels": images(size, size, 1), "rank": jax.ShapeDtypeStruct((224, 224, 3), "f4")}
-    for inputs in wrong.values():
-        with pytest.raises(UserError, match=r"images must be \[batch, height, width, 3\], got"):
+
+    def refuses(inputs: jax.ShapeDtypeStruct, message: str) -> None:
+        with pytest.raises(UserError, match=message):
             jax.eval_shape(model.init, jax.random.key(0), inputs)
-    if name.startswith(("maxvit", *ONE_SIZE)):
-        with pytest.raises(UserError, match=r"nearest valid: 224|made for image_size 224x224"):
-            jax.eval_shape(model.init, jax.random.key(0), images(size, size + 40))
+
+    (height, width), multiple = model.smallest_size, model.size_multiple
+    refuses(images(height, width, 1), r"images must be \[batch, height, width, 3\], got")
+    refuses(jax.ShapeDtypeStruct((224, 224, 3), "f4"), r"images must be \[batch, height, width, 3")
+    if model.only_size:
+        refuses(images(height, width + 32), f"made for image_size {height}x{width}")
+    if multiple > 1:
+        hint = f"nearest valid: {multiple} or {2 * multiple} .*pad_inputs=True"
+        refuses(images(height, width + 1), f"width {width + 1} .*{hint}")
+        refuses(images(height - 1, width), f"height {height - 1} .*nearest valid: {multiple} ")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +263,7 @@ SMALL_AND_RUN = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name i
 @functools.cache
 def small(name: str) -> tuple[nn.Module, dict[str, Any], jax.Array, dict[str, Any]]:
     """A small model, variables away from initial zeros and ones, images, and what one program
-    makes of them: logits in both precisions, gradients."""
+    makes of them: logits in both precisions, gradients, maps, and the first alone."""
     base, fields = SMALL.get(name, (name, {}))
     model = maxvit_jax.create_model(base, **fields, num_classes=5)
     inputs = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
@@ -249,7 +287,9 @@ def small(name: str) -> tuple[nn.Module, dict[str, Any], jax.Array, dict[str, An
 
         gradients, logits = jax.grad(loss, has_aux=True)(variables["params"])
         low = model.clone(dtype=jnp.bfloat16).apply(variables, inputs)
-        return {"gradients": gradients, "logits": logits, "low": low}
+        features = functools.partial(model.apply, variables, inputs, method="features")
+        maps = {"maps": features(), "first": features(until="stage_1")}
+        return {"gradients": gradients, "logits": logits, "low": low, **maps}
 
     quickly = {"xla_backend_optimization_level": 0}  # to compile
     compiled = jax.jit(run).lower(variables, inputs).compile(compiler_options=quickly)
@@ -278,6 +318,61 @@ def test_bfloat16_is_close(name):
     full, low = np.asarray(results["logits"]), np.asarray(results["low"])
     assert low.dtype == np.float32 and not np.array_equal(full, low)
     np.testing.assert_allclose(low, full, atol=0.05 * np.abs(full).max())
+
+
+@pytest.mark.parametrize("name", SMALL_AND_RUN)
+def test_first_maps_are_those_of_all(name):
+    """From the variables of the whole model."""
+    model, _, _, results = small(name)
+    maps, first = results["maps"], results["first"]
+    assert list(maps) == list(model.feature_strides)
+    assert list(first) == [key for key in maps if key in ("stem", "stage_1")]
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, maps[key])
+
+
+@pytest.mark.parametrize("name", ["maxvit", "moat"])
+def test_frozen_statistics(name):
+    """Training uses them and leaves them alone; stochastic depth stays on."""
+    base, fields = SMALL[name]
+    model = maxvit_jax.create_model(base, **fields, num_classes=5)
+    model, dropping = model.clone(drop_path_rate=0.0), model.clone(drop_path_rate=0.9)
+    inputs = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def run(inputs: jax.Array) -> dict[str, Any]:
+        start = model.init(jax.random.key(1), inputs)
+
+        def train(model: nn.Module, seed: int = 2) -> tuple[jax.Array, dict[str, Any]]:
+            rngs = {"dropout": jax.random.key(seed)}
+            return model.apply(start, inputs, True, rngs=rngs, mutable=["batch_stats"])
+
+        return {
+            "start": {"batch_stats": start["batch_stats"]},
+            "evaluated": model.apply(start, inputs),
+            "moving": train(model),
+            "frozen": train(model.having(frozen_norm=True)),
+            "dropped": [train(dropping.having(frozen_norm=True), seed) for seed in (2, 3)],
+        }
+
+    results = run(inputs)
+    before = flatten(results["start"])
+    for logits, updates in (results["frozen"], *results["dropped"]):
+        for key, value in flatten(updates).items():
+            np.testing.assert_array_equal(value, before[key], err_msg=key)
+        assert not np.allclose(logits, results["moving"][0])
+    for key, value in flatten(results["moving"][1]).items():
+        assert not np.array_equal(value, before[key]), key
+    np.testing.assert_array_equal(results["frozen"][0], results["evaluated"])
+    (one, _), (other, _) = results["dropped"]
+    assert not np.allclose(one, other)
+
+
+def test_what_a_family_always_does_is_no_field():
+    model = maxvit_jax.create_model("aewin_tiny")
+    assert model.having(pad_inputs=True, frozen_norm=True, num_classes=3).num_classes == 3
+    with pytest.raises(UserError, match="AEWin always has pad_inputs=True"):
+        model.having(pad_inputs=False)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -193,10 +193,10 @@ def test_tiles_hide_what_borders_do():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"tile": 500}, "tile 500 is no multiple of 64: try 512"),
-        ({"tile": 1}, "try 64"),
-        ({"tile": 0}, "try 64"),
-        ({"tile": -64}, "try 64"),
+        ({"tile": 500}, "tile 500 is no multiple of 64; nearest valid: 448 or 512"),
+        ({"tile": 1}, "nearest valid: 64"),
+        ({"tile": 0}, "nearest valid: 64"),
+        ({"tile": -64}, "nearest valid: 64"),
         ({"tile": 128, "overlap": 65}, "overlap 65 is not between 0 and half a tile, 64"),
         ({"tile": 128, "overlap": -1}, "overlap -1"),
         ({"ensemble": 2}, "ensemble 2: 1, 4 or 8 views"),
@@ -208,7 +208,9 @@ def test_mistakes(options, message):
 
 
 def test_a_tile_fits_the_model_too():
-    with pytest.raises(UserError, match="tile 512 is no multiple of 192: try 576"):
+    with pytest.raises(
+        UserError, match="tile 512 is no multiple of 192; nearest valid: 384 or 576"
+    ):
         Restorer(StandIn(size_multiple=96), {}, tile=512)
 
 

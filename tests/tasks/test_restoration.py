@@ -203,9 +203,9 @@ def test_weights_to_start_from(tmp_path):
         ({"model.name": "maxim_s4"}, "unknown model 'maxim_s4'"),
         (
             {"data.crop_size": 18},
-            "config.data.crop_size=18: the model takes multiples of 4, such as",
+            "config.data.crop_size=18: the model takes multiples of 4; nearest valid: 16 or 20",
         ),
-        ({"data.eval_crop_size": 3}, "config.data.eval_crop_size=3: .* such as 4"),
+        ({"data.eval_crop_size": 3}, "config.data.eval_crop_size=3: .* nearest valid: 4"),
         ({"data.sorce": "pairs"}, "did you mean 'source'"),
         ({"data.degradations": ({"kind": "gausian_noise"},)}, "did you mean 'gaussian_noise'"),
         ({"data.holdout": 1.0}, "config.data.holdout"),

@@ -77,7 +77,9 @@ def test_wrong_mesh(sizes, message):
         mesh(**sizes)
 
 
-@pytest.mark.parametrize(("size", "nearest"), [(12, 16), (9, 8), (3, 8), (31, 32)])
+@pytest.mark.parametrize(
+    ("size", "nearest"), [(12, "8 or 16"), (3, "8"), (31, "24 or 32"), (0, "8")]
+)
 def test_batch_size_names_the_nearest(size, nearest):
     with pytest.raises(UserError, match=f"data.batch_size={size} .* over 8 .* valid: {nearest}$"):
         sharding.check_batch_size(size, mesh(), "config.data.batch_size")
