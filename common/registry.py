@@ -9,6 +9,7 @@ A package holds a `Registry` of its families and offers the methods as its own f
 import dataclasses
 import difflib
 import fnmatch
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -37,7 +38,7 @@ from common.weights.mapping import (
 from common.weights.readers import WeightFile, read_arrays, weight_path
 
 # How a model computes, not what its arrays are: not stored with weights.
-_RUNTIME_FIELDS = {"dtype", "remat"}
+_RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
 _IN_CHANNELS = "in_channels"
 
@@ -46,7 +47,7 @@ class Weights(Protocol):
     """What a family knows about weight files: a module with these names.
 
     Attributes:
-      STEM: our name of the one kernel that sees the image; "" where there are several.
+      STEM: pattern of our names of the kernels that see the image.
     """
 
     STEM: str
@@ -268,7 +269,7 @@ class Registry:
 
         Args:
           path: the directory to make.
-          model: the model; its fields are stored, but for those of computation (`dtype`, `remat`).
+          model: the model; its fields are stored, but for those of computation (such as `dtype`).
           variables: such as `{"params", "batch_stats"}`.
           overwrite: replace such a directory.
           **info: JSON-able extras for the config, such as `class_names=[...]` or
@@ -333,8 +334,7 @@ class Registry:
     def example_images(self, model: nn.Module) -> jax.ShapeDtypeStruct:
         """Returns the shape of a model's smallest square input, `[1, side, side, channels]`."""
         sides = np.broadcast_to(self._family(model).smallest_side(model), 2)
-        channels = getattr(model, _IN_CHANNELS, 3)
-        return jax.ShapeDtypeStruct((1, *map(int, sides), channels), jnp.float32)
+        return jax.ShapeDtypeStruct((1, *map(int, sides), model.in_channels), jnp.float32)
 
     def _models(self) -> list[str]:
         return [name for family in self._families.values() for name in family.variants]
@@ -371,7 +371,7 @@ class Registry:
             model = self._make(name_or_model, {**stored, **overrides})
         table = _table(file, family, model)
 
-        found = family.weights.infer_fields(file, table) | _channels(family, model, file, table)
+        found = family.weights.infer_fields(file, table) | _channels(family, file, table)
         if named:
             followed = {*family.weights.followed(overrides), _IN_CHANNELS} - overrides.keys()
             model = _checked(model.clone(**{k: v for k, v in found.items() if k in followed}))
@@ -443,8 +443,7 @@ def _fields(model: nn.Module) -> dict[str, Any]:
 
 def _checked(model: nn.Module) -> nn.Module:
     """Returns the model, if its fields can work together."""
-    if check := getattr(model, "check", None):
-        check()
+    model.check()
     return model
 
 
@@ -507,16 +506,14 @@ def _backbone(file: WeightFile) -> WeightFile:
     return dataclasses.replace(file, arrays=arrays, left=left)
 
 
-def _channels(family: Family, model: nn.Module, file: WeightFile, table: Table) -> dict[str, int]:
-    """How many channels the images of a file's model have, where the family's may be any number."""
-    stem = family.weights.STEM
-    if not stem or not hasattr(model, _IN_CHANNELS):
-        return {}
-    name = next((name for name in file.arrays if table.ours(name) == stem), None)
-    if name is None or file.arrays[name].ndim != 4:
-        return {}
-    kernel = table.theirs(stem)[1].to_ours([file.arrays[name]], ())
-    return {_IN_CHANNELS: kernel.shape[2]}
+def _channels(family: Family, file: WeightFile, table: Table) -> dict[str, int]:
+    """How many channels the images of a file's model have, if it says so."""
+    for name, array in file.arrays.items():
+        ours = table.ours(name) or ""
+        if array.ndim == 4 and re.fullmatch(family.weights.STEM, ours):
+            kernel = table.theirs(ours)[1].to_ours([array], ())
+            return {_IN_CHANNELS: kernel.shape[2]}
+    return {}
 
 
 def _require_held(path: epath.PathLike, name: str | None, held: str | None) -> None:
@@ -555,4 +552,7 @@ def _hint(family: Family, model: nn.Module, found: Mapping[str, Any]) -> str:
             return f"; this file is of {name}"
         described = ", ".join(f"{key} {value}" for key, value in identity.items())
         return f"; this file is of a custom model with {described}"
+    channels = found.get(_IN_CHANNELS, 3)
+    if channels not in (3, model.in_channels):
+        return f"; the file is for images of {channels} channels: in_channels={channels}"
     return family.weights.advice(model, found)

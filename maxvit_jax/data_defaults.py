@@ -153,8 +153,7 @@ def _like_published(name: str, path: epath.Path, image_size: int | None) -> Data
         return data_defaults(name, image_size)
     data = data_defaults(name, image_size, found)
     side = maxvit_jax.example_images(model).shape[1]
-    fits = getattr(model, "pad_inputs", False) or data.image_size % side == 0
-    return data if fits else dataclasses.replace(data, image_size=side)
+    return data if data.image_size % side == 0 else dataclasses.replace(data, image_size=side)
 
 
 def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:

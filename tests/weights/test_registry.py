@@ -120,6 +120,7 @@ def test_published_names_are_prepared_as_timm_does(name, size, half_range, metho
     ("field", "explanation"),
     [
         ("drop_path", "called drop_path_rate here"),
+        ("in_chans", "called in_channels here"),
         ("img_size", "data_defaults(name, image_size)"),
         ("features_only", 'method="features"'),
         ("pretrained", "load_pretrained(name, path)"),
@@ -138,6 +139,22 @@ def test_words_are_of_the_model_s_own_fields():
     assert message.endswith("called head_dropout here")
     message = problem(maxim_jax.create_model, "maxim_s2", drop_rate=0.1)
     assert message.endswith("called dropout_rate here")
+
+
+def test_models_are_checked_at_once(tmp_path):
+    message = problem(maxvit_jax.create_model, "maxvit_tiny", depths=(1, 2))
+    assert "one positive number per stage" in message
+    path = write_arrays(tmp_path / "w.npz", state(), "npz")
+    assert "drop_path_rate=2" in problem(
+        maxvit_jax.load_pretrained, "maxvit_base", path, drop_path_rate=2
+    )
+    # Fields that only go together with what the file says are no mistake.
+    small = {"widths": (8,), "depths": (1,), "mixers": ("pool",)}
+    dense = maxvit_jax.create_model("poolformer_s12", feature_norms=True, num_classes=0, **small)
+    arrays = maxvit_jax.export_weights(dense, variables_of(dense), "official")
+    path = write_arrays(tmp_path / "d.npz", arrays, "npz")
+    model, _ = maxvit_jax.load_pretrained("poolformer_s12", path, feature_norms=True, **small)
+    assert model == dense
 
 
 def test_numbers_of_numpy_are_numbers():
@@ -272,6 +289,74 @@ def test_dense_poolformers_become_classifiers(tmp_path):
     assert variables["params"]["head"].keys() == {"norm", "logits"}
 
 
+# ---------------------------------------------------------------- channels
+
+FAMILIES_BY_STEM = {
+    "maxvit_base": ("stem/conv_0/kernel", {}),
+    "moat_0": (
+        "stem/conv_0/kernel",
+        {
+            **{"stem_widths": (8, 8), "widths": (8, 32), "depths": (1, 1)},
+            **{"block_kinds": ("mbconv", "moat"), "bias_window_size": (None, 2)},
+        },
+    ),
+    "caformer_s18": (
+        "stem/conv/kernel",
+        {"widths": (8,), "depths": (1,), "mixers": ("sep_conv",), "scaled_residuals": ()},
+    ),
+    "aewin_tiny": ("stem/conv/kernel", {"widths": (16,), "depths": (1,), "heads": (4,)}),
+    "maxim_s1": (
+        "stage_1/input_conv_0/kernel",
+        {
+            **{"features": 4, "depth": 1, "num_bottleneck_blocks": 1, "num_groups": 1},
+            **{"num_supervision_scales": 1, "high_res_stages": 0},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES_BY_STEM)
+def test_stems_are_adapted_to_other_channels_as_timm_does(name, tmp_path):
+    stem, fields = FAMILIES_BY_STEM[name]
+    package = maxvit_jax if maxvit_jax.knows(name) else maxim_jax
+    model = package.create_model(name, **fields)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), package.example_images(model))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda a: rng.normal(size=a.shape).astype(np.float32), shapes)
+    kernel = flatten(variables)[f"params/{stem}"]
+
+    package.save_pretrained(tmp_path / "ours", model, variables)
+    paths = {"ours": tmp_path / "ours"}
+    for source in package.exports(name):
+        arrays = package.export_weights(model, variables, source)
+        paths[source] = write_arrays(tmp_path / source, arrays, "safetensors")
+    four = np.concatenate([kernel, kernel[:, :, :1]], axis=2) * np.float32(0.75)
+    wanted = {1: kernel.sum(axis=2, keepdims=True), 4: four}
+    cases = [*((source, 1) for source in paths), ("ours", 4)]
+    for source, channels in cases:
+        asked = {**fields, "in_channels": channels}
+        got, loaded, report = package.load_with_report(name, paths[source], **asked)
+        assert got.in_channels == channels
+        np.testing.assert_array_equal(flatten(loaded)[f"params/{stem}"], wanted[channels])
+        assert f"{stem} adapted from 3 to {channels} input channels" in str(report)
+        for key in set(flatten(loaded)) - set(report.adapted):
+            np.testing.assert_array_equal(flatten(loaded)[key], flatten(variables)[key])
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_channels_follow_the_file(channels, tmp_path):
+    path = write_arrays(tmp_path / "w.npz", state(in_channels=channels), "npz")
+    model, variables, report = maxvit_jax.load_with_report("maxvit_base", path)
+    assert model.in_channels == channels and not report.adapted
+    assert variables["params"]["stem"]["conv_0"]["kernel"].shape[2] == channels
+    message = problem(maxvit_jax.load_pretrained, "maxvit_base", path, in_channels=3)
+    assert message.endswith(
+        f"the file is for images of {channels} channels: in_channels={channels}"
+    )
+    images = maxvit_jax.example_images(model)
+    assert jax.eval_shape(model.apply, variables, images).shape == (1, 1000)
+
+
 # ---------------------------------------------------------------- runs of other jobs
 
 
@@ -330,7 +415,7 @@ def test_files_name_no_code(module, tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["https://x.org/a.npz", "hf-hub:timm/x", "hf://x/y", "s3://b/a", "file:///tmp/x", "what://x"],
+    ["https://x.org/a.npz", "hf-hub:timm/x", "hf://x/y", "file:///tmp/x", "what://x"],
 )
 def test_addresses_are_no_paths(path):
     message = problem(maxvit_jax.load_pretrained, "maxvit_tiny", path)
