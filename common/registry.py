@@ -253,8 +253,9 @@ class Registry:
         Raises:
           UserError: the file can't be read, or is of another model.
         """
-        model, _, _, found = self._open(name, path, {})
-        return model, found
+        model, _, table, found = self._open(name, path, {})
+        stored = _fields(model) if table is OURS else {}
+        return model, stored | found
 
     def save_pretrained(
         self,
@@ -375,7 +376,7 @@ class Registry:
         if named:
             followed = {*family.weights.followed(overrides), _IN_CHANNELS} - overrides.keys()
             model = _checked(model.clone(**{k: v for k, v in found.items() if k in followed}))
-        return model, file, table, stored | found
+        return model, file, table, found
 
     def _family(self, model: nn.Module) -> Family:
         for family in self._families.values():

@@ -199,7 +199,12 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
             **{name: section[name] for name in options if name in section},
         )
         return list(source.class_names)
-    except (UserError, KeyError, AttributeError):  # it has moved, or its examples have no classes
+    except (
+        UserError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ):  # it has moved, or its examples have no classes
         return None
 
 
