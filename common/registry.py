@@ -9,6 +9,7 @@ A package holds a `Registry` of its families and offers the methods as its own f
 import dataclasses
 import difflib
 import fnmatch
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -20,8 +21,9 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
-from common.config import check_type
+from common.config import check_type, require
 from common.errors import UserError, did_you_mean
+from common.foreign_words import translated
 from common.weights import io
 from common.weights.mapping import (
     OURS,
@@ -36,67 +38,16 @@ from common.weights.mapping import (
 from common.weights.readers import WeightFile, read_arrays, weight_path
 
 # How a model computes, not what its arrays are: not stored with weights.
-_RUNTIME_FIELDS = {"dtype", "remat"}
+_RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
 _IN_CHANNELS = "in_channels"
-
-# Other libraries' words: fields that may be meant, and what to do where the model has none of them.
-_FOREIGN_WORDS = {
-    "img_size": (
-        ("image_size",),
-        "models take any size that fits, and data_defaults(name, image_size) says how images are"
-        " prepared",
-    ),
-    "input_size": "img_size",
-    "image_size": "img_size",
-    "in_chans": ((_IN_CHANNELS,), "images have 3 channels"),
-    "num_channels": "in_chans",
-    "num_labels": (("num_classes",), "outputs are images"),
-    "drop_path": (("drop_path_rate",), "there is no stochastic depth"),
-    "drop_rate": (
-        ("head_dropout", "dropout_rate"),
-        "there is no dropout: drop_path_rate is stochastic depth",
-    ),
-    "dropout": "drop_rate",
-    "proj_drop_rate": "drop_rate",
-    "attn_drop_rate": "drop_rate",
-    "embed_dims": (("widths", "features"), "see the model's fields"),
-    "embed_dim": "embed_dims",
-    "dims": "embed_dims",
-    "layers": (("depths", "depth"), "see the model's fields"),
-    "num_heads": (("heads", "head_dim"), "see the model's fields"),
-    "token_mixers": (("mixers",), "only a MetaFormer has mixers"),
-    "act_layer": (("activation",), "it is fixed"),
-    "norm_layer": (("norm",), "it is fixed"),
-    "use_checkpoint": (("remat",), "there is none"),
-    "grad_checkpointing": "use_checkpoint",
-    "pretrained": ((), "load_pretrained(name, path) makes a model with weights"),
-    "checkpoint_path": "pretrained",
-    "pretrained_cfg": "pretrained",
-    "features_only": (
-        (),
-        'every model gives its maps: model.apply(variables, images, method="features")',
-    ),
-    "out_indices": "features_only",
-    "out_features": "features_only",
-    "global_pool": (
-        (),
-        "num_classes=0 gives the mean of the last map, normalised, and"
-        ' model.apply(variables, images, method="features") the maps',
-    ),
-    "reset_classifier": (
-        (),
-        "load_pretrained(name, path, num_classes=n) starts the classifier fresh, num_classes=0"
-        " leaves it out",
-    ),
-}
 
 
 class Weights(Protocol):
     """What a family knows about weight files: a module with these names.
 
     Attributes:
-      STEM: our name of the one kernel that sees the image; "" where there are several.
+      STEM: pattern of our names of the kernels that see the image.
     """
 
     STEM: str
@@ -302,8 +253,9 @@ class Registry:
         Raises:
           UserError: the file can't be read, or is of another model.
         """
-        model, _, _, found = self._open(name, path, {})
-        return model, found
+        model, _, table, found = self._open(name, path, {})
+        stored = _fields(model) if table is OURS else {}
+        return model, stored | found
 
     def save_pretrained(
         self,
@@ -318,7 +270,7 @@ class Registry:
 
         Args:
           path: the directory to make.
-          model: the model; its fields are stored, but for those of computation (`dtype`, `remat`).
+          model: the model; its fields are stored, but for those of computation (such as `dtype`).
           variables: such as `{"params", "batch_stats"}`.
           overwrite: replace such a directory.
           **info: JSON-able extras for the config, such as `class_names=[...]` or
@@ -383,8 +335,7 @@ class Registry:
     def example_images(self, model: nn.Module) -> jax.ShapeDtypeStruct:
         """Returns the shape of a model's smallest square input, `[1, side, side, channels]`."""
         sides = np.broadcast_to(self._family(model).smallest_side(model), 2)
-        channels = getattr(model, _IN_CHANNELS, 3)
-        return jax.ShapeDtypeStruct((1, *map(int, sides), channels), jnp.float32)
+        return jax.ShapeDtypeStruct((1, *map(int, sides), model.in_channels), jnp.float32)
 
     def _models(self) -> list[str]:
         return [name for family in self._families.values() for name in family.variants]
@@ -416,17 +367,16 @@ class Registry:
         # Mistakes here need no file to show.
         model = self._make(name_or_model, overrides) if named else name_or_model
         family = self._family(model)
-        file, stored = self._read(path, name_or_model if named else None)
+        file, stored = self._read(path, name_or_model if named else None, overrides)
         if named and stored:
-            refuse_code(path, stored, overrides)
             model = self._make(name_or_model, {**stored, **overrides})
         table = _table(file, family, model)
 
-        found = family.weights.infer_fields(file, table) | _channels(family, model, file, table)
+        found = family.weights.infer_fields(file, table) | _channels(family, file, table)
         if named:
             followed = {*family.weights.followed(overrides), _IN_CHANNELS} - overrides.keys()
             model = _checked(model.clone(**{k: v for k, v in found.items() if k in followed}))
-        return model, file, table, stored | found
+        return model, file, table, found
 
     def _family(self, model: nn.Module) -> Family:
         for family in self._families.values():
@@ -434,23 +384,29 @@ class Registry:
                 return family
         raise UserError(f"{type(model).__name__} is not a model of {self._package}")
 
-    def _read(self, path: epath.PathLike, name: str | None) -> tuple[WeightFile, dict[str, Any]]:
-        """Reads any source, for a model of some name; also returns the fields it brings along."""
+    def _read(
+        self, path: epath.PathLike, name: str | None, asked: Iterable[str]
+    ) -> tuple[WeightFile, dict[str, Any]]:
+        """Reads any source; also returns the fields that it brings along for a model by name."""
         path = weight_path(path)
         wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
             held, fields = config.get("model"), config.get("fields", {})
-            family = self._families.get(config.get("family"))
+            family = self._families.get(str(config.get("family")))
             if held is None and family and wanted in family.variants:
                 held = wanted  # a custom model, whose fields are all stored: its family will do
             _require_held(path, wanted, held)
+            if name:
+                refuse_code(path, fields, asked)
             return _backbone(file), fields
         if (path / "checkpoints").is_dir():
             from common.train.checkpoint import restore_variables
             from common.train.run_directory import read_config
 
-            fields = dict(read_config(str(path)).get("model", {}))
+            section = read_config(str(path)).get("model", {})
+            require(isinstance(section, dict), f"{path} names no model")
+            fields = dict(section)
             held = fields.pop("name", None)
             fields = {  # in a config, None leaves a field to the variant or the data
                 n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
@@ -459,10 +415,13 @@ class Registry:
                 _, held, published = self.find(held)
                 fields = {**published, **fields}
             _require_held(path, wanted, held)
+            if name:
+                refuse_code(path, fields, asked)
             _, variables = restore_variables(str(path))
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
             return _backbone(WeightFile(str(path), "run", arrays)), fields
-        return read_arrays(path), {}
+        hub = io.read_hub(path)
+        return read_arrays(hub.weights if hub else path), {}
 
     def _initial(self, model: nn.Module, names: Iterable[str]) -> dict[str, jax.Array]:
         """Returns initial values of some arrays; the compiler drops the work for all others."""
@@ -485,8 +444,7 @@ def _fields(model: nn.Module) -> dict[str, Any]:
 
 def _checked(model: nn.Module) -> nn.Module:
     """Returns the model, if its fields can work together."""
-    if check := getattr(model, "check", None):
-        check()
+    model.check()
     return model
 
 
@@ -497,7 +455,7 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
     result = {}
     for name, value in overrides.items():
         if name not in known:
-            hint = _translated(name, known) or did_you_mean(name, known)
+            hint = translated(name, known) or did_you_mean(name, known)
             raise UserError(f"{model_class.__name__} has no field {name!r}: {hint}")
         if name == "dtype":
             try:
@@ -509,18 +467,6 @@ def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[s
         else:
             result[name] = check_type(value, hints[name], name)
     return result
-
-
-def _translated(word: str, known: Iterable[str]) -> str | None:
-    """Says how another library's word is called here."""
-    entry = _FOREIGN_WORDS.get(word)
-    if isinstance(entry, str):
-        entry = _FOREIGN_WORDS[entry]
-    if entry is None:
-        return None
-    fields, otherwise = entry
-    here = next((field for field in fields if field in known), None)
-    return f"it is called {here} here" if here else otherwise
 
 
 def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable[str] = ()) -> None:
@@ -561,16 +507,14 @@ def _backbone(file: WeightFile) -> WeightFile:
     return dataclasses.replace(file, arrays=arrays, left=left)
 
 
-def _channels(family: Family, model: nn.Module, file: WeightFile, table: Table) -> dict[str, int]:
-    """How many channels the images of a file's model have, where the family's may be any number."""
-    stem = family.weights.STEM
-    if not stem or not hasattr(model, _IN_CHANNELS):
-        return {}
-    name = next((name for name in file.arrays if table.ours(name) == stem), None)
-    if name is None or file.arrays[name].ndim != 4:
-        return {}
-    kernel = table.theirs(stem)[1].to_ours([file.arrays[name]], ())
-    return {_IN_CHANNELS: kernel.shape[2]}
+def _channels(family: Family, file: WeightFile, table: Table) -> dict[str, int]:
+    """How many channels the images of a file's model have, if it says so."""
+    for name, array in file.arrays.items():
+        ours = table.ours(name) or ""
+        if array.ndim == 4 and re.fullmatch(family.weights.STEM, ours):
+            kernel = table.theirs(ours)[1].to_ours([array], ())
+            return {_IN_CHANNELS: kernel.shape[2]}
+    return {}
 
 
 def _require_held(path: epath.PathLike, name: str | None, held: str | None) -> None:
@@ -609,4 +553,7 @@ def _hint(family: Family, model: nn.Module, found: Mapping[str, Any]) -> str:
             return f"; this file is of {name}"
         described = ", ".join(f"{key} {value}" for key, value in identity.items())
         return f"; this file is of a custom model with {described}"
+    channels = found.get(_IN_CHANNELS, 3)
+    if channels not in (3, model.in_channels):
+        return f"; the file is for images of {channels} channels: in_channels={channels}"
     return family.weights.advice(model, found)

@@ -13,12 +13,13 @@ file is most like were evaluated with (`maxvit_jax.checkpoints`).
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 from flax import linen as nn
 
 import maxvit_jax
+from common.config import parse_section, require
 from common.errors import UserError
 from common.weights.readers import weight_path
 from maxvit_jax.checkpoints import find_checkpoint
@@ -41,9 +42,9 @@ class DataDefaults:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    eval_method: str = "standard"
+    eval_method: Literal["official", "standard", "resize"] = "standard"
     eval_crop_fraction: float = 0.875
-    interpolation: str = "bicubic"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
 
 
 def data_defaults(
@@ -104,7 +105,8 @@ def data_of_weights(
 
     Returns:
       What a run was evaluated with, and the class names of its data where that is at hand; what
-      `save_pretrained` was given as `preprocessing` and `class_names`; for all other weights what
+      `save_pretrained` was given as `preprocessing` and `class_names`; what a folder of timm's says
+      in its `pretrained_cfg` and `label_names`; for all other weights what
       the published ones were evaluated with that the file's content is most like, and None.
 
     Raises:
@@ -119,6 +121,8 @@ def data_of_weights(
         stored, class_names = config.get("preprocessing"), config.get("class_names")
     elif (path / "checkpoints").is_dir():
         stored, class_names = _data_of_run(str(path))
+    elif hub := io.read_hub(path):
+        stored, class_names = _data_of_timm(path, hub.config), hub.config.get("label_names")
     data = _like_published(name, path, image_size) if stored is None else _parse(stored, path)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
@@ -149,8 +153,7 @@ def _like_published(name: str, path: epath.Path, image_size: int | None) -> Data
         return data_defaults(name, image_size)
     data = data_defaults(name, image_size, found)
     side = maxvit_jax.example_images(model).shape[1]
-    fits = getattr(model, "pad_inputs", False) or data.image_size % side == 0
-    return data if fits else dataclasses.replace(data, image_size=side)
+    return data if data.image_size % side == 0 else dataclasses.replace(data, image_size=side)
 
 
 def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
@@ -165,6 +168,25 @@ def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]
     return stored if complete else None, _class_names(section)
 
 
+def _data_of_timm(path: epath.Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns `DataDefaults` of a `pretrained_cfg`, as far as it goes; None if there is none."""
+    theirs = config.get("pretrained_cfg")
+    if not isinstance(theirs, dict) or not theirs.keys() >= {"input_size", "mean", "std"}:
+        return None
+    squash = theirs.get("crop_mode") == "squash"
+    try:
+        return {
+            "image_size": theirs["input_size"][-1],
+            "mean": [255 * float(value) for value in theirs["mean"]],
+            "std": [255 * float(value) for value in theirs["std"]],
+            "eval_method": "resize" if squash else "standard",
+            "eval_crop_fraction": theirs.get("crop_pct", 0.875),
+            "interpolation": theirs.get("interpolation", "bicubic"),
+        }
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(f"the pretrained_cfg of {path} is damaged: {error}") from error
+
+
 def _class_names(section: Mapping[str, Any]) -> list[str] | None:
     """Returns the names of the classes of the data that a run was evaluated on, if it is there."""
     from common.data.sources import make_source
@@ -177,17 +199,22 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
             **{name: section[name] for name in options if name in section},
         )
         return list(source.class_names)
-    except (UserError, KeyError, AttributeError):  # it has moved, or its examples have no classes
+    except (
+        UserError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ):  # it has moved, or its examples have no classes
         return None
 
 
-def _parse(stored: Mapping[str, Any], path: epath.Path) -> DataDefaults:
+def _parse(stored: Any, path: epath.Path) -> DataDefaults:
     try:
-        data = DataDefaults(**stored)
-        mean, std = (tuple(map(float, values)) for values in (data.mean, data.std))
-        data = dataclasses.replace(data, mean=mean, std=std)
-        if not (len(mean) == len(std) > 0 and min(std) > 0 and data.image_size > 0):
-            raise ValueError("a mean and a positive deviation per channel and a size are needed")
-    except (TypeError, ValueError) as error:
+        data = parse_section(DataDefaults, stored, "preprocessing")
+        channels = len(data.mean) == len(data.std) > 0 and min(data.std) > 0
+        require(channels, "a mean and a positive deviation per channel are needed")
+        require(data.image_size > 0, "a positive size is needed")
+        require(0 < data.eval_crop_fraction <= 1, "the crop is a share in (0, 1]")
+    except UserError as error:
         raise UserError(f"the preprocessing stored in {path} is damaged: {error}") from error
     return data

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -46,6 +47,14 @@ def test_defaults():
         ("mean", (1.5,), (1.5,)),
         ("extra", {"a": 1}, {"a": 1}),
         ("anything", [object], [object]),
+        ("size", np.int64(3), 3),
+        ("size", np.array(3), 3),
+        ("rate", np.float64(0.25), 0.25),
+        ("rate", np.int32(2), 2.0),
+        ("flip", np.bool_(False), False),
+        ("name", np.str_("x"), "x"),
+        ("mean", np.array([1, 2]), (1.0, 2.0)),
+        ("mean", [np.float32(1.5)], (1.5,)),
     ],
 )
 def test_accepted(field, given, expected):
@@ -60,6 +69,10 @@ def test_accepted(field, given, expected):
     ("field", "value", "message"),
     [
         ("size", 1.0, "config.part.size=1.0: expected int"),
+        ("size", np.float32(1), "config.part.size=1.0: expected int"),
+        ("size", np.bool_(True), "config.part.size=True: expected int"),
+        ("flip", np.int64(1), "config.part.flip=1: expected bool"),
+        ("mean", np.ones((1, 2)), "config.part.mean[0]=[1.0, 1.0]: expected float"),
         ("size", True, "config.part.size=True: expected int"),
         ("size", None, "config.part.size=None: expected int"),
         ("rate", True, "config.part.rate=True: expected float"),

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -18,12 +18,35 @@ from common.weights.readers import WeightFile, parse_safetensors
 
 ARRAYS, CONFIG = "model.safetensors", "config.json"
 FORMAT_VERSION = 1
+_HUB_WEIGHTS = (ARRAYS, "pytorch_model.bin")
+_HUB_FIELDS = ("architecture", "architectures", "pretrained_cfg")
 
 
 def is_own(path: epath.PathLike) -> bool:
     """Whether the path is a directory in our format."""
     path = epath.Path(path)
-    return (path / ARRAYS).exists() and (path / CONFIG).exists()
+    return (path / ARRAYS).exists() and (path / CONFIG).exists() and read_hub(path) is None
+
+
+class Hub(NamedTuple):
+    """A folder as timm and transformers publish weights, whose file names are like ours."""
+
+    weights: epath.Path
+    config: dict[str, Any]
+
+
+def read_hub(path: epath.PathLike) -> Hub | None:
+    """Returns what a folder of another library holds; None for any other path."""
+    path = epath.Path(path)
+    weights = next((path / n for n in _HUB_WEIGHTS if (path / n).exists()), None)
+    if weights is None or not (path / CONFIG).exists():
+        return None
+    try:
+        config = json.loads((path / CONFIG).read_text())
+    except ValueError:
+        return None
+    theirs = isinstance(config, dict) and not config.keys().isdisjoint(_HUB_FIELDS)
+    return Hub(weights, config) if theirs and "format_version" not in config else None
 
 
 def save(
@@ -83,6 +106,8 @@ def load(path: epath.PathLike) -> tuple[WeightFile, dict[str, Any]]:
     try:
         config = json.loads((path / CONFIG).read_text())
         version, digest = config["format_version"], config["sha256"]
+        if not isinstance(config.get("fields", {}), dict):
+            raise TypeError("fields are no object")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / CONFIG} is damaged ({type(error).__name__}: {error})") from error
     if version != FORMAT_VERSION:

@@ -230,8 +230,8 @@ def import_arrays(
       shapes: shape per array of the model, under flat names such as `params/stem/conv_0/kernel`.
       skip: modules of ours, such as `head/logits`, that take nothing from the file: their arrays
         are missing in the result, and the file's are left.
-      stem: our name of the kernel that sees the image; one for 3 channels is adapted to the model's
-        number, as timm does.
+      stem: pattern of our names of the kernels that see the image; those for 3 channels are adapted
+        to the model's number, as timm does.
       hint: ends the message when file and model don't fit.
 
     Returns:
@@ -262,7 +262,8 @@ def import_arrays(
             continue
         arrays = [spelled[name][1] for name in names]
         integers += [f"{n} {a.dtype}" for n, a in zip(names, arrays, strict=True) if not _floats(a)]
-        if ours == stem and (kernel := _other_channels(arrays, shape, layout)) is not None:
+        sees_images = stem and re.fullmatch(stem, ours)
+        if sees_images and (kernel := _other_channels(arrays, shape, layout)) is not None:
             adapted[flat] = kernel.shape[2], shape[2]
             result[flat] = _adapt(kernel, shape[2])
             continue

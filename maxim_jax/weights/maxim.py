@@ -47,7 +47,7 @@ _TORCH_IDLE = (
     r"stage_\d+_(encoder_block_\d+\.cross_gating_block|input_fuse_sam_\d+)\.ConvTranspose_0\..*",
 )
 
-STEM = ""  # every scale of every stage has its own
+STEM = r"stage_\d+/input_conv_\d+/kernel"
 
 # Fields by what tells them: how many different numbers there are, whether a name is there.
 _COUNTED = {
@@ -67,7 +67,7 @@ _SWITCHED = {
 def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns what a model by name takes from a file: see `Weights.followed`."""
     del asked
-    return ("num_supervision_scales",)
+    return "num_supervision_scales", "num_outputs"
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -220,6 +220,9 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     found = {field: _count(pattern, names) for field, pattern in _COUNTED.items()}
     found |= {field: any(map(re.compile(p).fullmatch, names)) for field, p in _SWITCHED.items()}
     first = names.get("stage_1/encoder_0/channel_attention_0/norm/scale")
+    output = f"stage_{found['num_stages']}/output_conv_0/kernel"
+    if output in names and names[output].ndim == 4:
+        found["num_outputs"] = table.theirs(output)[1].to_ours([names[output]], ()).shape[-1]
     return found if first is None else {"features": first.size, **found}
 
 

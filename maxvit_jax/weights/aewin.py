@@ -10,7 +10,7 @@ from common.weights.mapping import Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import classifier
 
-STEM = "stem/conv/kernel"
+STEM = r"stem/conv/kernel"
 HEAD = (classifier.NORM, classifier.CLASSIFIER)
 advice = classifier.advice
 

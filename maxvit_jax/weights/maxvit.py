@@ -21,7 +21,7 @@ from common.weights.mapping import OURS, Row, Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import classifier
 
-STEM = "stem/conv_0/kernel"
+STEM = r"stem/conv_0/kernel"
 HEAD = (classifier.NORM, "head/inner", classifier.CLASSIFIER)
 PRETRAINING_WINDOW = 7  # official files of every size keep the tables of this one
 advice = classifier.advice

@@ -29,7 +29,7 @@ from common.weights.mapping import OURS, Row, Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import classifier
 
-STEM = "stem/conv/kernel"
+STEM = r"stem/conv/kernel"
 HEAD = (classifier.NORM, "head/inner", "head/inner_norm", classifier.CLASSIFIER)
 advice = classifier.advice
 FIRST, SECOND, TIMM = "names of PoolFormer's release", "names of CAFormer's release", "timm names"

@@ -11,7 +11,7 @@ from common.weights.mapping import Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import classifier
 
-STEM = "stem/conv_0/kernel"
+STEM = r"stem/conv_0/kernel"
 HEAD = (classifier.NORM, classifier.CLASSIFIER)
 
 _LAYER_NORM = [("scale", "gamma"), ("bias", "beta")]

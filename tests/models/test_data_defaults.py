@@ -83,7 +83,28 @@ def test_directories_say_what_was_stored(tmp_path):
     assert foreign == (maxvit_jax.data_defaults("maxvit_tiny", 384), None)
 
 
-@pytest.mark.parametrize("change", [{"mean": [1, 2]}, {"std": [0, 1, 1]}, {"size": 3}, {"mean": 1}])
+def test_content_chooses_among_published_weights():
+    base = {"name": "maxvit_base"}
+    plain = maxvit_jax.data_defaults(**base)
+    assert (plain.image_size, plain.mean) == (224, IMAGENET_MEAN)
+    for classes in (21841, 21843):
+        data = maxvit_jax.data_defaults(**base, found={"num_classes": classes, "window_size": 7})
+        assert (data.image_size, data.mean) == (224, HALF_RANGE)
+    data = maxvit_jax.data_defaults(**base, found={"num_classes": 3, "window_size": 16})
+    assert (data.image_size, data.mean) == (512, HALF_RANGE)
+    # What the file says of windows weighs more than the size that is asked for.
+    data = maxvit_jax.data_defaults(**base, image_size=384, found={"window_size": 7})
+    assert (data.image_size, data.mean) == (384, IMAGENET_MEAN)
+    assert maxvit_jax.data_defaults(**base, image_size=384, found={}).mean == HALF_RANGE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"mean": [1, 2]}, {"std": [0, 1, 1]}, {"size": 3}, {"mean": 1}, {"image_size": "64"}),
+        *({"interpolation": 3}, {"eval_method": "none"}, {"eval_crop_fraction": 0}),
+    ],
+)
 def test_damaged_directories_are_named(tmp_path, change):
     stored = {"image_size": 64, "mean": [1, 2, 3], "std": [4, 5, 6]} | change
     path = own(tmp_path / "own", preprocessing=stored)
@@ -108,3 +129,16 @@ def test_runs_say_what_they_were_trained_with(tmp_path, moved):
     )
     expected = None if moved else list(make_source("digits", split="test").class_names)
     assert names == expected
+
+
+def test_runs_of_other_jobs_say_it_by_the_same_names(tmp_path):
+    section = {"source": "scenes", "scales": [0.5, 2], "crop": [64, 96], "batch_size": 8}
+    half = {"image_size": 64, "mean": [127.5] * 3, "std": [127.5] * 3}
+    (tmp_path / "checkpoints").mkdir()
+    for data, expected in (
+        (section | half, DataDefaults(image_size=64, mean=HALF_RANGE, std=HALF_RANGE)),
+        (section, maxvit_jax.data_defaults("moat_0")),
+    ):
+        config = {"train": {}, "model": {"name": "moat_0"}, "data": data}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert data_of_weights("moat_0", tmp_path) == (expected, None)

@@ -64,7 +64,8 @@ def test_damage_is_noticed(tmp_path):
         with pytest.raises(UserError, match="SHA-256"):
             io.load(path)
     arrays.write_bytes(good)
-    for bad in (text[:-20], "[]", "{}", ""):
+    no_fields = json.dumps({**json.loads(text), "fields": [1]})
+    for bad in (text[:-20], "[]", "{}", "", no_fields):
         config.write_text(bad)
         with pytest.raises(UserError, match="is damaged"):
             io.load(path)
