@@ -118,6 +118,10 @@ def test_mixup_blends_inputs_and_targets_alike():
     np.testing.assert_allclose(mixed, share * images + (1 - share) * images[::-1], atol=1e-5)
     expected = share * targets + (1 - share) * targets[::-1]
     np.testing.assert_allclose(mixed_targets, expected, atol=1e-5)
+    pixels = np.uint8(255 * images)  # moved between devices as they are, and blended as numbers
+    found, _ = mix_pairs(jax.random.key(0), pixels, pixels, 1.0, 1.2)
+    blended = share * pixels / 255 + (1 - share) * pixels[::-1] / 255
+    np.testing.assert_allclose(found, blended, atol=1e-5)
 
 
 def test_mixup_of_whole_batches_and_its_shares():

@@ -1,5 +1,7 @@
 """The step: moving averages, accumulation, donation, randomness."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import optax
@@ -97,6 +99,16 @@ def test_constants_are_not_trained(batches):
     states, _ = advance(batches, ema_decay=0.9, accumulate_steps=2)
     assert all(state.constants == {"shift": 0.5} for state in states)
     assert set(states[-1].ema) == {"params", "batch_stats"}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_held_parameters_have_no_gradient(batches, parts):
+    """And no part in its norm; their average is they themselves, to the bit."""
+    hold = partial(jax.tree.map, jax.lax.stop_gradient)
+    states, metrics = advance(batches, accumulate_steps=parts, ema_decay=0.99, hold=hold)
+    assert all(values["grad_norm"] == 0 < values["loss"] for values in metrics)
+    for weights in (states[-1].params["w"], states[-1].ema["params"]["w"]):
+        np.testing.assert_array_equal(weights, states[0].params["w"])
 
 
 @pytest.mark.parametrize("parts", [2, 3, 12])
