@@ -241,7 +241,7 @@ class Task(abc.ABC):
           path: anything that `load_pretrained` reads.
           config: a ConfigDict, of `weights_config` unless the user names another.
           asked: fields that the command line sets; None where the config is the user's own.
-          options: of the class `source_options`.
+          options: of the classes `source_options` and `report_options`.
         """
         raise UserError(f"{path}: weights for {cls.kind} are evaluated as a run, with --workdir")
 

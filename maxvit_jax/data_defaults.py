@@ -93,6 +93,25 @@ def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
     return dict(row.fields) if row and row.image_size == image_size else {}
 
 
+def fields_of_weights(name: str, path: epath.PathLike, image_size: int | None) -> dict[str, Any]:
+    """Returns the fields that some weights need for an image size, and don't bring along.
+
+    Args:
+      name: one of `list_models()`, or of single weights.
+      path: anything that `load_pretrained` reads.
+      image_size: side in pixels.
+
+    Returns:
+      What `published_fields` does; nothing for a run or a directory of our own, whose windows are
+      as they were trained whatever the size.
+    """
+    from common.weights import io
+
+    place = weight_path(path)
+    brings_fields = io.is_own(place) or (place / "checkpoints").is_dir()
+    return {} if brings_fields else published_fields(name, image_size)
+
+
 def data_of_weights(
     name: str, path: epath.PathLike, image_size: int | None = None
 ) -> tuple[DataDefaults, list[str] | None]:

@@ -27,7 +27,7 @@ from common.errors import UserError, did_you_mean
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables, option
-from maxvit_jax.data_defaults import data_of_weights, published_fields
+from maxvit_jax.data_defaults import data_of_weights, fields_of_weights
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.tasks.report import write_tables
 
@@ -304,7 +304,7 @@ class ClassificationTask(Task):
         size = (asked or {}).get("data.image_size")
         if asked is not None:  # the config's fields are defaults: the weights know better
             given = {n: v for n, v in given.items() if f"model.{n}" in asked}
-            given = published_fields(name, size) | given
+            given = fields_of_weights(name, path, size) | given
         skipped = ("name", "num_classes")  # a fresh classifier is not worth evaluating
         fields = {n: v for n, v in given.items() if n not in skipped}
         model, variables = maxvit_jax.load_pretrained(name, path, **fields)
@@ -334,7 +334,7 @@ class ClassificationTask(Task):
     ) -> "_Photos":
         """See `common.task.Task`."""
         size = options.image_size
-        fields = published_fields(name, size) | {"dtype": dtype}
+        fields = fields_of_weights(name, path, size) | {"dtype": dtype}
         model, variables = maxvit_jax.load_pretrained(name, path, **fields)
         data, class_names = data_of_weights(name, path, size)
         if options.class_names:

@@ -71,6 +71,10 @@ WORK = {
         "--config.schedule.warmup_steps=0",
     ],
     "of a run": ["launch.predict", "--workdir={tmp}/run", "--input={tmp}/photos/wide.png"],
+    "of a run, larger": [
+        *("launch.predict", "--workdir={tmp}/run", "--input={tmp}/photos/wide.png"),
+        "--image_size=384",
+    ],
 }
 
 
@@ -195,6 +199,14 @@ def test_names(commands):
     assert commands["of a run"].status == 0, commands["of a run"].err
     assert commands["of a run"].out.count("(") == 5  # of the ten digits
     assert commands["foreign"].status == 2  # a custom model has no name in timm's format
+
+
+def test_windows_of_a_run_stay(commands):
+    """Also at a size for which published weights have others, of 12: in a run of windows of 2 and
+    no fixed size, 384 is a multiple of both."""
+    result = commands["of a run, larger"]
+    assert result.status == 0, result.err
+    assert "relative-bias tables resized" not in result.err
 
 
 def test_classifier(tmp, model):

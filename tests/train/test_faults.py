@@ -215,10 +215,10 @@ assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
 def test_stop_cuts_an_evaluation_short(tmp_path, capsys):
     config = tiny.quick({"checkpoint.every_steps": 100})
     task = tiny.make_task(config, small=True)
-    plain, updates = task.evaluator, []
+    plain, updates = task.evaluators, []
 
-    def evaluator():
-        found = plain()
+    def evaluators():
+        (found,) = plain()
         update = found.update
 
         def interrupted(*batch):
@@ -228,9 +228,9 @@ def test_stop_cuts_an_evaluation_short(tmp_path, capsys):
             update(*batch)
 
         found.update = interrupted
-        return found
+        return [found]
 
-    task.evaluator = evaluator
+    task.evaluators = evaluators
     tiny.run(config, tmp_path, task=task)
     assert len(updates) == 1 and tiny.steps(tmp_path) == [3]
     assert "stopped by SIGTERM after step 3, which is saved" in capsys.readouterr().out

@@ -242,7 +242,7 @@ def test_transient_fault_is_undone_by_restoring(whole, tmp_path, capsys):
 def test_fault_that_stays_stops_the_run(tmp_path):
     task = tiny.make_task(tiny.quick(), small=True)
 
-    def loss(variables, batch, rng, train):
+    def loss(variables, batch, rng):
         return jnp.nan * jax.tree.leaves(variables["params"])[0].sum(), (
             variables["batch_stats"],
             {},

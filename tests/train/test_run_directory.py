@@ -18,13 +18,14 @@ from common.train import trainer
 from common.train.manifest import write_manifest
 from common.train.run_directory import checkpoint_steps, open_run, read_config, read_model_name
 from launch.tasks import make_task
+from maxvit_jax.tasks.classification import ClassificationTask
 from tests.golden.cases import FOLDER as GOLDEN
 from tests.train import tiny
 
 
 def opened(workdir, config):
     """What opening a directory says, after which it is closed again."""
-    with open_run(str(workdir), config) as lines:
+    with open_run(str(workdir), config, resumable=ClassificationTask.resumable) as lines:
         return lines
 
 

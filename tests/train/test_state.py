@@ -24,7 +24,7 @@ class Regression:
             "constants": {"shift": jnp.float32(0.5)},
         }
 
-    def loss(self, variables, batch, rng, train):
+    def loss(self, variables, batch, rng):
         shifted = batch["y"] + variables["constants"]["shift"]
         error = batch["x"] @ variables["params"]["w"] - shifted
         stats = {"mean": 0.5 * variables["batch_stats"]["mean"] + 0.5 * batch["x"].mean(0)}
