@@ -277,7 +277,8 @@ def draw(shapes: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def small(name: str) -> tuple[nn.Module, dict[str, Any], jax.Array, dict[str, Any]]:
-    """A small model, drawn variables, images, and what one program makes of them: logits in both precisions, gradients, maps, and the first alone."""
+    """A small model, drawn variables, images, and what one program makes of them: logits in both
+    precisions, gradients, maps, and the first alone."""
     base, fields = SMALL.get(name, (name, {}))
     model = maxvit_jax.create_model(base, **fields, num_classes=5)
     inputs = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
