@@ -93,13 +93,13 @@ def _evaluate_weights() -> Report:
     require(bool(_MODEL.value), "--weights needs --model")
     require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
     job = task_of_model(_MODEL.value)
-    options = _SOURCE.options(job), _REPORT.options(job)
+    how, where = _REPORT.options(job), _SOURCE.options(job)
     config = load_config(_CONFIG)
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
     asked = None if _is_given("--config") else asked
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
-    task, variables = job.of_weights(_MODEL.value, _WEIGHTS.value, config, asked, options)
-    return task.report(variables, epath.Path(_OUTPUT.value), mesh, options[1])
+    task, variables = job.of_weights(_MODEL.value, _WEIGHTS.value, config, asked, (where, how))
+    return task.report(variables, epath.Path(_OUTPUT.value), mesh, how)
 
 
 def _is_given(flag: str) -> bool:

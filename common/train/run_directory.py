@@ -108,15 +108,20 @@ def _changes(
                 " choose another --workdir"
             )
         return []
-    old, new = _flatten(read_config(str(root))), _flatten(config)
+    configs = _flatten(read_config(str(root))), _flatten(config), defaults
+    old, new, defaults = (json.loads(json.dumps(values)) for values in configs)
 
     def differs(key: str) -> bool:
         if key in old and key in new:
             return old[key] != new[key]
         return (old | new)[key] not in (None, defaults.get(key))
 
+    def shown(values: dict[str, Any], key: str) -> str:
+        known = defaults | values
+        return repr(known[key]) if key in known else "absent"
+
     changed = sorted(filter(differs, old.keys() | new.keys()))
-    lines = [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in changed]
+    lines = [f"{key}: {shown(old, key)} -> {shown(new, key)}" for key in changed]
     refused = {
         key: line
         for key, line in zip(changed, lines, strict=True)
@@ -199,10 +204,6 @@ def _write_json(path: epath.Path, value: dict[str, Any]) -> None:
     temporary = path.parent / (path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
-
-
-def _shown(values: dict[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else "absent"
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

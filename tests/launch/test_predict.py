@@ -53,7 +53,7 @@ MISTAKES = {
         "2 class names for a model with 6 classes",
     ),
     "size": (predict("--image_size=9", "--output={tmp}/new.csv"), "image height 9 does not fit"),
-    "top": (predict("--top=0"), "flag --top"),
+    "top": (predict("--top=0"), "--top=0 must be positive"),
     "dtype": (predict("--dtype=float17"), "unknown dtype 'float17'"),
 }
 WORK = {

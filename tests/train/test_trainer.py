@@ -11,6 +11,7 @@ from PIL import Image
 
 import maxvit_jax
 from common.errors import UserError
+from common.metrics.evaluator import Evaluator
 from common.train import trainer
 from common.train.checkpoint import restore_variables
 from common.train.schedule import ScheduleConfig, make_schedule
@@ -165,17 +166,19 @@ def test_run_of_another_model_is_refused(tmp_path):
 # ---------------------------------------------------------------- checkpoints and weights
 
 
-class Scripted:
-    """An evaluator whose score is given."""
+class Scripted(Evaluator):
+    """An evaluator whose scores are given."""
 
-    def __init__(self, score):
-        self._score = score
+    metrics = ("accuracy_top1",)
+
+    def __init__(self, scores):
+        self._scores = scores
 
     def update(self, outputs, batch):
         pass
 
     def compute(self):
-        return {"accuracy_top1": self._score}
+        return {"accuracy_top1": next(self._scores)}
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def scored(tmp_path_factory):
     config["checkpoint"] |= {"keep_latest": 2, "keep_best": 1}
     task = tiny.make_task(config, small=True)
     scores = iter([0.2, 0.9, 0.5, 0.1])
-    task.evaluator = lambda: Scripted(next(scores))
+    task.evaluators = lambda: [Scripted(scores)]
     tiny.run(config, workdir, task=task)
     return workdir
 
@@ -213,7 +216,7 @@ def test_best_is_still_known_when_the_run_goes_on(scored):
     config = json.loads((scored / "config.json").read_text())
     config["train"]["num_steps"] = 10
     task = tiny.make_task(config, small=True)
-    task.evaluator = lambda: Scripted(0.3)
+    task.evaluators = lambda: [Scripted(iter([0.3]))]
     tiny.run(config, scored, task=task)
     assert tiny.steps(scored) == [4, 9, 10]
 
