@@ -44,12 +44,15 @@ def _sum_reference(x: Array, size: int) -> Array:
 def _sum_shifted(x: Array, size: int) -> Array:
     """Adds up shifted copies: XLA fuses them into one pass over memory."""
     reach = size // 2
-    height, width = x.shape[1:3]
+    batch, height, width, channels = x.shape
 
     def add(_: None, x: Array) -> Array:
         padded = jnp.pad(x, [(0, 0), (reach, reach), (reach, reach), (0, 0)])
-        rows = [lax.slice_in_dim(padded, i, i + height, axis=1) for i in range(size)]
-        return sum(lax.slice_in_dim(r, j, j + width, axis=2) for r in rows for j in range(size))
+        return sum(
+            lax.slice(padded, (0, i, j, 0), (batch, i + height, j + width, channels))
+            for i in range(size)
+            for j in range(size)
+        )
 
     return linear_call(add, add, None, x)
 

@@ -167,5 +167,6 @@ def _pad_same(x: Array, side: int, stride: int) -> Array:
 
 def _window(padded: Array, i: int, j: int, height: int, width: int, stride: int) -> Array:
     """What tap (i, j) sees: `[batch, height, width, channels]`."""
-    rows = lax.slice_in_dim(padded, i, i + (height - 1) * stride + 1, stride, axis=1)
-    return lax.slice_in_dim(rows, j, j + (width - 1) * stride + 1, stride, axis=2)
+    batch, *_, channels = padded.shape
+    stop = i + (height - 1) * stride + 1, j + (width - 1) * stride + 1
+    return lax.slice(padded, (0, i, j, 0), (batch, *stop, channels), (1, stride, stride, 1))
