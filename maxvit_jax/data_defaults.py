@@ -11,7 +11,6 @@ file is most like were evaluated with (`maxvit_jax.checkpoints`).
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -136,12 +135,14 @@ def data_of_weights(
     path = weight_path(path)
     stored, class_names = None, None
     if io.is_own(path):
-        config = json.loads((path / io.CONFIG).read_text())
+        config = io.read_config(path)
         stored, class_names = config.get("preprocessing"), config.get("class_names")
     elif (path / "checkpoints").is_dir():
         stored, class_names = _data_of_run(str(path))
     elif hub := io.read_hub(path):
         stored, class_names = _data_of_timm(path, hub.config), hub.config.get("label_names")
+    if not _are_names(class_names):
+        raise UserError(f"the names of classes stored in {path} are damaged: no list of texts")
     data = _like_published(name, path, image_size) if stored is None else _parse(stored, path)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
@@ -225,6 +226,11 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
         TypeError,
     ):  # it has moved, or its examples have no classes
         return None
+
+
+def _are_names(value: Any) -> bool:
+    texts = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return value is None or texts
 
 
 def _parse(stored: Any, path: epath.Path) -> DataDefaults:

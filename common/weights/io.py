@@ -43,7 +43,7 @@ def read_hub(path: epath.PathLike) -> Hub | None:
         return None
     try:
         config = json.loads((path / CONFIG).read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     theirs = isinstance(config, dict) and not config.keys().isdisjoint(_HUB_FIELDS)
     return Hub(weights, config) if theirs and "format_version" not in config else None
@@ -101,23 +101,34 @@ def load(path: epath.PathLike) -> tuple[WeightFile, dict[str, Any]]:
       UserError: a file is missing, damaged or from a newer version.
     """
     path = epath.Path(path)
-    if not is_own(path):
-        raise UserError(f"{path} is not a directory with {ARRAYS} and {CONFIG}")
-    try:
-        config = json.loads((path / CONFIG).read_text())
-        version, digest = config["format_version"], config["sha256"]
-        if not isinstance(config.get("fields", {}), dict):
-            raise TypeError("fields are no object")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / CONFIG} is damaged ({type(error).__name__}: {error})") from error
-    if version != FORMAT_VERSION:
-        raise UserError(f"{path} has format {version}, this version reads {FORMAT_VERSION}: update")
+    config = read_config(path)
     data = (path / ARRAYS).read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
+    if hashlib.sha256(data).hexdigest() != config["sha256"]:
         raise UserError(f"{path / ARRAYS} is damaged: its SHA-256 is not the one in {CONFIG}")
     stored = parse_safetensors(path / ARRAYS, data)
     arrays = {name.partition("/")[2]: array for name, array in stored.items()}
     return WeightFile(str(path), "our format", arrays), config
+
+
+def read_config(path: epath.PathLike) -> dict[str, Any]:
+    """Reads what a directory in our format says about its arrays.
+
+    Raises:
+      UserError: a file is missing, damaged or from a newer version.
+    """
+    path = epath.Path(path)
+    if not is_own(path):
+        raise UserError(f"{path} is not a directory with {ARRAYS} and {CONFIG}")
+    try:
+        config = json.loads((path / CONFIG).read_text())
+        version, _ = config["format_version"], config["sha256"]
+        if not isinstance(config.get("fields", {}), dict):
+            raise TypeError("fields are no object")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path / CONFIG} is damaged ({type(error).__name__}: {error})") from error
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} has format {version}, this version reads {FORMAT_VERSION}: update")
+    return config
 
 
 def to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -110,6 +110,13 @@ def test_damaged_directories_are_named(tmp_path, change):
     path = own(tmp_path / "own", preprocessing=stored)
     with pytest.raises(UserError, match=rf"stored in {path} is damaged"):
         data_of_weights("caformer_s18", path)
+    for names in ("ab", [1], {"a": 0}):
+        path = own(tmp_path / f"own {names}", class_names=names)
+        with pytest.raises(UserError, match=r"names of classes .* damaged"):
+            data_of_weights("caformer_s18", path)
+    (path / io.CONFIG).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"is damaged"):
+        data_of_weights("caformer_s18", path)
 
 
 @pytest.mark.parametrize("moved", [False, True])
