@@ -356,8 +356,12 @@ class Registry:
         """Makes a model whose fields may not fit together yet."""
         found = self.find(name)
         family = self._families[found.family]
-        given = _clean(family.model, overrides)
-        return family.model(**{**family.variants[found.model], **found.fields, **given})
+        # What a family always does, such as taking any size, may be asked for as if it were a field.
+        always = {n for n in overrides if isinstance(getattr(family.model, n, None), property)}
+        given = {n: value for n, value in overrides.items() if n not in always}
+        fields = {**found.fields, **_clean(family.model, given)}
+        model = family.model(**{**family.variants[found.model], **fields})
+        return model.having(**{n: overrides[n] for n in always}) if always else model
 
     def _open(
         self, name_or_model: str | nn.Module, path: epath.PathLike, overrides: Mapping[str, Any]

@@ -433,3 +433,12 @@ def test_integers_are_no_weights(tmp_path):
     path = write_arrays(tmp_path / "w.npz", arrays, "npz")
     _, _, report = maxvit_jax.load_with_report("maxvit_base", path)
     assert report.left == ("index", "n_averaged")
+
+
+def test_what_a_family_always_does_may_be_asked_for():
+    """A caller need not know which family has a choice."""
+    model = maxvit_jax.create_model("aewin_tiny", pad_inputs=True, frozen_norm=True)
+    assert model.pad_inputs and model == maxvit_jax.create_model("aewin_tiny")
+    assert maxvit_jax.create_model("maxvit_tiny", pad_inputs=True).size_multiple == 1
+    with pytest.raises(UserError, match="AEWin always has pad_inputs=True"):
+        maxvit_jax.create_model("aewin_tiny", pad_inputs=False)
