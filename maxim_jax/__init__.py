@@ -3,8 +3,8 @@
 model = create_model("maxim_s2")
 model, variables = load_pretrained("maxim_s2", "checkpoint.npz")
 
-When weights are loaded, `num_supervision_scales`, `in_channels` and `num_outputs` follow the file if
-a model is given by name and nothing else is asked for.
+When weights are loaded, `num_supervision_scales`, `in_channels` and `num_outputs` follow the file
+if a model is given by name and nothing else is asked for.
 """
 
 from operator import attrgetter
