@@ -256,21 +256,20 @@ def test_nothing_measured_leaves_no_folder(commands, tmp):
     assert not (tmp / "reports" / "nothing").exists()
 
 
-def test_run_of_another_mesh(tmp_path, monkeypatch):
+def test_run_of_another_mesh(tmp_path):
     """Trained on 2 devices with split parameters, its last checkpoint damaged; evaluated on 3."""
     config = maxvit_digits.get_config()
     changes = {"train.num_steps": 4, "eval.every_steps": 2, "data.eval_batch_size": 8}
     config.update_from_flattened_dict(DIGITS | changes | {"mesh.fsdp": 2})
     tiny.run(config, tmp_path, task=ClassificationTask(config), devices=2)
     (tmp_path / "checkpoints" / "4" / "metrics" / "metrics").write_text('{ score": 1.0}')
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
     evaluate = ["launch.evaluate", f"--workdir={tmp_path}"]
     commands = {
         "whole": evaluate,
         "mesh": [*evaluate, "--config.mesh.fsdp=2"],
         "batch": [*evaluate, "--config.data.eval_batch_size=8"],
     }
-    whole, mesh, batch = run_commands(commands, tmp_path / "results").values()
+    whole, mesh, batch = run_commands(commands, tmp_path / "results", devices=3).values()
     assert (whole.status, mesh.status, batch.status) == (0, 2, 2), (whole, mesh, batch)
     assert "checkpoints/4 is damaged: metrics/metrics differs" in whole.err
     assert f"{tmp_path}, step 2\n" in whole.out and "eval/examples: 359.0000\n" in whole.out

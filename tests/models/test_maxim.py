@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.weights.mapping import flatten
 from launch.plain_maxim import plain_maxim
 from maxim_jax.models.maxim import MAXIM
-from tests.golden.cases import load_maxim_case, named_outputs
+from tests.golden.cases import full_jit, load_maxim_case, named_outputs
 
 MICRO = [
     "micro_1stage_64x64",
@@ -80,7 +80,7 @@ def restored(case, tmp_path):
         model, variables = maxim_jax.load_pretrained(name, path, **fields)
     else:
         model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
-    return named_outputs(jax.jit(model.apply)(variables, case.images()))
+    return named_outputs(full_jit(model.apply)(variables, case.images()))
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -105,7 +105,7 @@ def test_the_plain_formulation_restores_as_the_release(name):
     case = load_maxim_case(name)
     weights = {n.removeprefix("opt/target/"): a for n, a in case.variables().items()}
     fields = MAXIM(**case.fields()).shared()
-    outputs = jax.jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
+    outputs = full_jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
     errors = case.compare(named_outputs([scales[::-1] for scales in outputs]))
     assert max(errors.values()) < 0.5, errors
 

@@ -12,7 +12,7 @@ from jax import numpy as jnp
 import maxvit_jax
 from common.errors import UserError
 from maxvit_jax.models.maxvit import VARIANTS, MaxViT
-from tests.golden.cases import load_case
+from tests.golden.cases import full_jit, load_case
 
 PARAMETERS = {
     "maxvit_tiny": 30_916_528,
@@ -55,7 +55,7 @@ def micro(size=(32, 48), **fields):
 def outputs(model, variables, images):
     """All that the golden files name."""
 
-    @jax.jit
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
         last = list(maps.values())[-1]
@@ -80,7 +80,7 @@ def test_gradients_are_the_official_ones(load):
     case, model, variables = load("tf_micro_grads")
     labels = jnp.asarray(case.manifest["labels"])
 
-    @jax.jit
+    @full_jit
     def loss_and_gradients(params):
         def loss(params):
             logits = model.apply({**variables, "params": params}, case.images())
@@ -103,7 +103,7 @@ def test_training_mode_statistics(load):
     """The moving variance is the biased one here, the unbiased one in the reference."""
     case, model, variables = load("tf_micro_train")
 
-    @jax.jit
+    @full_jit
     def run(variables, images):
         apply = functools.partial(model.apply, variables, images, True, mutable=["batch_stats"])
         logits, updates = apply()

@@ -16,7 +16,7 @@ from common.train.state import create_state, make_train_step
 from configs import metaformer_ablation_digits
 from maxvit_jax.models.metaformer import MIXERS, PUBLISHED, VARIANTS, MetaFormer, mean_over_map
 from maxvit_jax.tasks.classification import ClassificationTask
-from tests.golden.cases import load_case
+from tests.golden.cases import full_jit, load_case
 from tests.models.test_every_model import PARAMETERS
 
 PARAMETERS_21K = {
@@ -89,7 +89,7 @@ def outputs(case, model, variables):
             found["logits"] = model.apply(variables, images)
         return found | maps | {"patch_embed": maps["stem"], "downsample1": maps["stem"]}
 
-    found = jax.jit(run)(variables, case.images())
+    found = full_jit(run)(variables, case.images())
     if "gradcam" in case.manifest:
         found["gradcam_raw"] = grad_cam(case, model, variables, found["stage_4"])
     return {name: found[name] for name in case.expected}
@@ -104,7 +104,7 @@ def grad_cam(case, model, variables, last):
     """As the manifest defines it, on the last stage's map."""
     targets = jnp.asarray(case.manifest["gradcam"]["target_classes"])
 
-    @jax.jit
+    @full_jit
     def run(variables, last):
         def of_targets(last):
             return jnp.take_along_axis(head(model, variables, last), targets[:, None], axis=1).sum()

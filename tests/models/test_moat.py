@@ -15,7 +15,7 @@ from common.layers.relative_bias import RelativeBias
 from common.weights.layouts import STACKED_HEADS
 from common.weights.mapping import flatten
 from maxvit_jax.models.moat import MOAT, VARIANTS, MOATBlock
-from tests.golden.cases import load_case
+from tests.golden.cases import full_jit, load_case
 from tests.golden.weights import make_weight
 
 # With and without position bias.
@@ -73,7 +73,7 @@ def assert_golden(name, folder):
     path = case.write_checkpoint(folder / name, "npz")
     model, variables = maxvit_jax.load_pretrained(MOAT(**case.fields()), path)
 
-    @jax.jit
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
         last = maps["stage_4"]
@@ -124,8 +124,8 @@ def test_attention_is_the_official_one(name):
     attention = WindowAttention(window, c["head_size"], stored)
     relative_bias = RelativeBias(heads, window, stored)
     outputs = {
-        "output": jax.jit(attention.apply)({"params": params}, x)[:, 0],
-        "bias": relative_bias.apply({"params": bias}),
+        "output": full_jit(attention.apply)({"params": params}, x)[:, 0],
+        "bias": full_jit(relative_bias.apply)({"params": bias}),
     }
     errors = case.compare(outputs)
     assert errors.keys() == case.expected.keys() and max(errors.values()) < 1, errors
