@@ -8,10 +8,8 @@ import csv
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
-from jax import numpy as jnp
 from PIL import Image
 from skimage import data as photos
 
@@ -20,6 +18,7 @@ from configs import maxvit_digits
 from maxim_jax.inference import Restorer
 from maxim_jax.protocols import PROTOCOLS, measure
 from maxvit_jax.tasks.classification import ClassificationTask
+from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
 from tests.tasks.pairs import MODEL
 from tests.train import tiny
@@ -124,9 +123,7 @@ def save(path, pixels):
 def model():
     fields = {key: value for key, value in MODEL.items() if key != "name"}
     model = maxim_jax.create_model("maxim_s1", **fields)
-    images = maxim_jax.example_images(model)
-    init = jax.jit(lambda rng: model.init(rng, jnp.zeros(images.shape)))
-    return model, init(jax.random.key(0))
+    return model, make_variables(model, maxim_jax.example_images(model))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from common.weights.layouts import STACKED_HEADS
 from common.weights.mapping import flatten
 from maxvit_jax.models.moat import MOAT, VARIANTS, MOATBlock
 from tests.golden.cases import full_jit, load_case
-from tests.golden.weights import make_weight
+from tests.golden.weights import make_variables, make_weight
 
 # With and without position bias.
 PARAMETERS = {
@@ -42,22 +42,12 @@ MICRO = {
 }
 
 
-def random_variables(module, x):
-    """Of a scale at which all layers matter."""
-
-    def draw(path, array):
-        return make_weight(jax.tree_util.keystr(path, simple=True, separator="/"), array.shape)
-
-    shapes = jax.eval_shape(functools.partial(module.init, train=False), jax.random.key(0), x)
-    return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
 @functools.cache
 def micro():
     """A tiny model, its variables and images."""
     images = jax.random.normal(jax.random.key(0), (2, 32, 48, 3))
     model = MOAT(**MICRO)
-    return model, random_variables(model, images), images
+    return model, make_variables(model, images), images
 
 
 @functools.cache
@@ -184,7 +174,7 @@ def test_attention_is_of_the_whole_map_or_of_windows():
     def reached(window, side):
         block = MOATBlock(8, 1, window=window, head_dim=8, bias_window=(3, 3))
         x = jax.random.normal(jax.random.key(3), (1, *side, 8))
-        variables = random_variables(block, x)
+        variables = make_variables(block, x, train=False)
 
         @jax.jit
         @jax.grad
