@@ -1,6 +1,7 @@
 """MAXIM: exact against the release, every parameter learns, sizes, options."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -110,8 +111,14 @@ def test_the_plain_formulation_restores_as_the_release(name):
     assert max(errors.values()) < 0.5, errors
 
 
-@pytest.mark.parametrize("scales", [3, 1])
-@pytest.mark.parametrize("name", COUNTS)
+# Those of one stage with three scales are in test_every_model; tracing the largest takes long.
+FEW = [("maxim_s2", 3), ("maxim_s2", 1), ("maxim_m1", 1)]
+MANY = [case for case in itertools.product(COUNTS, (3, 1)) if case not in FEW]
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"), [*FEW, *(pytest.param(*case, marks=pytest.mark.slow) for case in MANY)]
+)
 def test_parameter_counts(name, scales):
     model = maxim_jax.create_model(name, num_supervision_scales=scales)
     assert maxim_jax.create_model(name).num_supervision_scales == 3

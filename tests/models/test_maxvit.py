@@ -14,14 +14,8 @@ from common.errors import UserError
 from maxvit_jax.models.maxvit import VARIANTS, MaxViT
 from tests.golden.cases import full_jit, load_case
 from tests.golden.weights import make_variables
+from tests.models.test_every_model import PARAMETERS
 
-PARAMETERS = {
-    "maxvit_tiny": 30_916_528,
-    "maxvit_small": 68_927_956,
-    "maxvit_base": 119_467_708,
-    "maxvit_large": 211_785_560,
-    "maxvit_xlarge": 474_951_952,
-}
 MICRO = {
     "stem_widths": (8, 8),
     "widths": (32, 64),
@@ -128,17 +122,21 @@ def test_training_mode_statistics(load):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_parameter_counts(name):
-    model = maxvit_jax.create_model(name)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    assert sum(x.size for x in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
-    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    # At 384 with the tables of window 7, as officially fine-tuned: the same.
-    model = maxvit_jax.create_model(name, window_size=12, bias_window_size=7)
-    images = jax.ShapeDtypeStruct((1, 384, 384, 3), jnp.float32)
-    finetuned = jax.eval_shape(model.init, jax.random.key(0), images)
-    assert jax.tree.map(jnp.shape, finetuned) == jax.tree.map(jnp.shape, variables)
+def test_fine_tuned_parameters_are_those_of_224(name):
+    """At 384 with the tables of window 7, as officially: in number, and block by block in shape."""
+
+    def shapes(size, **fields):
+        model = maxvit_jax.create_model(name, **fields)
+        images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        return jax.eval_shape(model.init, jax.random.key(0), images)
+
+    fine_tuned = {"window_size": 12, "bias_window_size": 7}
+    assert (
+        sum(x.size for x in jax.tree.leaves(shapes(384, **fine_tuned)["params"]))
+        == PARAMETERS[name]
+    )
+    shallow = {"depths": (1, 1, 1, 1)}
+    assert shapes(384, **fine_tuned, **shallow) == shapes(224, **shallow)
 
 
 def test_features_have_their_strides():
