@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 # The CPU, the compiled programs of the tests, and no data sets.
 ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PLATFORMS": "cpu",
     "TFDS_DATA_DIR": str(ROOT / "no_data_sets"),
 }
