@@ -110,12 +110,12 @@ def test_train_is_the_same_for_any_number_of_threads(prefetch):
     assert_same(train(10, prefetch=prefetch), reference())
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
-def test_train_is_the_same_for_any_number_of_workers(num_workers):
-    assert_same(train(10, num_workers=num_workers), reference())
+def test_train_is_the_same_for_any_number_of_workers():
+    """One is asked to resume, below."""
+    assert_same(train(10, num_workers=3), reference())
 
 
-@pytest.mark.parametrize(("start_step", "num_workers"), [(1, 0), (7, 0), (3, 2)])
+@pytest.mark.parametrize(("start_step", "num_workers"), [(1, 0), (7, 0), (3, 1)])
 def test_train_resumes_anywhere(start_step, num_workers):
     resumed = train(10 - start_step, start_step=start_step, num_workers=num_workers)
     assert_same(resumed, reference()[start_step:])
@@ -143,7 +143,7 @@ def test_process_may_have_parts_that_are_no_neighbours():
 
 
 def test_processes_with_workers_and_resume():
-    options = {"num_workers": 2, "start_step": 3}
+    options = {"num_workers": 1, "start_step": 3}
     parts = [train(4, parts=((i,), 2), **options) for i in range(2)]
     assert_same(concatenated(parts), reference()[3:7])
 
@@ -292,9 +292,8 @@ def test_workers_end_with_their_parent(script, how):
 
 
 def test_closing_ends_workers():
-    batches = train_batches(Source(), augment, batch_size=BATCH, seed=0, num_workers=2)
+    batches = train_batches(Source(), augment, batch_size=BATCH, seed=0, num_workers=1)
     next(batches)
-    children = pipeline.multiprocessing.active_children()
-    assert len(children) == 2
+    (child,) = pipeline.multiprocessing.active_children()
     batches.close()
-    assert not any(child.is_alive() for child in children)
+    assert not child.is_alive()

@@ -13,18 +13,31 @@ outputs only. `load_case(name)` knows, per family folder, one case for every man
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from tests.golden.weights import make_image, make_weight
 
 FOLDER = pathlib.Path(__file__).parent
 EMA = "/ExponentialMovingAverage"
+
+# `jax.jit` as users have it: undoes what `tests/conftest.py` saves, where limits are those of
+# stored outputs.
+full_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+        "xla_cpu_use_fusion_emitters": True,
+    },
+)
 
 
 @dataclasses.dataclass(frozen=True)

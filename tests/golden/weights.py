@@ -8,9 +8,13 @@ weights under the same names, converts them, and compares outputs.
 NumPy's legacy ``RandomState`` is used because its streams are frozen for good.
 """
 
+import functools
 import zlib
+from typing import Any
 
+import jax
 import numpy as np
+from flax import linen as nn
 
 
 def make_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -34,6 +38,24 @@ def make_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
         return (0.1 * draw).astype(np.float32)
     fan_in = int(np.prod(shape)) / max(shape)
     return (draw / np.sqrt(max(fan_in, 1.0))).astype(np.float32)
+
+
+def make_variables(module: nn.Module, *inputs: Any, **options: Any) -> dict[str, Any]:
+    """Returns a module's variables by their paths, away from initial zeros and ones.
+
+    At once, where `module.init` compiles for every array.
+
+    Args:
+      inputs: of the module, or their shapes.
+      options: of the call, such as `train=False`.
+    """
+
+    def draw(path: Any, array: jax.ShapeDtypeStruct) -> np.ndarray:
+        return make_weight(jax.tree_util.keystr(path, simple=True, separator="/"), array.shape)
+
+    init = functools.partial(module.init, **options)
+    shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def make_image(

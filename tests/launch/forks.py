@@ -1,31 +1,37 @@
 """Runs command lines of the mains, each in a fork of one process that has done the imports.
 
-    python -m tests.launch.forks FOLDER JOB < commands.json
+    results = run_commands({"train": ["launch.train", "--workdir=..."], ...}, folder)
 
-The commands are a JSON object of argument lists by name, the first argument a module as after
-`python -m`. Each leaves FOLDER/<name>.json with its status, output and errors. They run in turn,
-exactly as they would from a shell but for the seconds of imports.
+They run in turn, exactly as they would from a shell but for the seconds of imports. The process is
+started once and serves all tests of a pytest process: `python -m tests.launch.forks` reads requests
+from its stdin, one per line, and answers each with a line.
 """
 
+import atexit
+import functools
 import importlib
 import json
 import os
 import pathlib
 import runpy
+import select
 import subprocess
 import sys
 import traceback
 import warnings
 from typing import NamedTuple
 
+import jax
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
-# One CPU device, and the compiled programs of the tests.
+# The CPU, the compiled programs of the tests, and no data sets.
 ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PLATFORMS": "cpu",
+    "TFDS_DATA_DIR": str(ROOT / "no_data_sets"),
 }
 
 # What the mains import, but for the modules that define flags.
@@ -49,21 +55,51 @@ class Result(NamedTuple):
     err: str
 
 
-def run_commands(
-    commands: dict[str, list[str]], folder: pathlib.Path, timeout: float = 300, job: str = ""
-) -> dict[str, Result]:
-    """Runs commands in turn and returns what each left; `job` adds `module:Task` to the jobs."""
-    environment = os.environ | ENVIRONMENT | {"TFDS_DATA_DIR": str(folder / "no_data_sets")}
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "tests.launch.forks", str(folder), job],
-        input=json.dumps(commands),
+@functools.cache
+def _server() -> subprocess.Popen:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.launch.forks"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
         cwd=ROOT,
-        env=environment,
-        timeout=timeout,
+        env=os.environ | ENVIRONMENT,
     )
+    atexit.register(_end, server)
+    return server
+
+
+def _end(server: subprocess.Popen) -> None:
+    with server:
+        server.kill()
+
+
+def run_commands(
+    commands: dict[str, list[str]],
+    folder: pathlib.Path,
+    timeout: float = 300,
+    *,
+    devices: int = 1,
+    job: str = "",
+) -> dict[str, Result]:
+    """Runs commands in turn, and returns what each left.
+
+    Args:
+      commands: by name; the first argument is a module.
+      folder: for what they leave.
+      timeout: in seconds, for all.
+      devices: that are simulated.
+      job: adds `module:Task` to the jobs that there are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    server = _server()
+    request = {"commands": commands, "folder": str(folder), "devices": devices, "job": job}
+    print(json.dumps(request), file=server.stdin, flush=True)
+    answered = select.select([server.stdout], [], [], timeout)[0]
+    if not answered or server.stdout.readline() != "done\n":
+        _server.cache_clear()
+        _end(server)
+        raise RuntimeError(f"the commands did not end in {timeout} s: {list(commands)}")
     return {
         name: Result(
             json.loads((folder / f"{name}.status").read_text()),
@@ -89,28 +125,38 @@ def _run(module: str, arguments: list[str]) -> int:
     return 0
 
 
+def _fork(module: str, arguments: list[str], left: str, devices: int, job: str) -> int:
+    """Runs one command in a fork and returns its status; output goes to `left`.out and .err."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, kind in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{left}.{kind}", os.O_CREAT | os.O_WRONLY), number)
+    jax.config.update("jax_num_cpu_devices", devices)
+    if job:
+        module_of_job, _, name = job.partition(":")
+        task = getattr(importlib.import_module(module_of_job), name)
+        importlib.import_module("launch.tasks").TASKS[task.kind] = task
+    status = _run(module, arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main() -> None:
-    """Runs the commands of stdin."""
-    folder, job = pathlib.Path(sys.argv[1]), sys.argv[2]
-    commands = json.load(sys.stdin)
+    """Serves the requests of stdin."""
     for name in _IMPORTS:
         importlib.import_module(name)
-    if job:
-        module, _, name = job.partition(":")
-        task = getattr(importlib.import_module(module), name)
-        importlib.import_module("launch.tasks").TASKS[task.kind] = task
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: nothing runs yet
-    for name, (module, *arguments) in commands.items():
-        child = os.fork()
-        if child == 0:
-            for number, kind in ((1, "out"), (2, "err")):
-                os.dup2(os.open(folder / f"{name}.{kind}", os.O_CREAT | os.O_WRONLY), number)
-            status = _run(module, arguments)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        (folder / f"{name}.status").write_text(json.dumps(status))
+    for line in sys.stdin:
+        request = json.loads(line)
+        folder = pathlib.Path(request["folder"])
+        for name, (module, *arguments) in request["commands"].items():
+            settings = request["devices"], request["job"]
+            status = _fork(module, arguments, str(folder / name), *settings)
+            (folder / f"{name}.status").write_text(json.dumps(status))
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ import csv
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
-from jax import numpy as jnp
 from PIL import Image
 from skimage import data as photos
 
@@ -20,6 +18,7 @@ from configs import maxvit_digits
 from maxim_jax.inference import Restorer
 from maxim_jax.protocols import PROTOCOLS, measure
 from maxvit_jax.tasks.classification import ClassificationTask
+from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
 from tests.tasks.pairs import MODEL
 from tests.train import tiny
@@ -124,9 +123,7 @@ def save(path, pixels):
 def model():
     fields = {key: value for key, value in MODEL.items() if key != "name"}
     model = maxim_jax.create_model("maxim_s1", **fields)
-    images = maxim_jax.example_images(model)
-    init = jax.jit(lambda rng: model.init(rng, jnp.zeros(images.shape)))
-    return model, init(jax.random.key(0))
+    return model, make_variables(model, maxim_jax.example_images(model))
 
 
 @pytest.fixture(scope="module")
@@ -256,21 +253,20 @@ def test_nothing_measured_leaves_no_folder(commands, tmp):
     assert not (tmp / "reports" / "nothing").exists()
 
 
-def test_run_of_another_mesh(tmp_path, monkeypatch):
+def test_run_of_another_mesh(tmp_path):
     """Trained on 2 devices with split parameters, its last checkpoint damaged; evaluated on 3."""
     config = maxvit_digits.get_config()
     changes = {"train.num_steps": 4, "eval.every_steps": 2, "data.eval_batch_size": 8}
     config.update_from_flattened_dict(DIGITS | changes | {"mesh.fsdp": 2})
     tiny.run(config, tmp_path, task=ClassificationTask(config), devices=2)
     (tmp_path / "checkpoints" / "4" / "metrics" / "metrics").write_text('{ score": 1.0}')
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
     evaluate = ["launch.evaluate", f"--workdir={tmp_path}"]
     commands = {
         "whole": evaluate,
         "mesh": [*evaluate, "--config.mesh.fsdp=2"],
         "batch": [*evaluate, "--config.data.eval_batch_size=8"],
     }
-    whole, mesh, batch = run_commands(commands, tmp_path / "results").values()
+    whole, mesh, batch = run_commands(commands, tmp_path / "results", devices=3).values()
     assert (whole.status, mesh.status, batch.status) == (0, 2, 2), (whole, mesh, batch)
     assert "checkpoints/4 is damaged: metrics/metrics differs" in whole.err
     assert f"{tmp_path}, step 2\n" in whole.out and "eval/examples: 359.0000\n" in whole.out

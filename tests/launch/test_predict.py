@@ -14,6 +14,7 @@ from PIL import Image
 
 import maxvit_jax
 from maxvit_jax.inference import Classifier
+from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
 
 FIELDS = {"stem_widths": (4, 8), "widths": (32,), "depths": (1,), "window_size": 2}
@@ -80,13 +81,8 @@ WORK = {
 
 @pytest.fixture(scope="module")
 def model():
-    """Weights away from initial zeros and ones, so that photos differ."""
     model = maxvit_jax.create_model("maxvit_tiny", **FIELDS, num_classes=len(NAMES))
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    variables = jax.tree.map(
-        lambda x: x + 0.1 * np.sin(np.arange(x.size).reshape(x.shape)), variables
-    )
-    return model, variables
+    return model, make_variables(model, jnp.zeros((1, 8, 8, 3)))
 
 
 @pytest.fixture(scope="module")

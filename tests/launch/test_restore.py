@@ -7,7 +7,6 @@ import io
 import json
 
 import cv2
-import jax
 import numpy as np
 import optax
 import pytest
@@ -20,6 +19,7 @@ from maxim_jax.inference import Restorer
 from maxim_jax.models.maxim import MAXIM
 from maxim_jax.photos import read_photo, write_photo
 from tests.data.test_images import deep_png
+from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
 from tests.restoration.test_photos import exif_of_a_camera
 
@@ -131,7 +131,7 @@ def tmp(tmp_path_factory):
     """A model, photos of all kinds, a clip, and files that must not be lost."""
     tmp = tmp_path_factory.mktemp("restore")
     model = MAXIM(**FIELDS)
-    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32))
+    variables = make_variables(model, maxim_jax.example_images(model))
     maxim_jax.save_pretrained(tmp / "model", model, variables)
     (tmp / "run").mkdir()
     config = {"model": {"name": "maxim_s1", **FIELDS}, "train": {}}

@@ -1,6 +1,7 @@
 """MAXIM: exact against the release, every parameter learns, sizes, options."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from common.errors import UserError
 from common.weights.mapping import flatten
 from launch.tools.plain_maxim import plain_maxim
 from maxim_jax.models.maxim import MAXIM
-from tests.golden.cases import load_maxim_case, named_outputs
+from tests.golden.cases import full_jit, load_maxim_case, named_outputs
 
 MICRO = [
     "micro_1stage_64x64",
@@ -80,7 +81,7 @@ def restored(case, tmp_path):
         model, variables = maxim_jax.load_pretrained(name, path, **fields)
     else:
         model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
-    return named_outputs(jax.jit(model.apply)(variables, case.images()))
+    return named_outputs(full_jit(model.apply)(variables, case.images()))
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -105,13 +106,19 @@ def test_the_plain_formulation_restores_as_the_release(name):
     case = load_maxim_case(name)
     weights = {n.removeprefix("opt/target/"): a for n, a in case.variables().items()}
     fields = MAXIM(**case.fields()).shared()
-    outputs = jax.jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
+    outputs = full_jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
     errors = case.compare(named_outputs([scales[::-1] for scales in outputs]))
     assert max(errors.values()) < 0.5, errors
 
 
-@pytest.mark.parametrize("scales", [3, 1])
-@pytest.mark.parametrize("name", COUNTS)
+# Those of one stage with three scales are in test_every_model; tracing the largest takes long.
+FEW = [("maxim_s2", 3), ("maxim_s2", 1), ("maxim_m1", 1)]
+MANY = [case for case in itertools.product(COUNTS, (3, 1)) if case not in FEW]
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"), [*FEW, *(pytest.param(*case, marks=pytest.mark.slow) for case in MANY)]
+)
 def test_parameter_counts(name, scales):
     model = maxim_jax.create_model(name, num_supervision_scales=scales)
     assert maxim_jax.create_model(name).num_supervision_scales == 3

@@ -1,10 +1,5 @@
 """`python -m launch.convert`: every direction, exact, and one line for mistakes."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -15,6 +10,7 @@ from common.weights.mapping import flatten
 from common.weights.readers import read_arrays
 from launch.convert import convert
 from tests.golden.cases import load_case, load_maxim_case
+from tests.launch.forks import run_commands
 
 CASE = load_case("tf_micro_ft384")
 NAME = "maxvit_micro"
@@ -84,31 +80,38 @@ def test_overrides_and_a_taken_output(tmp_path):
         convert(NAME, source, str(tmp_path / "own"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "explanation"),
-    [
-        (
-            ["--model=maxvit_tiny", "--input=nowhere.pth", "--output=o"],
-            "nowhere.pth does not exist",
-        ),
-        (["--model=maxim_s4", "--input=x", "--output=o"], "unknown model 'maxim_s4'"),
-        (["--model=maxim_s2", "--input=x", "--output=o", "--num_classes=3"], "no field"),
-        (["--model=maxvit_tony", "--input=x", "--output=o"], "unknown model 'maxvit_tony'"),
-        (["--model=maxvit_tiny", "--input=x", "--output=o", "--to=onnx"], "onnx"),
-        (["--model=maxvit_tiny", "--input=x"], "output"),
-    ],
-)
-def test_mistakes_are_one_line(arguments, explanation, tmp_path):
-    (tmp_path / "x").write_bytes(b"")
-    root = pathlib.Path(maxvit_jax.__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-m", "launch.convert", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        timeout=120,
-    )
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert explanation in result.stderr and len(result.stderr.splitlines()) == 1
+MISTAKES = {
+    "file": (
+        ["--model=maxvit_tiny", "--input=nowhere.pth", "--output=o"],
+        "nowhere.pth does not exist",
+    ),
+    "restorer": (
+        ["--model=maxim_s4", "--input=README.md", "--output=o"],
+        "unknown model 'maxim_s4'",
+    ),
+    "field": (
+        ["--model=maxim_s2", "--input=README.md", "--output=o", "--num_classes=3"],
+        "no field",
+    ),
+    "model": (
+        ["--model=maxvit_tony", "--input=README.md", "--output=o"],
+        "unknown model 'maxvit_tony'",
+    ),
+    "to": (["--model=maxvit_tiny", "--input=README.md", "--output=o", "--to=onnx"], "onnx"),
+    "no output": (["--model=maxvit_tiny", "--input=README.md"], "output"),
+}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """What every mistaken command left."""
+    lines = {name: ["launch.convert", *arguments] for name, (arguments, _) in MISTAKES.items()}
+    return run_commands(lines, tmp_path_factory.mktemp("convert"))
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line(commands, name):
+    result = commands[name]
+    assert result.status == 2
+    assert "Traceback" not in result.err
+    assert MISTAKES[name][1] in result.err and len(result.err.splitlines()) == 1

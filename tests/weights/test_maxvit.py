@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.layers.relative_bias import resize_table
 from common.weights.mapping import flatten
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import load_case, write_arrays
+from tests.golden.cases import full_jit, load_case, write_arrays
 
 MICRO = load_case("tf_micro")
 FINE_TUNED = load_case("tf_micro_ft384")
@@ -17,7 +17,7 @@ TABLES = "relative_bias/table"
 
 
 def outputs(model, variables, images):
-    @jax.jit
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
         return {**maps, "logits": model.apply(variables, images)}
