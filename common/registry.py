@@ -356,7 +356,7 @@ class Registry:
         """Makes a model whose fields may not fit together yet."""
         found = self.find(name)
         family = self._families[found.family]
-        # What a family always does, such as taking any size, may be asked for as if it were a field.
+        # What a family always does, such as taking any size, may be asked for as if it were one.
         always = {n for n in overrides if isinstance(getattr(family.model, n, None), property)}
         given = {n: value for n, value in overrides.items() if n not in always}
         fields = {**found.fields, **_clean(family.model, given)}

@@ -94,11 +94,11 @@ def prepare(args: argparse.Namespace) -> tuple[Callable[[], None], dict]:
         options = CPU_COMPILER_OPTIONS
 
     class SyntheticTask:
-        def loss(self, variables, batch, rng, train):
+        def loss(self, variables, batch, rng):
             logits, updates = model.apply(
                 variables,
                 batch["image"],
-                train=train,
+                train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": rng},
             )

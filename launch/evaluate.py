@@ -112,7 +112,7 @@ def _default_config() -> str:
     for arg, following in itertools.pairwise([*sys.argv, ""]):
         flag, equals, value = arg.partition("=")
         given[flag] = value if equals else following
-    if "--workdir" in given:
+    if "--workdir" in given and "--weights" not in given:
         return f"{Path(launch.__file__).with_name('run_config.py')}:{given['--workdir']}"
     recipe, name = "evaluate.py", given.get("--model", "")
     with contextlib.suppress(UserError):  # an unknown model is told later

@@ -454,7 +454,7 @@ def test_every_field_of_every_section_is_there(name):
     config = get(name)
     task = make_task(get(name))
     sections = parse_trainer_sections(config.to_dict())
-    sections |= {"data": task.data, "task": task.loss_config, "init": task.init_config}
+    sections |= {"data": task.data, "task": task.task_config, "init": task.init_config}
     for section, parsed in sections.items():
         assert set(config[section]) == set(vars(parsed)), section
     fields = set(type(task.model).__dataclass_fields__) - {"parent"}

@@ -77,7 +77,7 @@ def _end(server: subprocess.Popen) -> None:
 def run_commands(
     commands: dict[str, list[str]],
     folder: pathlib.Path,
-    timeout: float = 300,
+    timeout: float = 600,
     *,
     devices: int = 1,
     job: str = "",

@@ -73,7 +73,10 @@ MISTAKES = {
     "dtype": (train(model__dtype="float17"), "unknown dtype 'float17'"),
     "stages": (train(model__widths="(32,)"), "one positive number per stage"),
     "classes": (train(model__num_classes=7), "has 10 classes"),
-    "image size": (train(data__image_size=20), "image height 20 does not fit windows of 4"),
+    "image size": (
+        train(data__image_size=20),
+        "image height 20 does not fit stage_1, whose map at stride 4",
+    ),
     "imagenet": (train("configs/maxvit_tiny.py"), "download_and_prepare()"),
     "data set": (train("configs/maxvit_tiny.py", data__name="imagenett2012"), "'imagenet2012'"),
     "no folder given": (train("configs/maxvit_folder.py"), "needs root"),

@@ -335,7 +335,7 @@ def test_first_maps_are_those_of_all(name):
     assert list(maps) == list(model.feature_strides)
     assert list(first) == [key for key in maps if key in ("stem", "stage_1")]
     for key, value in first.items():
-        np.testing.assert_array_equal(value, maps[key])
+        np.testing.assert_allclose(value, maps[key], rtol=1e-5, atol=1e-5)  # another program
 
 
 @pytest.mark.parametrize("name", ["maxvit", "moat"])

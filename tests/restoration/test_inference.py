@@ -10,6 +10,7 @@ from jax import numpy as jnp
 import maxim_jax
 from common.errors import UserError
 from common.weights.mapping import flatten, unflatten
+from common.whole_images import PaddedSizes
 from maxim_jax.inference import Restorer, _pad, _tiling
 from maxim_jax.models.maxim import MAXIM
 from tests.golden.cases import FOLDER, full_jit, write_arrays
@@ -82,7 +83,7 @@ def test_official_pipeline(golden, monkeypatch, size, mode, ensemble):
     model, variables, stored = golden
     height, width = map(int, size.split("x"))
     image = np.rint(255 * make_image((1, height, width, 3), 3, 0.0, 1.0)[0]) / np.float32(255)
-    padded, _ = _pad(image, 64)
+    padded, _ = _pad(image, PaddedSizes(64))
     np.testing.assert_array_equal(np.rint(255 * padded)[::3, ::3], stored[f"{size}/padded_u8"])
     assert padded.shape == tuple(PIPELINE["cases"][f"{size}/padding"]["padded"])
     restorer = Restorer(model, variables, ensemble=ensemble)
