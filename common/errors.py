@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class UserError(ValueError):
@@ -29,11 +30,13 @@ def nearest_valid(value: int, multiple: int) -> str:
     """Returns the hint that ends a message about a number that is not a multiple of another.
 
     Args:
-      value: what the user gave.
+      value: what the user gave; a symbolic size has no neighbours.
       multiple: what a positive multiple of is needed.
 
     Returns:
       Such as `"nearest valid: 224 or 448"`: the multiples around `value`.
     """
+    if not isinstance(value, Integral):
+        return f"valid: multiples of {multiple}, such as {multiple}*n"
     below = max(value, 0) // multiple * multiple
     return f"nearest valid: {f'{below} or ' if below > 0 else ''}{below + multiple}"

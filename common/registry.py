@@ -229,7 +229,8 @@ class Registry:
         """The same as `load_pretrained`, and what became of every array of the file."""
         if not isinstance(name_or_model, str):
             overrides = _clean(type(name_or_model), overrides)
-            name_or_model = _checked(name_or_model.clone(**overrides))
+            if overrides:
+                name_or_model = _checked(name_or_model.clone(**overrides))
         model, file, table, found = self._open(name_or_model, path, overrides)
         family = self._family(model)
         skip = family.weights.left_out(model, found, overrides)

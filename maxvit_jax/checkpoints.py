@@ -71,7 +71,8 @@ def _maxvit(model: str, size: int, data: str, top1: float | None) -> Iterator[Ch
         fields={} if size == 224 else {"window_size": size // 32},
         top1=top1,
     )
-    timm = {"eval_method": "resize"} if size != 224 else {"eval_crop_fraction": 0.95}
+    squashed = {"eval_method": "resize", "eval_crop_fraction": 1.0}
+    timm = squashed if size != 224 else {"eval_crop_fraction": 0.95}
     name = f"{model}_tf_{size}.{data}"
     yield row
     yield dataclasses.replace(row, name=name, **{"eval_method": "standard"} | timm)

@@ -393,7 +393,7 @@ class MAXIM(Fields):
         Raises:
           UserError: a side is not a multiple of `size_multiple`, or fields that can't work.
         """
-        self.check()
+        self._check_sizes()
         self._check_images(images.shape)
         scales = range(self.num_supervision_scales)
         pyramid = [nearest_downsample(images, 2**i) for i in scales]
@@ -407,13 +407,12 @@ class MAXIM(Fields):
         return tuple(outputs)
 
     def check(self) -> None:
-        """Raises UserError for fields that make no model; looks at nothing but fields."""
-        for name in _COUNTS:
-            require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
-        for name in ("block_size_hr", "block_size_lr", "grid_size_hr"):
-            sides = getattr(self, name)
-            two = f"{name}={sides}: height and width, both positive, are needed"
-            require(len(sides) == 2 and min(sides) > 0, two)
+        """Raises UserError for fields that make no model or are never read; looks at nothing else.
+
+        Modules made by hand do without the second: the release's own configurations have values of
+        `grid_size_lr` that nothing reads.
+        """
+        self._check_sizes()
         require(
             self.lrelu_slope == LRELU_SLOPE,
             f"lrelu_slope={self.lrelu_slope}: the slope is {LRELU_SLOPE}, as in the release",
@@ -423,6 +422,14 @@ class MAXIM(Fields):
             f"grid_size_lr={self.grid_size_lr} is never read, leave it (8, 8): the grid is"
             f" block_size_lr={self.block_size_lr}, as in the release",
         )
+
+    def _check_sizes(self) -> None:
+        for name in _COUNTS:
+            require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
+        for name in ("block_size_hr", "block_size_lr", "grid_size_hr"):
+            sides = getattr(self, name)
+            two = f"{name}={sides}: height and width, both positive, are needed"
+            require(len(sides) == 2 and min(sides) > 0, two)
         require(
             self.channels_reduction <= self.features,
             f"channels_reduction={self.channels_reduction}: 1 to {self.features}, the features",
