@@ -1,6 +1,7 @@
 """Flags that belong to jobs: made of the dataclasses of options that tasks have."""
 
 import dataclasses
+import sys
 import types
 import typing
 from typing import Any
@@ -35,7 +36,8 @@ class JobFlags:
                     default = "" if field.default is None else f" Default: {field.default}."
                     define = _DEFINERS[_plain(hints[field.name])]
                     text = field.metadata["help"] + default
-                    self._flags[field.name] = define(field.name, None, text)
+                    main = sys.argv[0]  # where absl's --help lists them
+                    self._flags[field.name] = define(field.name, None, text, module_name=main)
 
     def options(self, task: type[Task]) -> Any:
         """Returns what the command line says, for a job.

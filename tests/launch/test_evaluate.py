@@ -101,6 +101,7 @@ WORK = {
         *(f"--config.{key}={value}" for key, value in SMALL.items()),
     ],
     "run": ["launch.evaluate", "--workdir={tmp}/run"],
+    "help": ["launch.evaluate", "--help"],
     "other data": [
         *("launch.evaluate", "--workdir={tmp}/run", "--config.data.source=pairs"),
         *("--config.data.input_root={tmp}/pairs/input", "--output={tmp}/reports/other"),
@@ -245,6 +246,12 @@ def test_run_on_other_data(commands, tmp):
     assert commands["other data"].status == 0, commands["other data"].err
     rows, _ = read(tmp / "reports" / "other")
     assert rows.keys() == {"a.png", "b.png", "c.png"}
+
+
+def test_help_lists_the_flags_of_every_job(commands):
+    assert all(
+        f"\n  --{name}: " in commands["help"].out for name in ("workdir", "protocol", "root")
+    )
 
 
 def test_nothing_measured_leaves_no_folder(commands, tmp):
