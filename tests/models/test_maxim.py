@@ -156,35 +156,40 @@ def test_every_parameter_learns(tiny):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, name
 
 
-def test_remat_changes_nothing_but_memory():
-    model = MAXIM(**TINY, num_stages=1)
-    variables = random_variables(model)
+def test_remat_changes_nothing_but_memory(tiny_stage):
+    model, variables = tiny_stage
     plain, again = (flatten(gradients(m, variables)) for m in (model, model.clone(remat=True)))
     for name, expected in plain.items():
         error = np.abs(again[name] - expected).max()
         assert error <= 1e-4 * np.abs(expected).max(), name
 
 
-def test_bfloat16_is_close_and_float32_outside(tiny):
-    model, variables = tiny
+@pytest.fixture(scope="module")
+def tiny_stage():
+    model = MAXIM(**TINY, num_stages=1)
+    return model, random_variables(model)
+
+
+def test_bfloat16_is_close_and_float32_outside(tiny_stage):
+    model, variables = tiny_stage
     exact = run(model, variables, images())[-1][0]
     half = run(model.clone(dtype=jnp.bfloat16), variables, images())[-1][0]
     assert half.dtype == jnp.float32
     assert 0 < np.abs(half - exact).max() < 0.1 * exact.std()
 
 
-def test_dropout_reaches_the_output_in_training_only(tiny):
-    model, variables = tiny
-    model = model.clone(dropout_rate=0.5)
+def test_dropout_reaches_the_output_in_training_only(tiny_stage):
+    plain, variables = tiny_stage
+    model = plain.clone(dropout_rate=0.5)
     still = run(model, variables, images())[-1][0]
-    np.testing.assert_array_equal(still, run(tiny[0], variables, images())[-1][0])
+    np.testing.assert_array_equal(still, run(plain, variables, images())[-1][0])
     trained = run(model, variables, images(), train=True, rngs={"dropout": jax.random.key(1)})
     assert np.abs(trained[-1][0] - still).max() > 1e-4
 
 
-def test_low_resolution_grid_is_the_block(tiny):
+def test_low_resolution_grid_is_the_block(tiny_stage):
     """The release's quirk: `grid_size_lr` is never read, so that nothing else may stand there."""
-    model, variables = tiny
+    model, variables = tiny_stage
     other = run(model.clone(grid_size_lr=model.block_size_lr), variables, images())
     np.testing.assert_array_equal(other[-1][0], run(model, variables, images())[-1][0])
 

@@ -219,7 +219,7 @@ def test_one_trainer_at_a_time(tmp_path):
 )
 def test_run_of_an_earlier_version_goes_on(name, recipe, tmp_path):
     """Configs written before jobs had names: fields came since, none with another default."""
-    old = json.loads((GOLDEN / "runs" / f"{name}.json").read_text())
+    old = json.loads((GOLDEN / "configs" / f"{name}.json").read_text())
     make_run(tmp_path, old)
     file, _, arg = recipe.partition(":")
     config = importlib.import_module(f"configs.{file}").get_config(arg)

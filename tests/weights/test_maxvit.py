@@ -90,8 +90,8 @@ def test_fine_tuned_golden_with_tables_resized(at, tmp_path):
     ("name", "fmt"),
     [
         ("tf_tiny_224", "tf"),
-        ("tf_tiny_224", "tf with averages"),
-        ("timm_maxvit_tiny_tf_224", "pth"),
+        pytest.param("tf_tiny_224", "tf with averages", marks=pytest.mark.slow),
+        pytest.param("timm_maxvit_tiny_tf_224", "pth", marks=pytest.mark.slow),
         ("timm_maxvit_tiny_tf_224", "safetensors"),
     ],
 )
