@@ -73,6 +73,17 @@ class InitConfig:
     weights: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadInit(InitConfig):
+    """The config's `init` section of a job whose model ends in a head of its own.
+
+    Attributes:
+      reset_head: start with random dense layers in the head, whatever the file's.
+    """
+
+    reset_head: bool = False
+
+
 def option(default: Any, help: str) -> Any:
     """A field of a dataclass of options: `launch` makes a flag of it."""
     return dataclasses.field(default=default, metadata={"help": help})
@@ -184,6 +195,8 @@ class Task(abc.ABC):
 
     def load(self, model: nn.Module, path: str) -> Variables:
         """Returns what a file has for a model; arrays that it lacks are left out."""
+        if getattr(self.init_config, "reset_head", False):
+            model = model.clone(num_classes=0)
         _, variables, report = self.package.load_with_report(model, path)
         logging.info("%s", report)
         return _without(variables, report.fresh)

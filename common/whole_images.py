@@ -20,20 +20,14 @@ class PaddedSizes:
       few: pad further, to sides of 1, 1.25, 1.5 or 1.75 times a power of two multiples, so that
         photos of all sizes share few programs; a side grows by less than a quarter. Otherwise to
         the next multiple.
-
-    Attributes:
-      seen: `(height, width)` of all so far.
     """
 
     def __init__(self, multiple: int, *, few: bool = False):
         self.multiple, self._few = multiple, few
-        self.seen: set[tuple[int, int]] = set()
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
         """Returns the padded height and width of an image."""
-        padded = self._side(height), self._side(width)
-        self.seen.add(padded)
-        return padded
+        return self._side(height), self._side(width)
 
     def _side(self, side: int) -> int:
         count = -(-side // self.multiple)

@@ -11,18 +11,15 @@ that the weights were fine-tuned at another size than the model's first.
 dict too: safetensors, or by PyTorch where the output ends in .pth.
 """
 
-from types import ModuleType
 from typing import Any
 
 import jax
 from absl import flags
 
-import maxim_jax
-import maxvit_jax
-from common.errors import UserError, did_you_mean
+from common.errors import UserError
 from launch.main import run_main
+from launch.tasks import task_of_model
 
-_PACKAGES = (maxvit_jax, maxim_jax)
 _MODEL = flags.DEFINE_string("model", None, "Name of the model, such as moat_0 or maxim_s2.")
 _INPUT = flags.DEFINE_string("input", None, "Weights to read.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory, file or prefix to write.")
@@ -32,6 +29,7 @@ _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", None, "Other than the input's: a fresh classifier; 0: no head."
 )
 _WINDOW_SIZE = flags.DEFINE_integer("window_size", None, "Resizes relative-bias tables (MaxViT).")
+_MIXERS = flags.DEFINE_list("mixers", None, "Of a MetaFormer, where its weights name code.")
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side in pixels that a classifier is for.", lower_bound=1
 )
@@ -61,12 +59,12 @@ def convert(
     Raises:
       UserError: the input can't be read or doesn't fit the model, or the output is taken.
     """
-    package = _package(name)
+    package = task_of_model(name).package
     ours, exports = to == "safetensors", package.exports(name)
     if not ours and to not in exports:
         has = f"has names by {', '.join(exports)}" if exports else "is published by nobody else"
         raise UserError(f"--to={to} does not apply: {name} {has}")
-    fields = package.published_fields(name, image_size) | overrides
+    fields = package.fields_of_weights(name, source, image_size) | overrides
     if not ours:
         fields |= exports[to].fields
     model, variables, report = package.load_with_report(name, source, **fields)
@@ -86,18 +84,11 @@ def convert(
     )
 
 
-def _package(name: str) -> ModuleType:
-    package = next((package for package in _PACKAGES if package.knows(name)), None)
-    if package is None:
-        known = [model for package in _PACKAGES for model in package.list_models()]
-        raise UserError(f"unknown model {name!r}: {did_you_mean(name, known)}")
-    return package
-
-
 def main(argv: list[str]) -> None:
     """Converts what the flags say."""
     del argv
     asked = {"num_classes": _NUM_CLASSES.value, "window_size": _WINDOW_SIZE.value}
+    asked["mixers"] = _MIXERS.value
     overrides = {name: value for name, value in asked.items() if value is not None}
     size = _IMAGE_SIZE.value
     print(convert(_MODEL.value, _INPUT.value, _OUTPUT.value, _TO.value, size, **overrides))

@@ -39,6 +39,7 @@ from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import MeshConfig, make_mesh
+from launch import run_config
 from launch.main import compilation_cache, load_config, run_main
 from launch.options import JobFlags
 from launch.tasks import make_task, task_of_model
@@ -69,8 +70,9 @@ def main(argv: list[str]) -> None:
 def _evaluate_run(workdir: str) -> Report:
     require(_MODEL.value is None, "--model does not apply: a run has its model")
     _SOURCE.require_unset("a run has its data; --config.data... moves it")
-    config = load_config(_CONFIG)
+    config = run_config.get_config(workdir)  # its own, whatever --config names
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    config.update_from_flattened_dict(asked)
     given = {field.removeprefix("model.") for field in asked}
     refuse_code(workdir, config.model.to_dict(), given)
     for axis, size in dataclasses.asdict(MeshConfig()).items():

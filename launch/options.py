@@ -27,14 +27,19 @@ class JobFlags:
         self._attribute = attribute
         self._flags: dict[str, flags.FlagHolder] = {}
         self._jobs: dict[str, list[str]] = {}
+        self._types: dict[str, type] = {}
         for kind, task in TASKS.items():
             options = getattr(task, attribute)
             hints = typing.get_type_hints(options)
             for field in dataclasses.fields(options):
                 self._jobs.setdefault(field.name, []).append(kind)
+                wanted = _plain(hints[field.name])
+                if self._types.setdefault(field.name, wanted) is not wanted:
+                    jobs = " and ".join(self._jobs[field.name])
+                    raise TypeError(f"--{field.name} has one type for {jobs}: rename one's")
                 if field.name not in self._flags:
                     default = "" if field.default is None else f" Default: {field.default}."
-                    define = _DEFINERS[_plain(hints[field.name])]
+                    define = _DEFINERS[wanted]
                     text = field.metadata["help"] + default
                     main = sys.argv[0]  # where absl's --help lists them
                     self._flags[field.name] = define(field.name, None, text, module_name=main)

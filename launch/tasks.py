@@ -1,4 +1,4 @@
-"""The jobs there are: one row each. No other file of `launch` or `configs/base` knows which."""
+"""The jobs there are: one row each. No other file of `launch` asks which one it has."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,12 +29,15 @@ def task_of(config: Mapping[str, Any]) -> type[Task]:
     Raises:
       UserError: neither is known.
     """
-    require("name" in config.get("model", {}), "config.model.name is missing")
+    for name in ("model", "task"):
+        section = config.get(name, {})
+        require(hasattr(section, "items"), f"config.{name}={section!r}: expected a section")
+    require(isinstance(config.get("model", {}).get("name"), str), "config.model.name is missing")
     kind = config.get("task", {}).get("kind")
     if kind is None:
         return task_of_model(config["model"]["name"])
     hint = did_you_mean(str(kind), TASKS)
-    require(kind in TASKS, f"config.task.kind={kind!r}: there is no such job, {hint}")
+    require(str(kind) in TASKS, f"config.task.kind={kind!r}: there is no such job, {hint}")
     return TASKS[kind]
 
 

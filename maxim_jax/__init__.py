@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from common.registry import Export, Family, Registry
 from common.weights.writers import write_npz, write_state_dict
-from maxim_jax.checkpoints import published_fields as published_fields
+from maxim_jax.checkpoints import fields_of_weights as fields_of_weights
 from maxim_jax.checkpoints import stored_info as stored_info
 from maxim_jax.models import maxim
 from maxim_jax.weights import maxim as maxim_weights

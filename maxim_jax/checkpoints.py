@@ -55,12 +55,13 @@ CHECKPOINTS = (
 )
 
 
-def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
+def fields_of_weights(name: str, path: Any, image_size: int | None) -> dict[str, Any]:
     """Returns the fields of weights for an image size: there are none, a model takes any.
 
     Raises:
       UserError: a size is given.
     """
+    del path
     require(image_size is None, f"--image_size does not apply: {name} takes any")
     return {}
 

@@ -42,7 +42,7 @@ class RestorationEvaluator(Evaluator):
           outputs: `restored`, float32 `[batch, height, width, 3]`.
           batch: `input`, uint8, or float on the 0..1 scale; `target`, uint8; `mask`, 0 for padding,
             which is not counted; `size`, int `[batch, 2]`, height and width of what is no padding
-            within an image, or left out where everything is image.
+            within an image (all of it where there is none).
 
         Raises:
           UserError: restored values are not finite.

@@ -37,7 +37,7 @@ def restore_images(model: nn.Module, variables: dict, images: jax.Array) -> jax.
 
 
 class Restorer:
-    """Restores images one at a time; compiles once per padded size, see `sizes`.
+    """Restores images one at a time; compiles once per size that the model sees: `compiled`.
 
     With `tile`, an image larger than that is restored in overlapping tiles of this side, which are
     blended with raised-cosine weights. The device then never holds more than one tile. The result
@@ -88,7 +88,8 @@ class Restorer:
                 0 <= overlap <= tile // 2,
                 f"overlap {overlap} is not between 0 and half a tile, {tile // 2}",
             )
-        self.sizes = PaddedSizes(multiple, few=few_sizes)
+        self.compiled: set[tuple[int, int]] = set()
+        self._sizes = PaddedSizes(multiple, few=few_sizes)
         self._tile, self._overlap = tile, overlap
         self._ensemble = ensemble
         self._variables = jax.device_put(variables)
@@ -110,7 +111,7 @@ class Restorer:
         Raises:
           UserError: the device's memory does not suffice, or the result is not finite.
         """
-        padded, inside = _pad(image, self.sizes)
+        padded, inside = _pad(image, self._sizes)
         height, width = padded.shape[:2]
         if self._tile and max(height, width) > self._tile:
             restored = self._restore_tiles(padded, progress)
@@ -146,6 +147,7 @@ class Restorer:
         return total / self._ensemble
 
     def _apply(self, image: np.ndarray) -> np.ndarray:
+        self.compiled.add(image.shape[:2])
         try:
             return np.asarray(self._run(self._variables, image[None]))[0]
         except jax.errors.JaxRuntimeError as error:

@@ -19,7 +19,7 @@ from common.registry import Export, Family, Registry
 from common.weights.writers import write_state_dict, write_tensorflow
 from maxvit_jax.checkpoints import published_names
 from maxvit_jax.data_defaults import data_defaults as data_defaults
-from maxvit_jax.data_defaults import published_fields as published_fields
+from maxvit_jax.data_defaults import fields_of_weights as fields_of_weights
 from maxvit_jax.data_defaults import stored_info as stored_info
 from maxvit_jax.models import aewin, maxvit, metaformer, moat
 from maxvit_jax.weights import aewin as aewin_weights

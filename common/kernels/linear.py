@@ -36,7 +36,8 @@ def linear_call(
         first = jax.tree.unflatten(residuals_tree, args[: len(flat_residuals)])
         gradient = jax.tree.unflatten(result_tree, args[len(flat_residuals) :])
         found, tree = jax.tree.flatten(transpose(first, gradient))
-        assert tree == x_tree, f"transpose returns {tree}, x is {x_tree}"
+        if tree != x_tree:
+            raise TypeError(f"transpose returns {tree}, x is {x_tree}")
         return found
 
     counts = {"count": len(flat_residuals)}

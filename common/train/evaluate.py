@@ -1,5 +1,6 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -62,7 +63,7 @@ class EvalLoop:
           UserError: the data set is empty, or more than `data.max_corrupt` examples are unreadable.
         """
         step = self._step(evaluators, pictures)
-        made, done = {}, 0
+        made, done, waiting = {}, 0, pictures
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
         batches = eval_batches(
             dataset.source,
@@ -78,14 +79,14 @@ class EvalLoop:
                 gather = partial(multihost_utils.process_allgather, tiled=True)
                 flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
                 corrupt.take(flags)
-                results, shown = step(variables, inputs)
-                results = jax.device_get(results)
+                results, mask, shown = step(variables, inputs)
+                results, mask = jax.device_get((results, mask))
                 for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
                     evaluator.update(outputs, inputs)
-                real = results[0][1]["mask"].astype(bool)
-                if pictures and not made and real.any():
+                if waiting and mask.any():  # the first batch with something to show
                     made = self._pictures(*jax.device_get(shown))
-                done += int(real.sum())
+                    waiting = False
+                done += int(mask.sum())
                 progress(done)
         metrics = {}
         for evaluator in evaluators:
@@ -95,15 +96,17 @@ class EvalLoop:
         return metrics, made
 
     def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
-        key = (tuple(evaluator.metrics for evaluator in evaluators), pictures)
+        key = (tuple((type(e), e.metrics, e.outputs, e.inputs) for e in evaluators), pictures)
         if key not in self._steps:
+            # Fresh ones, that the program doesn't hold what these are going to see.
+            kinds = copy.deepcopy(list(evaluators))
 
             def step(variables: Variables, batch: Batch) -> Any:
                 outputs = self._task.predict(variables, batch)
-                results = [_wanted(evaluator, outputs, batch) for evaluator in evaluators]
+                results = [_wanted(evaluator, outputs, batch) for evaluator in kinds]
                 count = self._task.shown if pictures else 0
                 shown = jax.tree.map(lambda x: x[:count], (dict(batch), outputs))
-                return results, shown
+                return results, batch["mask"], shown
 
             self._steps[key] = jax.jit(
                 step,

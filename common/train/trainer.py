@@ -240,7 +240,8 @@ class _Run:
         if state is not None:
             return state
         with failing_together():
-            given = job.task.pretrained() or {}
+            # On the host: it goes to the devices in its parts.
+            given = jax.tree.map(np.asarray, job.task.pretrained() or {})
             require_fits(job.abstract.variables, given, "config.init.weights")
 
         def init(rng: jax.Array, given: Variables) -> TrainState:
@@ -317,7 +318,7 @@ class _Run:
         self.stop.listen()  # from the first step on there is something to save
 
     def _is_due(self, step: int, every: int) -> bool:
-        return step % every == 0 or step == self.cfg.num_steps
+        return step % every == 0 or step >= self.cfg.num_steps
 
     def _log(self, step: int) -> None:
         """The means since the last log; raises where they are not finite."""
@@ -338,6 +339,8 @@ class _Run:
         every = job.sections["eval"].every_steps
         for name, eval_set in job.eval_sets.items():
             evaluators = [e for e in job.task.evaluators() if self._is_due(step, every * e.every)]
+            if not evaluators:
+                continue
             metrics, pictures = job.eval_loop.run(
                 self.state.eval_variables,
                 eval_set,

@@ -130,6 +130,7 @@ class ReportOptions:
     tile: int | None = option(None, "Restore in tiles of this side instead of whole.")
     overlap: int = option(64, "Pixels that neighbouring tiles share.")
     ensemble: int = option(1, "Views whose mean is taken: 1, 4 or 8.")
+    few_sizes: bool = option(False, "Pad to few sizes, as each is compiled; not the official way.")
 
 
 class RestorationTask(Task):
@@ -289,7 +290,10 @@ class RestorationTask(Task):
                 more = ", ..." if len(files) > 3 else ""
                 logging.warning("%d of kind %r: %s%s", len(files), kind, ", ".join(files[:3]), more)
         model, variables = maxim_jax.load_pretrained(name, path)
-        task = cls({**config.to_dict(), "model": {"name": name}}, eval_source=pairs)
+        # The pairs are as they are: nothing of the config degrades them.
+        data = config.data.to_dict() | {"source": "pairs", "degradations": ()}
+        section = {"model": {"name": name}, "data": data}
+        task = cls(config.to_dict() | section, eval_source=pairs)
         task.model = model
         return task, variables
 
@@ -302,7 +306,9 @@ class RestorationTask(Task):
     ) -> Report:
         """See `common.task.Task`: whole images, by a protocol."""
         protocol = self._protocol(options)
-        settings = {key: getattr(options, key) for key in ("tile", "overlap", "ensemble")}
+        settings = {
+            key: getattr(options, key) for key in ("tile", "overlap", "ensemble", "few_sizes")
+        }
         restorer = Restorer(self.model, variables, **settings)
         dataset, place = self.whole_eval_data(), fresh_folder(folder)
         with ProgressReport(len(dataset.source), unit="image") as progress:
@@ -320,11 +326,13 @@ class RestorationTask(Task):
             lines.append(f"{key}: {mean:.4f} (standard deviation {deviation:.4f})")
         lines.append(
             f"{summary['images']:,} images, averaged {summary['averaged']};"
-            f" compiled for {len(restorer.sizes.seen)} padded size(s)"
+            f" compiled for {len(restorer.compiled)} size(s)"
         )
         for row in CHECKPOINTS:
             if (row.data_set, row.model) == (protocol.name, self.model_config["name"]):
-                lines.append(f"published for {row.model}: PSNR {row.psnr:.2f}, SSIM {row.ssim:.3f}")
+                lines.append(
+                    f"published weights of {row.model}: PSNR {row.psnr:.2f}, SSIM {row.ssim:.3f}"
+                )
         lines.append(f"the report is in {place}")
         return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
 

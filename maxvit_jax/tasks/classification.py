@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import optax
 from etils import epath
-from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 
@@ -26,7 +25,7 @@ from common.data.sources import SOURCES, Source, make_source
 from common.errors import UserError, did_you_mean
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
-from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables, option
+from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables, option
 from maxvit_jax.data_defaults import data_of_weights, fields_of_weights
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.tasks.report import write_tables
@@ -128,17 +127,6 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassifierInit(InitConfig):
-    """The config's `init` section.
-
-    Attributes:
-      reset_head: start with random dense layers in the head, whatever the file's.
-    """
-
-    reset_head: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     """What `launch.predict` takes for a classifier."""
 
@@ -146,6 +134,9 @@ class PredictOptions:
     class_names: str | None = option(None, "File with one name per class and line.")
     image_size: int | None = option(
         None, "Side in pixels that the model sees, if not its weights'."
+    )
+    mixers: str | None = option(
+        None, "Mixers of a MetaFormer, comma-separated, where its weights name code: pool,my:Mixer"
     )
 
     def __post_init__(self):
@@ -168,7 +159,7 @@ class ClassificationTask(Task):
 
     kind = "classification"
     package = maxvit_jax
-    sections = {"init": ClassifierInit, "task": LossConfig, "data": ClassificationData}
+    sections = {"init": HeadInit, "task": LossConfig, "data": ClassificationData}
     resumable = (*Task.resumable, "data.root", "data.data_dir")  # data that moved
     best_metric = "eval/accuracy_top1"
     shown = SHEET_IMAGES
@@ -198,11 +189,6 @@ class ClassificationTask(Task):
         return self.eval_source().class_names
 
     # ---------------------------------------------------------------- training
-
-    def load(self, model: nn.Module, path: str) -> Variables:
-        """See `common.task.Task`."""
-        headless = {"num_classes": 0} if self.init_config.reset_head else {}
-        return super().load(model.clone(**headless), path)
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
@@ -335,6 +321,8 @@ class ClassificationTask(Task):
         """See `common.task.Task`."""
         size = options.image_size
         fields = fields_of_weights(name, path, size) | {"dtype": dtype}
+        if options.mixers:
+            fields["mixers"] = tuple(options.mixers.split(","))
         model, variables = maxvit_jax.load_pretrained(name, path, **fields)
         data, class_names = data_of_weights(name, path, size)
         if options.class_names:
@@ -400,6 +388,7 @@ def _fields(data: ClassificationData) -> dict[str, Any]:
 
 def _require_same_classes(train: list[str], evaluation: list[str]) -> None:
     """Raises UserError unless every label means the same in both."""
+    train, evaluation = list(train), list(evaluation)
     if train == evaluation:
         return
     parts = {"training": (train, evaluation), "evaluation": (evaluation, train)}

@@ -15,7 +15,7 @@ import maxvit_jax
 from common.data.images import decode
 from common.data.sources import digits_source
 from common.metrics.evaluator import Evaluator
-from common.task import Dataset, InitConfig, LoaderConfig, Task
+from common.task import Dataset, HeadInit, LoaderConfig, Task
 from configs.base.complete import complete
 
 SIDE = 8
@@ -55,7 +55,7 @@ class MeanError(Evaluator):
 class RotationTask(Task):
     kind = "rotation"
     package = maxvit_jax
-    sections = {"init": InitConfig, "task": RotationConfig, "data": LoaderConfig}
+    sections = {"init": HeadInit, "task": RotationConfig, "data": LoaderConfig}
     best_metric = "-eval/error"
 
     def __init__(self, config):

@@ -111,3 +111,15 @@ def test_two_evaluators_of_one_metric(tmp_path):
     task.evaluators = lambda: [Brightness(), Brightness()]
     with pytest.raises(UserError, match="two evaluators of classification give eval/brightness"):
         tiny.run(tiny.quick(), tmp_path, task=task)
+
+
+def test_evaluators_that_are_all_rare(tmp_path):
+    """Between their turns nothing is evaluated; at the end, also past it, all are."""
+    changes = {"eval.every_steps": 1, "train.num_steps": 3}
+    task = with_brightness(2, **changes)
+    task.evaluators = lambda: [Brightness(2)]
+    config = tiny.quick(changes | {"eval.best_metric": "eval/brightness"})
+    tiny.run(config, tmp_path, task=task)
+    assert tiny.logged(tmp_path, "eval/brightness").keys() == {2, 3}
+    shorter = tiny.changed(config, {"train.num_steps": 2})
+    assert tiny.run(shorter, tmp_path, task=task).keys() == {"eval/brightness", "eval/labels"}

@@ -10,6 +10,7 @@ from common.weights.mapping import flatten
 from common.weights.readers import read_arrays
 from launch.convert import convert
 from tests.golden.cases import load_case, load_maxim_case
+from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
 
 CASE = load_case("tf_micro_ft384")
@@ -115,3 +116,15 @@ def test_mistakes_are_one_line(commands, name):
     assert result.status == 2
     assert "Traceback" not in result.err
     assert MISTAKES[name][1] in result.err and len(result.err.splitlines()) == 1
+
+
+def test_windows_of_our_own_directories_stay(tmp_path):
+    """Whatever the size is that they are said to be for."""
+    fields = {"stem_widths": (4, 8), "widths": (32,), "depths": (1,), "window_size": 2}
+    model = maxvit_jax.create_model("maxvit_tiny", **fields, num_classes=3)
+    variables = make_variables(model, np.zeros((1, 8, 8, 3), np.float32))
+    maxvit_jax.save_pretrained(tmp_path / "own", model, variables)
+    lines = convert("maxvit_tiny", str(tmp_path / "own"), str(tmp_path / "new"), image_size=384)
+    assert "resized" not in lines
+    again, _ = maxvit_jax.load_pretrained("maxvit_tiny", tmp_path / "new")
+    assert again.window_size == 2
