@@ -90,7 +90,7 @@ class EvalLoop:
                 progress(done)
         metrics = {}
         for evaluator in evaluators:
-            metrics |= evaluator.compute()
+            metrics |= {name: float(value) for name, value in evaluator.compute().items()}
         if corrupt.count:
             metrics["corrupt"] = float(corrupt.count)
         return metrics, made
