@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 import maxvit_jax
-from launch import model_table
+from launch.tools import model_table
 from launch.tools.model_table import (
     GeneratedTable,
     abstract_variables,

@@ -230,7 +230,7 @@ def test_other_fields_that_a_file_needs_are_named(micro, official):
 def test_scales_of_a_named_model_follow_the_file(monkeypatch, micro, official):
     fields = {k: v for k, v in MICRO.fields().items() if k != "num_supervision_scales"}
     monkeypatch.setitem(maxim_jax.FAMILIES["maxim"].variants, "maxim_micro", fields)
-    assert maxim_jax.create_model("maxim_micro").num_supervision_scales == 3
+    assert maxim_jax.FAMILIES["maxim"].model.num_supervision_scales == 3
     model, _ = maxim_jax.load_pretrained("maxim_micro", official)
     assert model == micro
     message = problem("maxim_micro", official, num_supervision_scales=1)
