@@ -40,6 +40,7 @@ from common.weights.readers import WeightFile, read_arrays, weight_path
 # How a model computes, not what its arrays are: not stored with weights.
 _RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
+BACKBONE_AND_HEAD = "+"  # stands between their names
 _IN_CHANNELS = "in_channels"
 
 
@@ -150,11 +151,14 @@ class Registry:
     Args:
       package: its name, for messages.
       families: by name; the name is stored with weights.
+      composed: its models are a backbone and a head, by names such as
+        `"poolformer_s12+semantic_fpn"`. Otherwise the backbone is read of weights of such ones.
     """
 
-    def __init__(self, package: str, families: Mapping[str, Family]):
+    def __init__(self, package: str, families: Mapping[str, Family], *, composed: bool = False):
         self._package = package
         self._families = families
+        self._composed = composed
 
     def list_models(self, pattern: str = "*") -> list[str]:
         """Returns the names that match a shell pattern, smallest variants first per family.
@@ -228,7 +232,7 @@ class Registry:
     ) -> tuple[nn.Module, dict[str, Any], Report]:
         """The same as `load_pretrained`, and what became of every array of the file."""
         if not isinstance(name_or_model, str):
-            overrides = _clean(type(name_or_model), overrides)
+            overrides = clean_fields(type(name_or_model), overrides)
             if overrides:
                 name_or_model = _checked(name_or_model.clone(**overrides))
         model, file, table, found = self._open(name_or_model, path, overrides)
@@ -360,7 +364,7 @@ class Registry:
         # What a family always does, such as taking any size, may be asked for as if it were one.
         always = {n for n in overrides if isinstance(getattr(family.model, n, None), property)}
         given = {n: value for n, value in overrides.items() if n not in always}
-        fields = {**found.fields, **_clean(family.model, given)}
+        fields = {**found.fields, **clean_fields(family.model, given)}
         model = family.model(**{**family.variants[found.model], **fields})
         return model.having(**{n: overrides[n] for n in always}) if always else model
 
@@ -397,14 +401,14 @@ class Registry:
         wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
-            held, fields = config.get("model"), config.get("fields", {})
+            held, fields = self._part(config.get("model"), config.get("fields", {}))
             family = self._families.get(str(config.get("family")))
             if held is None and family and wanted in family.variants:
                 held = wanted  # a custom model, whose fields are all stored: its family will do
             _require_held(path, wanted, held)
             if name:
                 refuse_code(path, fields, asked)
-            return _backbone(file), fields
+            return self._backbone(file), fields
         if (path / "checkpoints").is_dir():
             from common.train.checkpoint import restore_variables
             from common.train.run_directory import read_config
@@ -412,7 +416,7 @@ class Registry:
             section = read_config(str(path)).get("model", {})
             require(isinstance(section, dict), f"{path} names no model")
             fields = dict(section)
-            held = fields.pop("name", None)
+            held, fields = self._part(fields.pop("name", None), fields)
             fields = {  # in a config, None leaves a field to the variant or the data
                 n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
             }
@@ -424,9 +428,24 @@ class Registry:
                 refuse_code(path, fields, asked)
             _, variables = restore_variables(str(path))
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
-            return _backbone(WeightFile(str(path), "run", arrays)), fields
+            return self._backbone(WeightFile(str(path), "run", arrays)), fields
         hub = io.read_hub(path)
         return read_arrays(hub.weights if hub else path), {}
+
+    def _part(self, name: Any, fields: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """Returns name and fields of what is read of some weights: all of the model, or a part."""
+        if self._composed or not isinstance(name, str) or BACKBONE_AND_HEAD not in name:
+            return name, fields
+        return name.partition(BACKBONE_AND_HEAD)[0], fields.get("backbone_fields") or {}
+
+    def _backbone(self, file: WeightFile) -> WeightFile:
+        """Returns a file's model: all of it, or what a task put its head on."""
+        inner = {n: a for n, a in file.arrays.items() if n.startswith(f"{_BACKBONE}/")}
+        if self._composed or not inner:
+            return file
+        arrays = {name.partition("/")[2]: array for name, array in inner.items()}
+        left = tuple(name for name in file.arrays if name not in inner)
+        return dataclasses.replace(file, arrays=arrays, left=left)
 
     def _initial(self, model: nn.Module, names: Iterable[str]) -> dict[str, jax.Array]:
         """Returns initial values of some arrays; the compiler drops the work for all others."""
@@ -444,7 +463,8 @@ class Registry:
 
 def _fields(model: nn.Module) -> dict[str, Any]:
     names = [f.name for f in dataclasses.fields(model) if f.name not in ("parent", "name")]
-    return {name: getattr(model, name) for name in names}
+    values = {name: getattr(model, name) for name in names}
+    return {n: dict(v) if isinstance(v, Mapping) else v for n, v in values.items()}
 
 
 def _checked(model: nn.Module) -> nn.Module:
@@ -453,15 +473,23 @@ def _checked(model: nn.Module) -> nn.Module:
     return model
 
 
-def _clean(model_class: type[nn.Module], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks names and types of fields; lists and arrays become tuples, dtype names dtypes."""
-    known = {f.name for f in dataclasses.fields(model_class)} - {"parent", "name"}
-    hints = typing.get_type_hints(model_class)
+def clean_fields(module: type[nn.Module], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks names and types of fields; lists and arrays become tuples, dtype names dtypes.
+
+    Args:
+      module: a class with such fields.
+      overrides: values by field.
+
+    Raises:
+      UserError: an unknown field, or a value of another type.
+    """
+    known = {f.name for f in dataclasses.fields(module)} - {"parent", "name"}
+    hints = typing.get_type_hints(module)
     result = {}
     for name, value in overrides.items():
         if name not in known:
             hint = translated(name, known) or did_you_mean(name, known)
-            raise UserError(f"{model_class.__name__} has no field {name!r}: {hint}")
+            raise UserError(f"{module.__name__} has no field {name!r}: {hint}")
         if name == "dtype":
             try:
                 if not jnp.issubdtype(value := jnp.dtype(value), jnp.floating):
@@ -497,19 +525,9 @@ def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
+    elif isinstance(value, list | tuple | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(item)
-
-
-def _backbone(file: WeightFile) -> WeightFile:
-    """Returns a file's model: all of it, or what a task put its head on."""
-    inner = {n: a for n, a in file.arrays.items() if n.startswith(f"{_BACKBONE}/")}
-    if not inner:
-        return file
-    arrays = {name.partition("/")[2]: array for name, array in inner.items()}
-    left = tuple(name for name in file.arrays if name not in inner)
-    return dataclasses.replace(file, arrays=arrays, left=left)
 
 
 def _channels(family: Family, file: WeightFile, table: Table) -> dict[str, int]:

@@ -1,11 +1,13 @@
-"""Resizing maps by powers of two, and 1x1 convolutions of maps of several sizes.
+"""Resizing maps, and 1x1 convolutions of maps of several sizes.
 
-Everything is slices and sums: `jax.image.resize` multiplies by dense matrices, which at full
+Integer factors are slices and sums: `jax.image.resize` multiplies by dense matrices, which at full
 resolution costs more than the convolutions around it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
@@ -42,6 +44,80 @@ def nearest_downsample(x: Array, factor: int) -> Array:
     """Nearest resize with half-pixel centres: takes pixel `factor // 2` of every `factor`."""
     start = factor // 2
     return x[:, start::factor, start::factor]
+
+
+def bilinear(x: Array, height: int, width: int, *, align_corners: bool = False) -> Array:
+    """Bilinear resize to any size without antialiasing; what lies outside repeats the border.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      height: of the result.
+      width: of the result.
+      align_corners: the centres of the corner pixels stay where they are (deeplab2), instead of the
+        corners of the map.
+    """
+    for axis, size in ((1, height), (2, width)):
+        side = x.shape[axis]
+        if size == side:
+            continue
+        if size % side == 0 and not align_corners:
+            x = _upsample(x, size // side, axis)
+            continue
+        last = max(size - 1, 1)
+        places = np.arange(size)
+        centres = places * (side - 1) / last if align_corners else _centres(places, side / size)
+        x = _product(bilinear_weights(centres, side, np), x, axis)
+    return x
+
+
+def bilinear_weights(places: Array, side: int | Array, xp: Any = jnp, length: int = 0) -> Array:
+    """Rows of weights that interpolate between neighbours.
+
+    Args:
+      places: `[rows]`, in units of positions; those outside take the border's value.
+      side: positions that there are; may be traced.
+      xp: NumPy, or JAX's.
+      length: of a row, `side` unless given.
+
+    Returns:
+      float32 `[rows, length]`; each row adds up to one.
+    """
+    places = xp.clip(places, 0, side - 1)
+    columns = xp.arange(length or side)
+    return xp.maximum(0, 1 - xp.abs(places[:, None] - columns)).astype(xp.float32)
+
+
+def nearest(x: Array, height: int, width: int) -> Array:
+    """Nearest resize as PyTorch's: position i takes `floor(i * side / size)`.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      height: of the result.
+      width: of the result.
+    """
+    for axis, size in ((1, height), (2, width)):
+        side = x.shape[axis]
+        if size != side:
+            repeats = size // side if size % side == 0 else 0
+            index = np.arange(size) * side // size
+            x = jnp.repeat(x, repeats, axis) if repeats else jnp.take(x, index, axis)
+    return x
+
+
+def adaptive_average_pool(x: Array, side: int) -> Array:
+    """Means over a grid of parts that overlap where the sides don't divide, as PyTorch's.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      side: of the result, `[batch, side, side, channels]`.
+    """
+    for axis in (1, 2):
+        size, parts = x.shape[axis], np.arange(side)
+        start, end = parts * size // side, -(-(parts + 1) * size // side)
+        columns = np.arange(size)
+        inside = (columns >= start[:, None]) & (columns < end[:, None])
+        x = _product((inside / inside.sum(1, keepdims=True)).astype(np.float32), x, axis)
+    return x
 
 
 class MultiScaleDense(nn.Module):
@@ -84,6 +160,17 @@ class MultiScaleDense(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
+
+
+def _centres(places: np.ndarray, scale: float) -> np.ndarray:
+    """Where the centres of pixels of side `scale` lie among positions."""
+    return (places + 0.5) * scale - 0.5
+
+
+def _product(weights: np.ndarray, x: Array, axis: int) -> Array:
+    """Replaces an axis by weighted sums over it."""
+    spec = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
+    return jnp.einsum(spec, jnp.asarray(weights, x.dtype), x)
 
 
 def _upsample(x: Array, factor: int, axis: int) -> Array:

@@ -5,7 +5,9 @@ the position bias is computed in the forward pass, so that it trains, and global
 map that comes in, so that one model takes any size.
 """
 
+import math
 from collections.abc import Iterator
+from typing import Literal
 
 from flax import linen as nn
 from jax import Array
@@ -162,6 +164,8 @@ class MOAT(Backbone):
       global_attention_at_end: the last block of every MOAT stage attends globally in any case.
       pad_inputs: let any height and width into windows, padded and masked inside the attention.
       head_dim: channels per attention head.
+      output_stride: of the last map: 32, or 16 for dense tasks, whose last stage then keeps the map
+        of the one before; weights are the same.
       pool_size: side of the average pooling of downsampling shortcuts: 2 to classify, 3 in the
         official dense models. It holds no parameters but changes the outputs.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
@@ -184,6 +188,7 @@ class MOAT(Backbone):
     global_attention_at_end: bool = False
     pad_inputs: bool = False
     head_dim: int = 32
+    output_stride: Literal[32, 16] = 32
     pool_size: int = 2
     drop_path_rate: float = 0.0
     norm_momentum: float = 0.99
@@ -193,7 +198,13 @@ class MOAT(Backbone):
 
     @property
     def feature_strides(self) -> dict[str, int]:
-        return {"stem": STEM_STRIDE, **super().feature_strides}
+        strides = {"stem": STEM_STRIDE, **super().feature_strides}
+        return strides | {f"stage_{len(self.widths)}": STEM_STRIDE * math.prod(self._strides)}
+
+    @property
+    def _strides(self) -> tuple[int, ...]:
+        """Of every stage's first block."""
+        return (2,) * (len(self.widths) - 1) + (1 if self.output_stride == 16 else 2,)
 
     @property
     def feature_widths(self) -> dict[str, int]:
@@ -213,19 +224,20 @@ class MOAT(Backbone):
         blocks = []
         stages = zip(
             self.widths,
+            self._strides,
             self.depths,
             self.block_kinds,
             self._stage_windows,
             self.bias_window_size,
             strict=True,
         )
-        for stage, (width, depth, kind, window, bias_side) in enumerate(stages, 1):
+        for stage, (width, stride, depth, kind, window, bias_side) in enumerate(stages, 1):
             for index in range(depth):
                 is_global = self.global_attention_at_end and index == depth - 1
                 blocks.append(
                     block_class(
                         features=width,
-                        stride=2 if index == 0 else 1,
+                        stride=stride if index == 0 else 1,
                         kind=kind,
                         window=None if is_global else window,
                         bias_window=bias_side and (bias_side, bias_side),
@@ -269,6 +281,8 @@ class MOAT(Backbone):
         require(self.head_dim > 0, f"head_dim={self.head_dim} must be positive")
         for stage, kind in enumerate(self.block_kinds, 1):
             self._check_stage(stage, kind)
+        short = f"output_stride=16 is for four stages, not {len(depths)}"
+        require(self.output_stride == 32 or len(depths) == 4, short)
         require(self.pool_size > 0, f"pool_size={self.pool_size} must be positive")
         require(0 <= momentum <= 1, f"norm_momentum={momentum}: use [0, 1]")
 

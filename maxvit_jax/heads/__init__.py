@@ -1,0 +1,1 @@
+"""Necks and heads for dense tasks, on the maps of any backbone."""

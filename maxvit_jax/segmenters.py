@@ -1,0 +1,52 @@
+"""Segmentation models by name: any backbone with any head.
+
+model = create_model("poolformer_s12+semantic_fpn", num_classes=150)
+model, variables = load_pretrained("poolformer_s12+semantic_fpn", "fpn_poolformer_s12_ade20k.pth")
+
+As in `maxvit_jax`, weights come from a run, a directory of `save_pretrained`, or a file of other
+code: mmsegmentation's names, for the heads that it has.
+"""
+
+from operator import attrgetter
+
+import maxvit_jax
+from common.registry import BACKBONE_AND_HEAD, Export, Family, Registry
+from common.weights.writers import write_state_dict
+from maxvit_jax.models.segmentation import HEADS, SegmentationModel, dense_fields
+from maxvit_jax.weights import segmenter as weights
+
+FAMILIES = {
+    "segmenter": Family(
+        SegmentationModel,
+        {
+            f"{backbone}{BACKBONE_AND_HEAD}{head}": {
+                "backbone_name": backbone,
+                "head_name": head,
+                "backbone_fields": dense_fields(backbone),
+            }
+            for backbone in maxvit_jax.list_models()
+            for head in HEADS
+        },
+        weights,
+        identity=("backbone_name", "head_name"),
+        smallest_side=attrgetter("smallest_size"),
+        exports={
+            "official": Export(
+                write_state_dict,
+                tuple(f"*{BACKBONE_AND_HEAD}{head}" for head in ("semantic_fpn", "upernet")),
+            )
+        },
+    )
+}
+
+_registry = Registry("maxvit_jax.segmenters", FAMILIES, composed=True)
+list_models = _registry.list_models
+knows, find = _registry.knows, _registry.find
+create_model = _registry.create_model
+load_pretrained = _registry.load_pretrained
+load_with_report = _registry.load_with_report
+inspect = _registry.inspect
+save_pretrained = _registry.save_pretrained
+exports, export_weights = _registry.exports, _registry.export_weights
+ends = _registry.ends
+example_images = _registry.example_images

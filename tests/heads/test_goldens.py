@@ -1,0 +1,93 @@
+"""Heads and necks against outputs of the code that published models were trained with."""
+
+import jax
+import pytest
+
+from common.layers.resize import bilinear
+from common.weights.mapping import Table, flatten, import_arrays, unflatten
+from common.weights.readers import WeightFile
+from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus
+from maxvit_jax.heads.fcn import FCN
+from maxvit_jax.heads.fpn import FPN
+from maxvit_jax.heads.semantic_fpn import SemanticFPN
+from maxvit_jax.heads.upernet import UPerNet
+from maxvit_jax.weights import heads
+from tests.golden.cases import full_jit, load_module_case
+
+STRIDES = {f"stage_{s}": 2 ** (s + 1) for s in range(1, 5)}
+
+
+def run(module, case, rows, maps, part=""):
+    """Outputs of a module that is filled with a case's variables below `part`, all of them used."""
+    theirs = {n: a for n, a in case.variables().items() if n.startswith(part)}
+    shapes = jax.eval_shape(lambda *a: module.init(*a, train=False), jax.random.key(0), maps)
+    shapes = {name: a.shape for name, a in flatten(shapes).items()}
+    file = WeightFile(case.name, "npz", theirs)
+    table = Table("reference", "/" if case.name.startswith("deeplab") else ".", rows)
+    arrays, report = import_arrays(file, table, shapes)
+    assert report.used == len(theirs) and not report.fresh and not report.left
+    return full_jit(lambda v, m: module.apply(v, m, train=False))(unflatten(arrays), maps)
+
+
+def stages(inputs, first=1):
+    return {f"stage_{s}": inputs[f"stage{s}"] for s in range(first, 5)}
+
+
+@pytest.mark.parametrize("name", ["semantic_fpn", "semantic_fpn_odd"])
+def test_semantic_fpn(name):
+    case, inputs = load_module_case(name)
+    fields = {"fpn_channels": case.config["fpn_channels"], "channels": case.config["head_channels"]}
+    head = SemanticFPN(case.config["num_classes"], STRIDES, **fields)
+    outputs = {"logits": run(head, case, heads.SEMANTIC_FPN, stages(inputs))}
+    neck = FPN(fields["fpn_channels"])
+    maps = run(neck, case, [("", "neck", heads.FPN)], stages(inputs), part="neck")
+    outputs |= {f"fpn{i}": x for i, x in enumerate(maps.values())}
+    assert max(case.compare(outputs).values()) < 1
+
+
+def test_upernet_and_its_auxiliary_head():
+    case, inputs = load_module_case("upernet")
+    config = case.config
+    head = UPerNet(config["num_classes"], config["channels"], tuple(config["pool_scales"]))
+    rows = heads.upernet(head.pool_scales)
+    outputs = {"logits": run(head, case, rows, stages(inputs), part="decode_head")}
+    auxiliary = FCN(config["num_classes"], config["auxiliary_channels"])
+    x = inputs["stage3"]
+    outputs["auxiliary"] = run(auxiliary, case, heads.FCN, x, part="auxiliary_head")
+    assert max(case.compare(outputs).values()) < 1
+
+
+def test_deeplabv3plus():
+    case, inputs = load_module_case("deeplabv3plus")
+    config = case.config
+    head = DeepLabV3Plus(
+        config["num_classes"],
+        tuple(config["atrous_rates"]),
+        config["aspp_channels"],
+        config["decoder_channels"],
+        config["low_level_channels_project"],
+    )
+    maps = {"stage_1": inputs["res2"], "stage_4": inputs["res5"]}
+    outputs = {"logits": run(head, case, heads.deeplabv3plus(3), maps)}
+    assert max(case.compare(outputs).values()) < 1
+
+
+@pytest.mark.parametrize(
+    "name, first, options",
+    [
+        ("mask_rcnn", 1, {"extra": 1, "extra_kind": "pool"}),
+        ("retinanet", 2, {"extra": 2, "extra_kind": "input"}),
+    ],
+)
+def test_pyramids_of_detectors(name, first, options):
+    case, inputs = load_module_case(name)
+    neck = FPN(case.config["fpn_channels"], **options)
+    rows = [
+        (f"stage_{s}_{ours}", f"neck.{theirs}.{s - first}", heads._CONV)
+        for s in range(first, 5)
+        for ours, theirs in (("lateral", "lateral_convs"), ("output", "fpn_convs"))
+    ]
+    rows += [(f"extra_{i}", f"neck.fpn_convs.{4 - first + i}", heads._CONV) for i in (1, 2)]
+    maps = run(neck, case, rows, stages(inputs, first), part="neck")
+    outputs = {f"p{first + 1 + i}": x for i, x in enumerate(maps.values())}
+    assert len(outputs) == 5 and max(case.compare(outputs).values()) < 1
