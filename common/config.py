@@ -113,9 +113,8 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
         if origin is typing.Literal:
             if value in typing.get_args(option):
                 return value
-            raise UserError(
-                f"{where}={value!r}: {did_you_mean(str(value), typing.get_args(option))}"
-            )
+            choices = [str(choice) for choice in typing.get_args(option)]
+            raise UserError(f"{where}={value!r}: {did_you_mean(str(value), choices)}")
         if isinstance(origin, type) and isinstance(value, origin):
             if isinstance(value, bool) and origin is not bool:
                 continue

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from numbers import Integral
 
+_LISTED = 60  # names in a message
+
 
 class UserError(ValueError):
     """A mistake outside the code (a config, a file, a size): mains print one line and exit 2.
@@ -13,7 +15,7 @@ class UserError(ValueError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Returns the hint that ends an unknown-name message: the closest choices, or all of them.
+    """Returns the hint that ends an unknown-name message: the closest choices, or all (60 at most).
 
     Args:
       name: what the user wrote.
@@ -23,6 +25,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    if len(choices) > _LISTED:
+        choices[_LISTED:] = [f"{len(choices) - _LISTED} others"]
     return f"choose from {', '.join(choices)}" if choices else "there are none"
 
 

@@ -12,9 +12,11 @@ class Predictor(Protocol):
 
     Attributes:
       batch_size: photos at once, at most.
+      writes_files: results are files too: it has `files` and `folder_files`.
     """
 
     batch_size: int
+    writes_files: bool
 
     def prepare(self, photo: bytes) -> Any:
         """Decodes one photo; raises CorruptImage for something that is none."""
@@ -27,6 +29,16 @@ class Predictor(Protocol):
 
     def text(self, result: Any) -> str:
         """Returns what to print about one photo."""
+
+
+class FilePredictor(Predictor, Protocol):
+    """A predictor whose results are files."""
+
+    def files(self, result: Any) -> Mapping[str, bytes]:
+        """Returns files about one photo, by what follows its name, such as `".png"`."""
+
+    def folder_files(self) -> Mapping[str, bytes]:
+        """Returns files about all of them, by name."""
 
 
 class Predicts(Protocol):
@@ -47,6 +59,8 @@ class PhotoPredictor:
       variables: of its model.
       batch_size: photos at once.
     """
+
+    writes_files = False
 
     def __init__(self, task: Predicts, variables: Any, *, batch_size: int = 8):
         self.batch_size = batch_size

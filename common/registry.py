@@ -401,7 +401,7 @@ class Registry:
         wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
-            held, fields = self._part(config.get("model"), config.get("fields", {}))
+            held, fields = self._part(config.get("model"), config.get("fields", {}), asked)
             family = self._families.get(str(config.get("family")))
             if held is None and family and wanted in family.variants:
                 held = wanted  # a custom model, whose fields are all stored: its family will do
@@ -416,7 +416,7 @@ class Registry:
             section = read_config(str(path)).get("model", {})
             require(isinstance(section, dict), f"{path} names no model")
             fields = dict(section)
-            held, fields = self._part(fields.pop("name", None), fields)
+            held, fields = self._part(fields.pop("name", None), fields, asked)
             fields = {  # in a config, None leaves a field to the variant or the data
                 n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
             }
@@ -430,20 +430,26 @@ class Registry:
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
             return self._backbone(WeightFile(str(path), "run", arrays)), fields
         hub = io.read_hub(path)
-        return read_arrays(hub.weights if hub else path), {}
+        return self._backbone(read_arrays(hub.weights if hub else path)), {}
 
-    def _part(self, name: Any, fields: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    def _part(
+        self, name: Any, fields: Mapping[str, Any], asked: Iterable[str]
+    ) -> tuple[Any, Mapping[str, Any]]:
         """Returns name and fields of what is read of some weights: all of the model, or a part."""
         if self._composed or not isinstance(name, str) or BACKBONE_AND_HEAD not in name:
             return name, fields
-        return name.partition(BACKBONE_AND_HEAD)[0], fields.get("backbone_fields") or {}
+        inner = dict(fields.get("backbone_fields") or {})
+        if "num_classes" in asked:  # a classifier has no norms of what heads get
+            inner.pop("feature_norms", None)
+        return name.partition(BACKBONE_AND_HEAD)[0], inner
 
     def _backbone(self, file: WeightFile) -> WeightFile:
         """Returns a file's model: all of it, or what a task put its head on."""
-        inner = {n: a for n, a in file.arrays.items() if n.startswith(f"{_BACKBONE}/")}
+        start = re.compile(rf"{_BACKBONE}[/.]")  # ours, or mmsegmentation's and mmdetection's
+        inner = {n: a for n, a in file.arrays.items() if start.match(n)}
         if self._composed or not inner:
             return file
-        arrays = {name.partition("/")[2]: array for name, array in inner.items()}
+        arrays = {name[len(_BACKBONE) + 1 :]: array for name, array in inner.items()}
         left = tuple(name for name in file.arrays if name not in inner)
         return dataclasses.replace(file, arrays=arrays, left=left)
 

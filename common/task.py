@@ -162,7 +162,8 @@ class Task(abc.ABC):
         self.task_config: Any = parsed["task"]
         self.init_config: Any = parsed["init"]
         require("name" in config.get("model", {}), "config.model.name is missing")
-        self.model_config = dict(config["model"])
+        model = config["model"]
+        self.model_config = dict(model.to_dict() if hasattr(model, "to_dict") else model)
 
     def create_model(self, **fields: Any) -> nn.Module:
         """Returns the model of the config; `fields` are used where it leaves them open."""
@@ -214,6 +215,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def train_data(self) -> Dataset:
         """Returns the training set."""
+
+    def labels(self) -> dict[str, Any]:
+        """Returns what the numbers in outputs mean, as JSON values: kept with a run, and compared
+        when it goes on."""
+        return {}
 
     # ---------------------------------------------------------------- evaluation
 

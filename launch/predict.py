@@ -2,11 +2,16 @@
 
     python -m launch.predict --model=caformer_s18 --weights=caformer_s18.pth --input=photo.jpg
     python -m launch.predict --workdir=runs/digits --input=scans --output=predictions.csv --top=3
+    python -m launch.predict --workdir=runs/seg --input=photos --output=masks
 
 What is predicted is what the run was trained for. A classifier's photos of any size and kind are
 prepared as its weights say (a run's, or what `launch.convert` stored), or else as the model was
 published. Classes are numbers, and names where they are known: those of a run whose data is at
 hand, or of `--class_names`, a file with one name per line.
+
+Where what is predicted are pictures, the output is a folder: per photo of a segmentation model a PNG
+of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share of
+every class; `classes.csv` has names and colours.
 
 Exit status: 0 all is done, 1 some photos could not be read (they are named), 2 a mistake in the
 arguments.
@@ -17,17 +22,20 @@ import csv
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.predict import Predictor
 from common.progress import ProgressReport
+from common.report import write_bytes
 from common.train.run_directory import read_config, read_model_name
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
@@ -39,7 +47,7 @@ _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
 _INPUT = flags.DEFINE_string("input", None, "Photo, or folder of photos.")
-_OUTPUT = flags.DEFINE_string("output", None, "CSV file to write.")
+_OUTPUT = flags.DEFINE_string("output", None, "CSV file, or folder of pictures, to write.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Photos at once.", lower_bound=1)
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _OPTIONS = JobFlags("predict_options")
@@ -51,13 +59,22 @@ def main(argv: list[str]) -> None:
     """Predicts what the flags say."""
     del argv
     compilation_cache()
-    paths = _photos(Path(_INPUT.value))
-    with _csv_writer(_OUTPUT.value) as write:
-        failed = _predict_all(_predictor(len(paths)), paths, write)
+    paths, output = _photos(Path(_INPUT.value)), _OUTPUT.value
+    taken = f"--output: {output} exists already: choose another or remove it"
+    require(not output or not Path(output).exists(), taken)
+    predictor = _predictor(len(paths))
+    table = output
+    if output and predictor.writes_files:
+        table = f"{output}/predictions.csv"
+        Path(output).mkdir(parents=True)
+        for name, content in predictor.folder_files().items():
+            write_bytes(epath.Path(output) / name, content)
+    with _csv_writer(table) as write:
+        failed = _predict_all(predictor, paths, write)
     print(
         f"predicted {len(paths) - len(failed)} of {len(paths)} photos"
         + f", {len(failed)} could not be read" * bool(failed)
-        + f"; the table is in {_OUTPUT.value}" * bool(_OUTPUT.value)
+        + f"; the table is in {table}" * bool(table)
     )
     if failed:
         sys.exit(1)
@@ -97,6 +114,8 @@ def _predict_all(
 ) -> list[Path]:
     """Prints and writes what is predicted of every photo; returns those that can't be read."""
     failed, named, prepared = [], [], []
+    folder = Path(_OUTPUT.value) if _OUTPUT.value and predictor.writes_files else None
+    places = _places(paths) if folder else {}
     with ProgressReport(len(paths), unit="photo") as progress:
         started = shown = time.monotonic()
         for done, path in enumerate(paths, start=1):
@@ -110,12 +129,30 @@ def _predict_all(
                 for path, result in zip(named, predictor.run(prepared), strict=True):
                     progress.log(f"{path}: {predictor.text(result)}")
                     write(path, predictor.rows(result))
+                    for ending, content in predictor.files(result).items() if folder else ():
+                        place = folder / f"{places[path]}{ending}"
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        write_bytes(epath.Path(place), content)
                 named, prepared = [], []
             progress.advance(done)
             if (now := time.monotonic()) - shown > _SECONDS_BETWEEN_LINES:
                 progress.metrics(done, {"images_per_second": done / (now - started)})
                 shown = now
     return failed
+
+
+def _places(paths: list[Path]) -> dict[Path, Path]:
+    """Where in the output folder a photo's files begin: its name without suffix, if that is enough
+    to tell it from the others."""
+    source = Path(_INPUT.value)
+    inside = {
+        path: path.relative_to(source if source.is_dir() else source.parent) for path in paths
+    }
+    stems = Counter(place.with_suffix("") for place in inside.values())
+    return {
+        path: place if stems[place.with_suffix("")] > 1 else place.with_suffix("")
+        for path, place in inside.items()
+    }
 
 
 def _read(path: Path) -> bytes:
@@ -132,7 +169,6 @@ def _csv_writer(target: str | None) -> Iterator[Callable[[Path, list[Row]], None
         yield lambda path, rows: None
         return
     path = Path(target)
-    require(not path.exists(), f"--output: {path} exists already: choose another or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -8,9 +8,12 @@ from common.errors import UserError, did_you_mean
 from common.task import Task
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
+from maxvit_jax.tasks.segmentation import SegmentationTask
 
 # By `config.task.kind`. A config without one means the first job of its model's package.
-TASKS: dict[str, type[Task]] = {task.kind: task for task in (ClassificationTask, RestorationTask)}
+TASKS: dict[str, type[Task]] = {
+    task.kind: task for task in (ClassificationTask, RestorationTask, SegmentationTask)
+}
 
 
 def make_task(config: Mapping[str, Any]) -> Task:

@@ -1,6 +1,5 @@
 """Evaluation of restoration: on crops while a model trains, on whole images afterwards."""
 
-import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -9,11 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 from etils import epath
-from PIL import Image
 
 from common.errors import UserError
 from common.metrics.evaluator import Evaluator
-from common.pictures import comparison_sheet
+from common.pictures import comparison_sheet, encoded
 from common.report import write_bytes, write_json
 from common.task import Dataset
 from common.whole_images import Extremes, measure_images
@@ -111,7 +109,7 @@ def evaluate_pairs(
     rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)
     summary = {"protocol": protocol.describe(), **_summary(rows, protocol), "skipped": skipped}
     sheets = {
-        f"{key}.png": _png(comparison_sheet(*map(list, zip(*cases, strict=True)), side=CROP))
+        f"{key}.png": encoded(comparison_sheet(*map(list, zip(*cases, strict=True)), side=CROP))
         for key, cases in (("worst", extremes.lowest), ("best", extremes.highest))
     }
     for name, content in sheets.items():
@@ -182,9 +180,3 @@ def _summary(rows: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
         summary["mean"] = _over_images(sets.values(), np.mean)
         summary |= {"averaged": f"over the means of {', '.join(sets)}", "sets": sets}
     return summary
-
-
-def _png(image: np.ndarray) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, "PNG")
-    return data.getvalue()

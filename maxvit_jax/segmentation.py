@@ -5,7 +5,6 @@ segmenter = Segmenter(model, variables, Preparation(mean=IMAGENET_MEAN, std=IMAG
 label_map, confidence = segmenter(photo)  # of the photo's size
 """
 
-import dataclasses
 import functools
 import math
 import os
@@ -26,32 +25,10 @@ from common.data.preprocess import normalize
 from common.errors import UserError, nearest_valid
 from common.layers.resize import bilinear, bilinear_weights
 from common.whole_images import PaddedSizes
+from maxvit_jax.segmenter_info import Preparation
 
 Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 _MULTIPLE = 32  # official protocols round sides up to it
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """What happens to a photo before a segmenter sees it, by the names of `config.data`.
-
-    Attributes:
-      mean: subtracted, per channel on the 0..255 scale.
-      std: divided by, on the same scale.
-      resize: most pixels of the longer and the shorter side: photos are resized to just fit, keeping
-        their aspect; None: they stay as they are.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: tuple[int, ...] | None = None
-
-    def __post_init__(self):
-        channels = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        require(channels, "config.data.mean and std: three numbers each, std positive")
-        sides = f"config.data.resize={self.resize}: a longer and a shorter side, or nothing"
-        size = self.resize
-        require(size is None or (len(size) == 2 and size[0] >= size[1] > 0), sides)
 
 
 class Segmentation(NamedTuple):
@@ -111,7 +88,7 @@ class Segmenter:
         self,
         model: nn.Module,
         variables: Mapping[str, Any],
-        data: Any,
+        data: Preparation,
         class_names: Sequence[str] | None = None,
         *,
         scales: Sequence[float] = (1.0,),
@@ -155,7 +132,9 @@ class Segmenter:
         self._sizes = PaddedSizes(multiple, few=few_sizes)
         self._canvases = PaddedSizes(_MULTIPLE, few=True)  # of results: padding can't touch them
         self._data, self._tile, self._overlap = data, tile, overlap
-        self._views = [(scale, mirrored) for scale in scales for mirrored in (False, True)[: 1 + flip]]
+        self._views = [
+            (scale, mirrored) for scale in scales for mirrored in (False, True)[: 1 + flip]
+        ]
         self._variables = jax.device_put(variables)
 
         @jax.jit
@@ -165,7 +144,12 @@ class Segmenter:
 
         @functools.partial(jax.jit, donate_argnums=1)
         def add(
-            variables: Mapping[str, Any], sums: Array, image: Array, size: Array, out: Array, mirrored
+            variables: Mapping[str, Any],
+            sums: Array,
+            image: Array,
+            size: Array,
+            out: Array,
+            mirrored,
         ) -> Array:
             logits = map_logits(model, data, variables, image[None], size[None])[0]
             # Of a map at any stride: where image pixels lie among its positions.

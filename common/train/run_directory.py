@@ -20,6 +20,7 @@ from common.train.manifest import find_damage
 CHECKPOINTS = "checkpoints"
 CONFIG_FILE = "config.json"
 DAMAGED = "damaged"  # what differs from what was written, out of the way
+LABELS_FILE = "labels.json"  # what the numbers in outputs mean
 LOCK_FILE = ".lock"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -43,6 +44,7 @@ def open_run(
     config: dict[str, Any],
     defaults: Mapping[str, Any] | None = None,
     resumable: Sequence[str] = (),
+    labels: Mapping[str, Any] | None = None,
 ) -> Iterator[list[str]]:
     """Creates a run directory, or checks that the one that is there belongs to this config.
 
@@ -54,6 +56,8 @@ def open_run(
       defaults: values by path, such as `"optimizer.clip_norm"`, that may be missing in a config: a
         field added since an older run does by default what was done before.
       resumable: fields or sections that may differ, beside `RESUMABLE`.
+      labels: what the numbers in outputs mean, such as `{"class_names": [...]}`: kept with the run,
+        which goes on with the same alone.
 
     Yields:
       Lines on what changed within bounds, to be printed.
@@ -72,6 +76,7 @@ def open_run(
             lines = _changes(root, config, known, allowed)
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
+            _keep_labels(root, labels or {})
             yield lines
     except OSError as error:
         if error.errno not in _UNWRITABLE:
@@ -81,6 +86,46 @@ def open_run(
             f"can't write to {root}: {error.strerror}; {kept}when that is mended, the same command"
             f" {'goes on' if kept else 'begins'}"
         ) from error
+
+
+def read_labels(workdir: str) -> dict[str, Any]:
+    """Returns what a run keeps of what the numbers in its outputs mean; empty if nothing.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = epath.Path(workdir) / LABELS_FILE
+    try:
+        labels = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(labels, dict):
+        raise UserError(f"{path} is damaged: it holds no object")
+    return labels
+
+
+def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> None:
+    """Writes what numbers mean, or makes sure that they mean what they did."""
+    new = json.loads(json.dumps(labels))
+    old = read_labels(str(root))
+    if not old or not checkpoint_steps(root):
+        if new and new != old:
+            _write_json(root / LABELS_FILE, new)
+        return
+    for key, value in old.items():
+        if key in new and new[key] != value:
+            raise UserError(
+                f"{root} was trained with other {key}: {_difference(value, new[key])}; give it the"
+                " data that it had, or choose another --workdir"
+            )
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Says where two lists differ first."""
+    for index, (a, b) in enumerate(zip(old, new, strict=False)):
+        if a != b:
+            return f"number {index} was {a!r}, and is now {b!r}"
+    return f"there were {len(old)}, and now are {len(new)}"
 
 
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:

@@ -156,14 +156,20 @@ def _opened(workdir: str, job: _Job) -> Iterator[list[str]]:
     variant = job.task.package.create_model(job.plain["model"]["name"])
     names = {field.name for field in dataclasses.fields(variant)} - {"parent", "name"}
     defaults |= {f"model.{name}": getattr(variant, name) for name in names}
-    defaults = json.loads(json.dumps(defaults, default=lambda dtype: np.dtype(dtype).name))
+    defaults = json.loads(json.dumps(defaults, default=_plain))
     with contextlib.ExitStack() as stack:
         changes = []
         with failing_together():
             if jax.process_index() == 0:
-                run = open_run(workdir, job.plain, defaults, job.task.resumable)
+                labels, allowed = job.task.labels(), job.task.resumable
+                run = open_run(workdir, job.plain, defaults, allowed, labels)
                 changes = stack.enter_context(run)
         yield changes
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a field of a model: a mapping, or a dtype's name."""
+    return dict(value) if isinstance(value, Mapping) else np.dtype(value).name
 
 
 # ---------------------------------------------------------------- one attempt

@@ -32,6 +32,7 @@ class FPN(nn.Module):
       extra_kind: how they are made: `"pool"` takes every second position of the one before (R-CNNs
         of `"mm"`), `"input"` convolves the backbone's last map, then each other (RetinaNet of
         `"mm"`), `"output"` convolves the last output, with a ReLU from the second on (`"mg"`).
+      finest_only: return the finest map alone; the others' last layers are then not there.
       dtype: compute type; parameters and statistics are float32.
     """
 
@@ -40,6 +41,7 @@ class FPN(nn.Module):
     fusion: Literal["sum", "concat"] = "sum"
     extra: int = 0
     extra_kind: Literal["pool", "input", "output"] = "pool"
+    finest_only: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -53,9 +55,7 @@ class FPN(nn.Module):
         Returns:
           Maps under the same names, then `extra_1` .., finest first.
         """
-        laterals = {
-            name: self._conv(x, 1, f"{name}_lateral") for name, x in maps.items()
-        }
+        laterals = {name: self._conv(x, 1, f"{name}_lateral") for name, x in maps.items()}
         merged, above = {}, None
         for name in reversed(laterals):
             x = laterals[name]
@@ -63,7 +63,8 @@ class FPN(nn.Module):
                 above = nearest(above, *x.shape[1:3])
                 x = x + above if self.fusion == "sum" else jnp.concatenate([above, x], -1)
             merged[name] = above = x
-        outputs = OrderedDict((n, self._conv(merged[n], 3, f"{n}_output")) for n in laterals)
+        wanted = list(laterals)[:1] if self.finest_only else laterals
+        outputs = OrderedDict((n, self._conv(merged[n], 3, f"{n}_output")) for n in wanted)
 
         x = list(maps.values())[-1] if self.extra_kind == "input" else list(outputs.values())[-1]
         for i in range(1, self.extra + 1):
@@ -85,7 +86,9 @@ class FPN(nn.Module):
             (kernel, kernel),
             stride,
             padding="SAME" if same else kernel // 2,
-            kernel_init=nn.initializers.lecun_normal() if same else nn.initializers.xavier_uniform(),
+            kernel_init=nn.initializers.lecun_normal()
+            if same
+            else nn.initializers.xavier_uniform(),
             dtype=self.dtype,
             name=name,
         )(x)

@@ -41,8 +41,9 @@ class FPNConcat(nn.Module):
         """Maps features by name, finest first, to logits at stride 8."""
         coarse = {n: x for n, x in maps.items() if self.strides[n] >= FINEST_STRIDE}
         require(bool(coarse), f"fpn_concat needs maps at stride {FINEST_STRIDE} or more")
-        # The recipe's levels beyond the backbone's feed nothing that the head reads.
-        fpn = FPN(self.channels, "mg", self.fusion, dtype=self.dtype, name="fpn")
+        # What the recipe has of coarser outputs, and beyond the backbone's maps, nobody reads.
+        shape = {"convention": "mg", "fusion": self.fusion, "finest_only": True}
+        fpn = FPN(self.channels, **shape, dtype=self.dtype, name="fpn")
         x = next(iter(fpn(coarse, train).values()))
         for i in range(self.num_convs):
             numbers = {"norm_epsilon": 1e-3, "norm_momentum": 0.99, "dtype": self.dtype}

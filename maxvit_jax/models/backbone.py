@@ -171,9 +171,17 @@ class Backbone(nn.Module):
             size, multiple = shape[1 + axis], self._side_multiples[axis]
             for part, window in self.windows.items():
                 stride = self.feature_strides[part]
-                if size % (stride * window[axis]) != 0:
+                if isinstance(size, int):
+                    fits = self._map_side(size, part) % window[axis] == 0
+                else:  # of a symbolic size multiples alone can be told
+                    fits = size % (stride * window[axis]) == 0
+                if not fits:
                     raise UserError(
                         f"image {name} {size} does not fit {part}, whose map at stride {stride}"
                         f" takes multiples of {window[axis]}; {nearest_valid(size, multiple)}"
                         " (pad_inputs=True takes any size)"
                     )
+
+    def _map_side(self, size: int, name: str) -> int:
+        """Height or width of a map for that of an image: strides that don't divide it round up."""
+        return -(-size // self.feature_strides[name])

@@ -342,6 +342,9 @@ class MetaFormer(Backbone):
             sizes.append(tuple((side - 1) // 2 + 1 for side in sizes[-1]))
         return sizes
 
+    def _map_side(self, size: int, name: str) -> int:
+        return self._map_sizes((size,))[int(name.removeprefix("stage_")) - 1][0]
+
     def _make_blocks(self) -> list[list[nn.Module]]:
         """The blocks of every stage."""
         block_class = remat(MetaFormerBlock) if self.remat else MetaFormerBlock

@@ -364,6 +364,8 @@ class ClassificationTask(Task):
 class _Photos:
     """A classifier as `common.predict.Predictor`."""
 
+    writes_files = False
+
     def __init__(self, classifier: Classifier, top: int):
         self.batch_size = classifier.batch_size
         self.prepare, self.run = classifier.prepare, classifier.classify_prepared

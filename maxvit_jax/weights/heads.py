@@ -72,7 +72,9 @@ def deeplabv3plus(rates: int) -> list[Row]:
     """
     branches = {"aspp_0": "", "aspp_pool": "_aspp_pool"}
     branches |= {f"aspp_{i}": f"_aspp_conv{i}" for i in range(1, rates + 1)}
-    pyramid = [(ours, theirs, [("", "_conv_bn_act", _TF_CONV)]) for ours, theirs in branches.items()]
+    pyramid = [
+        (ours, theirs, [("", "_conv_bn_act", _TF_CONV)]) for ours, theirs in branches.items()
+    ]
     fusion = [
         (f"fusion_{i}_{part}", f"_fuse/_conv{i + 1}_bn_act/_{part}", rows)
         for i in range(2)

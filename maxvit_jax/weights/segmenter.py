@@ -61,9 +61,10 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
 
 def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
     """Returns the modules that take nothing from a file: see `Weights.left_out`."""
+    absent = () if model.auxiliary_channels else ("auxiliary",)  # of training alone
     if "num_classes" in asked and model.num_classes != found.get("num_classes"):
-        return f"head/{CLASSIFIER}", f"auxiliary/{CLASSIFIER}"
-    return ()
+        return *absent, f"head/{CLASSIFIER}", f"auxiliary/{CLASSIFIER}"
+    return absent
 
 
 def advice(model: nn.Module, found: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import jax
 import pytest
 
-from common.layers.resize import bilinear
 from common.weights.mapping import Table, flatten, import_arrays, unflatten
 from common.weights.readers import WeightFile
 from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus

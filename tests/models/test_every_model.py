@@ -205,7 +205,8 @@ def test_wrong_images(name):
     if multiple > 1:
         hint = f"nearest valid: {multiple} or {2 * multiple} .*pad_inputs=True"
         refuses(images(height, width + 1), f"width {width + 1} .*{hint}")
-        refuses(images(height - 1, width), f"height {height - 1} .*nearest valid: {multiple} ")
+        small = height - max(model.feature_strides.values())
+        refuses(images(small, width), f"height {small} .*nearest valid: {multiple} ")
 
 
 @pytest.mark.parametrize(
@@ -411,3 +412,11 @@ def test_fields_are_the_whole_configuration():
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         fields = {n: v for n, v in fields.items() if n not in ("parent", "name")}
         assert maxvit_jax.create_model(name, **fields) == model
+
+
+def test_a_size_that_strides_round_up_to_the_windows_fits():
+    model = maxvit_jax.create_model("maxvit_tiny", depths=(1, 1, 1, 1))
+    shape = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 221, 224, 3)))
+    assert shape[0].shape == (1, 1000)
+    with pytest.raises(UserError, match="nearest valid: 224"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 220, 224, 3)))

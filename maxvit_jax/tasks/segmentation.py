@@ -1,0 +1,460 @@
+"""Semantic segmentation: every pixel gets a class. Cross entropy, and Dice if wanted."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from jax import Array
+from jax import numpy as jnp
+from jax.sharding import Mesh
+
+import maxvit_jax
+from common.config import require
+from common.data import preprocess
+from common.data.images import decode
+from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
+from common.data.label_maps import KINDS, LabelMapSource, make_label_map_source
+from common.errors import UserError, did_you_mean
+from common.layers.resize import bilinear
+from common.metrics.segmentation import SegmentationEvaluator
+from common.pictures import comparison_sheet, encoded, label_overlay
+from common.progress import ProgressReport
+from common.report import fresh_folder
+from common.task import Batch, Dataset, HeadInit, LoaderConfig, Report, Task, Variables, option
+from common.weights.mapping import flatten, unflatten
+from maxvit_jax import segmenters
+from maxvit_jax.models.segmentation import SegmentationModel
+from maxvit_jax.segmentation import Segmentation, Segmenter, map_logits, normalized
+from maxvit_jax.segmentation_loss import cross_entropy, dice
+from maxvit_jax.segmentation_report import evaluate_images
+from maxvit_jax.segmenter_info import Preparation, holds_head, info_of_weights, meaning_of_weights
+
+SHEET_ROWS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationData(LoaderConfig, Preparation):
+    """The config's `data` section.
+
+    Attributes:
+      source: one of `common.data.label_maps.KINDS`: `"ade20k"`, `"voc"`, `"cityscapes"`,
+        `"folder"` (your own), `"shapes"` (drawn) or `"coins"` (scikit-image's photo).
+      root: folder of the data set.
+      train_split: split to train on.
+      eval_split: split to evaluate on.
+      holdout: share of the images kept for evaluation where `root` has no splits.
+      classes: file that lists the classes of your own data; "" is the one in `root`.
+      scenes: how many `"shapes"` draws; 0: 2,000 to train on, 200 otherwise.
+      scene_size: their side in pixels; 0: 128.
+      image_size: side in pixels of training crops, and of what images are fitted into when they are
+        evaluated during training.
+      scale: training images are resized by a random factor between these, beside `resize`.
+      max_class_share: of a training crop, that one class may take, if ten tries allow.
+      flip: mirror half of the training images left to right.
+      photometric: vary brightness, contrast, saturation and hue of training images.
+    """
+
+    source: str
+    root: str = ""
+    train_split: str = "train"
+    eval_split: str = "val"
+    holdout: float = 0.1
+    classes: str = ""
+    scenes: int = 0
+    scene_size: int = 0
+    image_size: int = 512
+    scale: tuple[float, ...] = (0.5, 2.0)
+    max_class_share: float = 0.75
+    flip: bool = True
+    photometric: bool = False
+    mean: tuple[float, ...] = preprocess.IMAGENET_MEAN
+    std: tuple[float, ...] = preprocess.IMAGENET_STD
+
+    def __post_init__(self):
+        LoaderConfig.__post_init__(self)
+        Preparation.__post_init__(self)
+        hint = did_you_mean(self.source, KINDS)
+        require(self.source in KINDS, f"config.data.source={self.source!r}: {hint}")
+        require(0 <= self.holdout < 1, "config.data.holdout must be in [0, 1)")
+        require(self.image_size > 0, "config.data.image_size must be positive")
+        for name in ("scenes", "scene_size"):
+            require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
+        factors = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
+        require(factors, f"config.data.scale={self.scale}: a smaller and a larger factor")
+        require(0 < self.max_class_share <= 1, "config.data.max_class_share must be in (0, 1]")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The config's `task` section.
+
+    Attributes:
+      kind: of job.
+      normaliser: the cross entropy is divided by the `"valid"` pixels, or by `"all"`, ignored ones
+        too.
+      class_weights: of the cross entropy, one per class; none: all are 1.
+      dice_weight: of the Dice loss, beside the cross entropy's 1.
+      auxiliary_weight: of the cross entropy of the auxiliary head, where the model has one.
+    """
+
+    kind: Literal["segmentation"] = "segmentation"
+    normaliser: Literal["valid", "all"] = "valid"
+    class_weights: tuple[float, ...] = ()
+    dice_weight: float = 0.0
+    auxiliary_weight: float = 0.4
+
+    def __post_init__(self):
+        for name in ("dice_weight", "auxiliary_weight"):
+            require(getattr(self, name) >= 0, f"config.task.{name} must not be negative")
+        require(min(self.class_weights, default=0) >= 0, "config.task.class_weights: none negative")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """How photos are looked at, in evaluation and prediction."""
+
+    scales: str = option("1", "Look at photos at these sizes, comma-separated: 0.75,1,1.25")
+    flip: bool = option(False, "Look at mirror images too.")
+    tile: int | None = option(None, "Side of a sliding window, instead of whole photos.")
+    overlap: int | None = option(None, "Pixels that neighbouring windows share; a third of one.")
+
+    def settings(self) -> dict[str, Any]:
+        """Returns arguments of `Segmenter`."""
+        try:
+            scales = tuple(float(scale) for scale in self.scales.split(","))
+        except ValueError:
+            raise UserError(f"--scales={self.scales}: numbers with commas between") from None
+        return {"scales": scales, "flip": self.flip, "tile": self.tile, "overlap": self.overlap}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions(ViewOptions):
+    """How `launch.evaluate` measures segmentation."""
+
+    every_size: bool = option(
+        False, "Compile for the size of every photo, as official code, instead of few sizes."
+    )
+
+
+class SegmentationTask(Task):
+    """Trains and evaluates any backbone with any head on images with label maps.
+
+    Args:
+      config: the whole config; sections `init`, `model`, `task` and `data` are read.
+      train_source: images with label maps to train on instead of those that `data` names.
+      eval_source: the same for evaluation.
+
+    Raises:
+      UserError: a section that doesn't hold together, or data that isn't there.
+    """
+
+    kind = "segmentation"
+    package = segmenters
+    sections = {"init": HeadInit, "task": LossConfig, "data": SegmentationData}
+    resumable = (*Task.resumable, "data.root")
+    best_metric = "eval/miou"
+    shown = SHEET_ROWS
+    weights_config = "evaluate_segmentation.py:model={name}"
+    report_options = ReportOptions
+    predict_options = ViewOptions
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        train_source: LabelMapSource | None = None,
+        eval_source: LabelMapSource | None = None,
+    ):
+        super().__init__(config)
+        self._train_source, self._eval_source = train_source, eval_source
+        classes = self.model_config.get("num_classes")
+        if classes is None:
+            classes = len(self.class_names)
+        self.model = self.create_model(num_classes=classes)
+        weights = self.task_config.class_weights
+        require(
+            len(weights) in (0, classes),
+            f"config.task.class_weights: {len(weights)} for {classes} classes",
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name per label."""
+        return list(self.eval_source().class_names)
+
+    def labels(self) -> dict[str, Any]:
+        """See `common.task.Task`."""
+        source = self.eval_source()
+        return {"class_names": list(source.class_names), "palette": source.palette.tolist()}
+
+    # ---------------------------------------------------------------- training
+
+    def load(self, model: SegmentationModel, path: str) -> Variables:
+        """See `common.task.Task`: of weights with the same head all, of others the backbone."""
+        if holds_head(path, model.head_name) and not self.init_config.reset_head:
+            return super().load(model, path)
+        backbone = model.make_backbone()
+        _, found, report = maxvit_jax.load_with_report(backbone, path)
+        logging.info("%s", report)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), segmenters.example_images(model))
+        wanted = flatten(shapes)
+        named = {_of_backbone(n): a for n, a in flatten(found).items() if n not in report.fresh}
+        return unflatten({name: array for name, array in named.items() if name in wanted})
+
+    def abstract_batch(self, size: int) -> Batch:
+        """See `common.task.Task`."""
+        side = self.data.image_size
+        return {
+            "image": jax.ShapeDtypeStruct((size, side, side, 3), np.uint8),
+            "label_map": jax.ShapeDtypeStruct((size, side, side), np.uint8),
+            "size": jax.ShapeDtypeStruct((size, 2), np.int32),
+        }
+
+    def loss(
+        self, variables: Variables, batch: Batch, rng: Array
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        """See `common.task.Task`."""
+        cfg, labels = self.task_config, batch["label_map"]
+        images = normalized(self.data, batch["image"], batch["size"])
+        outputs, updates = self.model.apply(
+            variables,
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": rng},
+            method="all_logits",
+        )
+        outputs = [bilinear(logits, *labels.shape[1:]) for logits in outputs]
+
+        def entropy(logits: Array) -> Array:
+            weights = cfg.class_weights
+            return cross_entropy(logits, labels, normaliser=cfg.normaliser, class_weights=weights)
+
+        metrics = {"cross_entropy": entropy(outputs[0])}
+        loss = metrics["cross_entropy"]
+        if cfg.dice_weight:
+            metrics["dice"] = dice(outputs[0], labels)
+            loss += cfg.dice_weight * metrics["dice"]
+        for logits in outputs[1:]:
+            loss += cfg.auxiliary_weight * entropy(logits)
+        valid = labels < self.model.num_classes
+        right = (outputs[0].argmax(-1) == labels) & valid
+        metrics["pixel_accuracy"] = right.sum() / jnp.maximum(valid.sum(), 1)
+        return loss, (updates.get("batch_stats", {}), metrics)
+
+    def train_data(self) -> Dataset:
+        """See `common.task.Task`."""
+        data = self.data
+        if self._train_source is None:
+            self._train_source = self._make_source(data.train_split)
+        _require_same_classes(self._train_source.class_names, self.class_names)
+        transform = TrainLabelMap(
+            size=data.image_size,
+            resize=data.resize,
+            scale=data.scale,
+            max_class_share=data.max_class_share,
+            flip=data.flip,
+            photometric=data.photometric,
+        )
+        return Dataset(self._train_source, transform)
+
+    # ---------------------------------------------------------------- evaluation
+
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
+        """See `common.task.Task`.
+
+        Returns:
+          `label_map`, uint8 `[batch, height, width]`, and `confidence`, float32 of that shape: the
+          best class of every pixel, and its probability.
+        """
+        images = batch["image"]
+        logits = map_logits(self.model, self.data, variables, images, batch["size"])
+        probabilities = jax.nn.softmax(bilinear(logits, *images.shape[1:3]))
+        return {
+            "label_map": probabilities.argmax(-1).astype(jnp.uint8),
+            "confidence": probabilities.max(-1),
+        }
+
+    def eval_data(self) -> dict[str, Dataset]:
+        """See `common.task.Task`: fitted into squares, so that any number of devices can share
+        them."""
+        transform = EvalLabelMap(size=self.data.image_size)
+        return {"eval": Dataset(self.eval_source(), transform)}
+
+    def eval_source(self) -> LabelMapSource:
+        """Returns the images to evaluate on."""
+        if self._eval_source is None:
+            self._eval_source = self._make_source(self.data.eval_split)
+        return self._eval_source
+
+    def evaluators(self) -> list[SegmentationEvaluator]:
+        """See `common.task.Task`."""
+        return [SegmentationEvaluator(self.model.num_classes)]
+
+    def visualise(
+        self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """See `common.task.Task`: image, predicted classes and true ones side by side."""
+        rows, captions = [], []
+        palette = self.eval_source().palette
+        for i, (height, width) in enumerate(np.asarray(batch["size"])[:SHEET_ROWS]):
+            inside = np.s_[i, :height, :width]
+            image, truth = batch["image"][inside], batch["label_map"][inside]
+            row = {"image": image, "truth": label_overlay(image, truth, palette)}
+            if outputs is not None:
+                predicted = label_overlay(image, outputs["label_map"][inside], palette)
+                row = {"image": image, "predicted": predicted, "truth": row["truth"]}
+            rows.append(list(row.values()))
+            captions.append(list(row))
+        return {"label_maps": comparison_sheet(rows, captions)}
+
+    # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def of_weights(
+        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
+    ) -> tuple["SegmentationTask", Variables]:
+        """See `common.task.Task`: on ADE20K, or what `--config.data...` says."""
+        model, variables = segmenters.load_pretrained(name, path)
+        config = config.to_dict()
+        stored = info_of_weights(path).get("preprocessing", {})
+        data = config["data"] | {
+            n: v for n, v in stored.items() if f"data.{n}" not in (asked or {})
+        }
+        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
+        return cls({**config, "model": section, "data": data}), variables
+
+    def report(
+        self, variables: Variables, folder: epath.PathLike, mesh: Mesh, options: ReportOptions
+    ) -> Report:
+        """See `common.task.Task`: whole images, compared at the labels' own size."""
+        del mesh  # images of many sizes: one at a time
+        settings = options.settings() | {"few_sizes": not options.every_size}
+        segmenter = Segmenter(self.model, variables, self.data, **settings)
+        dataset, place = Dataset(self.eval_source(), EvalLabelMap(size=None)), fresh_folder(folder)
+        with ProgressReport(len(dataset.source), unit="image") as progress:
+            try:
+                summary = evaluate_images(
+                    segmenter,
+                    dataset,
+                    self.class_names,
+                    self.eval_source().palette,
+                    place,
+                    progress=progress.advance,
+                )
+            except UserError:
+                if not any(place.iterdir()):
+                    place.rmdir()
+                raise
+        lines = [f"eval/{key}: {summary[key]:.4f}" for key in SegmentationEvaluator.metrics]
+        lines.append(f"compiled for {len(segmenter.compiled)} size(s); the report is in {place}")
+        return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
+
+    @classmethod
+    def predictor(
+        cls, name: str, path: str, options: ViewOptions, *, batch_size: int, dtype: str
+    ) -> "_Photos":
+        """See `common.task.Task`."""
+        del batch_size  # photos of many sizes: one at a time
+        model, variables = segmenters.load_pretrained(name, path, dtype=dtype)
+        data, names, palette = meaning_of_weights(path, model.num_classes)
+        return _Photos(Segmenter(model, variables, data, names, **options.settings()), palette)
+
+    # ---------------------------------------------------------------- parts
+
+    def _make_source(self, split: str) -> LabelMapSource:
+        data = self.data
+        source = make_label_map_source(
+            data.source,
+            root=data.root,
+            split=split,
+            train_split=data.train_split,
+            holdout=data.holdout,
+            classes=data.classes,
+            count=data.scenes,
+            size=data.scene_size,
+            max_corrupt=data.max_corrupt,
+        )
+        found, expected = len(source.class_names), self.model_config.get("num_classes")
+        require(
+            expected in (None, found),
+            f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
+            " classes; set it to that, or leave it out",
+        )
+        return source
+
+
+class _Photos:
+    """A segmenter as `common.predict.FilePredictor`."""
+
+    batch_size = 1
+    writes_files = True
+
+    def __init__(self, segmenter: Segmenter, palette: np.ndarray):
+        self._segmenter, self._palette = segmenter, palette
+
+    def prepare(self, photo: bytes) -> np.ndarray:
+        return decode(photo)
+
+    def run(self, prepared: Sequence[np.ndarray]) -> list[tuple[np.ndarray, Segmentation]]:
+        return [(photo, self._segmenter(photo)) for photo in prepared]
+
+    def rows(self, result: tuple[np.ndarray, Segmentation]) -> list[dict[str, Any]]:
+        _, (label_map, confidence) = result
+        counts = np.bincount(label_map.ravel(), minlength=self._segmenter.num_classes)
+        return [
+            {
+                "class": int(index),
+                "name": self._names[index],
+                "share": f"{counts[index] / label_map.size:.6g}",
+                "confidence": f"{confidence[label_map == index].mean():.6g}",
+            }
+            for index in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        ]
+
+    def text(self, result: tuple[np.ndarray, Segmentation]) -> str:
+        rows = self.rows(result)[:5]
+        return ", ".join(f"{float(row['share']):.1%} {row['name'] or row['class']}" for row in rows)
+
+    def files(self, result: tuple[np.ndarray, Segmentation]) -> dict[str, bytes]:
+        photo, (label_map, _) = result
+        overlay = label_overlay(photo, label_map, self._palette)
+        return {
+            ".png": encoded(label_map, palette=self._palette),
+            ".overlay.jpg": encoded(overlay, "JPEG"),
+        }
+
+    def folder_files(self) -> dict[str, bytes]:
+        text = io.StringIO()
+        table = csv.writer(text)
+        table.writerow(["class", "name", "red", "green", "blue"])
+        for index, (name, color) in enumerate(zip(self._names, self._palette, strict=True)):
+            table.writerow([index, name, *color])
+        return {"classes.csv": text.getvalue().encode()}
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self._segmenter.class_names or [""] * self._segmenter.num_classes
+
+
+def _of_backbone(name: str) -> str:
+    """`params/stem/...` -> `params/backbone/stem/...`."""
+    collection, _, rest = name.partition("/")
+    return f"{collection}/backbone/{rest}"
+
+
+def _require_same_classes(train: Sequence[str], evaluation: Sequence[str]) -> None:
+    """Raises UserError unless every label means the same in both."""
+    if list(train) != list(evaluation):
+        raise UserError(
+            f"the training data has the classes {', '.join(train[:8])}.. ({len(train)}), the"
+            f" evaluation data {', '.join(evaluation[:8])}.. ({len(evaluation)}): give both the"
+            " same, in one order"
+        )
