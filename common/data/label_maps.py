@@ -7,6 +7,7 @@ to class indices.
 import concurrent.futures
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -17,6 +18,7 @@ from common.data.class_lists import (
     ClassList,
     ade20k_classes,
     cityscapes_classes,
+    distinct_colours,
     read_class_list,
     voc_classes,
 )
@@ -245,6 +247,52 @@ def _number(path: str) -> float:
     name = os.path.splitext(path)[0].replace(os.sep, "/")
     digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
     return int.from_bytes(digest, "big") / 2**32
+
+
+class LabelMapArrays:
+    """Images and label maps in memory.
+
+    Args:
+      images: uint8 `[height, width, 3]`, or the content of a file, each.
+      label_maps: uint8 `[height, width]` each: class indices, 255 for ignored pixels.
+      names: one for each.
+      class_names: one per class.
+      palette: uint8 `[classes, 3]`; None: distinct colours.
+
+    Raises:
+      UserError: lengths that differ.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray | bytes],
+        label_maps: Sequence[np.ndarray],
+        names: Sequence[str],
+        class_names: Sequence[str],
+        palette: np.ndarray | None = None,
+    ):
+        if not len(images) == len(label_maps) == len(names):
+            raise UserError(
+                f"{len(images)} images, {len(label_maps)} label maps and {len(names)} names; "
+                "give one each"
+            )
+        self._images, self._label_maps, self._names = images, label_maps, names
+        self.class_names = list(class_names)
+        self.palette = distinct_colours(len(class_names)) if palette is None else palette
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> LabelMapExample:
+        image, label_map = self._images[index], self._label_maps[index]
+        return {"image": image, "label_map": label_map, "name": self.name(index)}
+
+    def name(self, index: int) -> str:
+        """Returns the example's name."""
+        return self._names[index]
+
+    def check(self, max_corrupt: int = 0) -> None:
+        """Does nothing: there are no files."""
 
 
 class LabelMapFiles:
