@@ -18,6 +18,7 @@ from common.errors import UserError
 Colour = tuple[int, int, int]
 IGNORED = 255  # in every label map that leaves a source
 MAX_CLASSES = 255
+_LARGEST_FILE, _LONGEST_LINE = 1 << 20, 300
 _IGNORED_NAMES = ("ignore", "ignored", "void")
 _LINE = re.compile(
     r"(?P<name>.*?)"
@@ -168,6 +169,8 @@ def read_class_list(file: str | os.PathLike[str]) -> ClassList:
 def _rows(file: Path) -> list[tuple[int, str, Colour | None]]:
     """Line number, name and colour of every class."""
     try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"{file} is far too large for a list of classes; is it another file?")
         lines = file.read_text("utf-8-sig").splitlines()  # Windows' editors put a mark in front
     except OSError as error:
         raise UserError(
@@ -181,6 +184,8 @@ def _rows(file: Path) -> list[tuple[int, str, Colour | None]]:
         line = line.strip()
         if not line or line.startswith("#"):
             continue
+        if len(line) > _LONGEST_LINE:
+            raise UserError(f"{file}, line {number} has {len(line)} letters, too many for a class")
         found = (_LABELMAP_LINE if labelmap else _LINE).fullmatch(line)
         if not found or not found["name"].strip():
             expected = "name:r,g,b::" if labelmap else "name, name r g b, or name #rrggbb"

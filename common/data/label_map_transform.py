@@ -40,6 +40,9 @@ class TrainLabelMap:
         that aren't ignored; the tenth if there is none. 1: the first crop.
       flip: mirror half of the images left to right.
       photometric: change brightness, contrast, saturation and hue, as SSD does.
+
+    Raises:
+      UserError: a number out of range.
     """
 
     size: int
@@ -48,6 +51,14 @@ class TrainLabelMap:
     max_class_share: float = 0.75
     flip: bool = True
     photometric: bool = False
+
+    def __post_init__(self):
+        least, most = self.scale
+        if not 0 < least <= most:
+            raise UserError(f"scale={self.scale} is no range of factors; such as (0.5, 2.0)")
+        if not 0 < self.max_class_share <= 1:
+            share = self.max_class_share
+            raise UserError(f"max_class_share={share} is no share; nearest valid: 1.0 (no limit)")
 
     def __call__(self, example: LabelMapExample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image, label_map = _decoded(example)

@@ -103,7 +103,8 @@ def make_label_map_source(
     """Makes a source from the fields of a configuration, and checks its files.
 
     One's own data without split folders is the same for every split, or with `holdout` divided by a
-    hash of the images' names: adding images moves none to another part.
+    hash of the images' names: adding images moves none to another part (unless one was so small
+    that it would have been empty, and got one image).
 
     Args:
       kind: "ade20k" (ADEChallengeData2016), "voc" (Pascal VOC; any folder in its layout, with
@@ -135,6 +136,8 @@ def make_label_map_source(
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give the one that holds the data set")
+    if classes and kind in LAYOUTS:
+        raise UserError(f"classes={classes!r} has no use: those of {kind!r} are known; remove it")
     if kind in LAYOUTS:
         source = _public(kind, folder, split)
     else:
@@ -195,7 +198,7 @@ def _ones_own(
             raise UserError(f"holdout={holdout} is no share; choose a number from 0 to below 1")
         if split != train_split:
             _held_out(split, train_split, str(folder))
-        if holdout:
+        if holdout and (len(found.images) > 1 or not found.problems):  # these are told by the check
             found = part_of(found, holdout, training=split == train_split)
     return LabelMapFiles(found, folder, class_list)
 
@@ -233,7 +236,9 @@ def part_of(found: FoundLabelMaps, holdout: float, *, training: bool) -> FoundLa
       UserError: fewer than two images.
     """
     if len(found.images) < 2:
-        raise UserError("a single image can't be held out from itself; add images")
+        raise UserError(
+            f"{len(found.images)} images can't be divided by holdout={holdout}; add some"
+        )
     numbers = np.array([_number(path) for path in found.images])
     held_out = numbers < holdout
     held_out[np.argmin(numbers)], held_out[np.argmax(numbers)] = True, False
@@ -360,8 +365,8 @@ class LabelMapFiles:
         ):
             if not isinstance(a, str) and not isinstance(b, str) and a != b:
                 found[_SIZES].append(_other_size(image, a, label_map, b))
-        if not self._classes.of_colour and set().union(*map(set, values)) == {0, IGNORED}:
-            # Black and white masks are meant as two classes, but would teach one.
+        seen = set().union(*(value for value in values if isinstance(value, set)))
+        if seen == {0, IGNORED} and not self._classes.of_colour and self._black_and_white():
             found[_BLACK_AND_WHITE.format(file=self._classes.file)] = [
                 str(label_maps[i]) for i in tried
             ]
@@ -373,6 +378,11 @@ class LabelMapFiles:
             return set(np.unique(self._label_map(index)).tolist())
         except CorruptImage as error:
             return str(error).removeprefix("label map ")
+
+    def _black_and_white(self) -> bool:
+        """Whether no label map has other values: meant as two classes, they would teach one."""
+        values = (self._values(i) for i in range(len(self)))
+        return not any(isinstance(value, set) and value - {0, IGNORED} for value in values)
 
     def check(self, max_corrupt: int = 0) -> None:
         """Makes sure that nothing is missing, unreadable or of the wrong size, as headers tell.

@@ -163,6 +163,15 @@ def test_other_size_is_corrupt():
             transform(data)
 
 
+def test_numbers_out_of_range():
+    for scale in ((0.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(UserError, match="no range of factors"):
+            TrainLabelMap(size=8, scale=scale)
+    for share in (0.0, 1.5):
+        with pytest.raises(UserError, match="is no share"):
+            TrainLabelMap(size=8, max_class_share=share)
+
+
 def test_whole_images():
     data = example(30, 50)
     batch = pickle.loads(pickle.dumps(EvalLabelMap(size=None)))(data)

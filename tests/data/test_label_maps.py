@@ -20,7 +20,9 @@ from common.data.class_lists import (
     voc_colours,
 )
 from common.data.images import CorruptImage
+from common.data.label_map_transform import TrainLabelMap
 from common.data.label_maps import make_label_map_source
+from common.data.pipeline import train_batches
 from common.errors import UserError
 
 RNG = np.random.RandomState(0)
@@ -238,8 +240,17 @@ def test_both_parts_have_an_image(tmp_path):
         make(tmp_path, holdout=1.5)
     for kind in ("images/1.jpg", "masks/1.png"):
         os.remove(tmp_path / kind)
-    with pytest.raises(UserError, match="a single image"):
+    with pytest.raises(UserError, match=r"1 images can't be divided by holdout=0\.5; add some"):
         make(tmp_path, holdout=0.5)
+    os.remove(tmp_path / "masks/0.png")
+    with pytest.raises(UserError, match="image without label map"):
+        make(tmp_path, holdout=0.5)
+
+
+def test_parts_are_the_same_for_good(tmp_path):
+    folder(tmp_path, count=10)
+    held_out = names(make(tmp_path, split="val", holdout=0.3))
+    assert held_out == ["images/4.jpg"]
 
 
 def cvat(root: Path) -> None:
@@ -295,6 +306,8 @@ def rgb(values: np.ndarray, colours) -> np.ndarray:
 _COLOURS_OF_EXPECTED = [(0, 0, 200), (0, 200, 100), (10, 20, 30), (255, 255, 255)]
 _PALETTE_IMAGE = Image.fromarray(np.array([[3, 0], [1, 2]], np.uint8))
 _PALETTE_IMAGE.putpalette([0, 200, 100, 10, 20, 30, 255, 255, 255, 0, 0, 200])
+_PALETTE_WITH_255 = Image.fromarray(np.array([[3, 0], [1, 255]], np.uint8))
+_PALETTE_WITH_255.putpalette([0, 200, 100, 10, 20, 30, 255, 255, 255, 0, 0, 200] + [9] * 756)
 _FOREIGN_PALETTE = Image.fromarray(np.array([[0, 1], [3, 255]], np.uint8))
 _FOREIGN_PALETTE.putpalette(voc_colours(256).tobytes())
 _GRAY_CLASSES = "a 0 0 0\nb 128 128 128\nc 255 255 255\nignore 7 7 7"
@@ -313,6 +326,11 @@ KINDS = {
         Image.fromarray(np.array([[0, 128], [255, 7]], np.uint8)),
         _GRAY_CLASSES,
     ),
+    "indices of a gray palette": (
+        Image.fromarray(np.array([[0, 1], [3, 2]], np.uint8)).convert("P"),
+        COLOURS,
+    ),
+    "an index 255 whose colour isn't listed": (_PALETTE_WITH_255, COLOURS),
     "an ignored class in the middle": (
         Image.fromarray(np.array([[0, 2], [3, 1]], np.uint8)),
         "sky\nIgnore\nsea\nland\n",
@@ -372,6 +390,18 @@ def test_exif_turns_the_image_before_sizes_are_compared(tmp_path):
         make(tmp_path)
 
 
+def test_through_the_pipeline(tmp_path):
+    folder(tmp_path, count=4)
+    mask(tmp_path / "masks/2.png", 9)
+    transform = TrainLabelMap(size=8)
+    source = make(tmp_path, max_corrupt=1)
+    batches = train_batches(source, transform, batch_size=4, seed=0)
+    batch = next(batches)
+    batches.close()
+    assert batch["label_map"].shape == (4, 8, 8)
+    assert batch["corrupt"].sum() == 1 and sorted(batch["index"].tolist())[:2] != [2, 2]
+
+
 # Faults that a check finds.
 
 
@@ -422,7 +452,7 @@ def test_faults(tmp_path, fault):
     change(folder(tmp_path))
     with pytest.raises(UserError, match=message) as error:
         make(tmp_path)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and str(error.value).count(" of kind ") == 1
     make(tmp_path, check=False)
 
 
@@ -458,12 +488,25 @@ def test_palette_that_half_fits_is_refused(tmp_path):
         make(small(tmp_path, image, COLOURS))
 
 
+def test_labelmap_is_of_colours_alone(tmp_path):
+    small(tmp_path, _FOREIGN_PALETTE, None)
+    (tmp_path / "labelmap.txt").write_text(LABELMAP)
+    with pytest.raises(UserError, match=r"colour \(128, 0, 0\) .*labelmap\.txt; nearest"):
+        make(tmp_path)
+
+
 def test_black_and_white_masks_are_not_taken_for_ignored_ones(tmp_path):
     folder(tmp_path, "ground\ncell\n", values=np.eye(6, 8, dtype=np.uint8) * 255)
     with pytest.raises(UserError, match=r"0 and 255 alone.*'background 0 0 0' and 'thing 255"):
         make(tmp_path)
     (tmp_path / "classes.txt").write_text("ground 0 0 0\ncell 255 255 255\n")
     assert np.unique(make(tmp_path)[0]["label_map"]).tolist() == [0, 1]
+
+
+def test_ground_and_ignored_pixels_alone_may_be_most_label_maps(tmp_path):
+    folder(tmp_path, "ground\ncell\n", count=40, values=np.eye(6, 8, dtype=np.uint8) * 255)
+    mask(tmp_path / "masks/39.png", 1)
+    assert len(make(tmp_path)) == 40
 
 
 def test_huge_headers_are_refused(tmp_path):
@@ -509,11 +552,19 @@ def test_class_lists(tmp_path):
         read_class_list(file)
     with pytest.raises(UserError, match=r"other\.txt: No such file"):
         read_class_list(tmp_path / "other.txt")
+    file.write_text(" 1" * 200)
+    with pytest.raises(UserError, match="line 1 has 399 letters"):
+        read_class_list(file)
+    file.write_text("a\n" * 600_000)
+    with pytest.raises(UserError, match="far too large"):
+        read_class_list(file)
 
 
 def test_missing_things(tmp_path):
     with pytest.raises(UserError, match="'ad20k'; did you mean 'ade20k'"):
         make(tmp_path, "ad20k")
+    with pytest.raises(UserError, match="classes='a' has no use"):
+        make(tmp_path, "ade20k", classes="a")
     with pytest.raises(UserError, match="needs root"):
         make_label_map_source("voc")
     with pytest.raises(UserError, match=r"no folder '.*/none'"):
