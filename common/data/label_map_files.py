@@ -120,7 +120,8 @@ def _of_colours(pixels: np.ndarray, classes: ClassList) -> np.ndarray:
         raise CorruptImage(
             f"has colours, but {classes.file} gives none; write 'name r g b' lines into classes.txt"
         )
-    packed = (pixels.astype(np.int32) * [1 << 16, 1 << 8, 1]).sum(-1, dtype=np.int32)
+    red, green, blue = (pixels[..., i].astype(np.int32) for i in range(3))
+    packed = (red << 16) | (green << 8) | blue
     table = {(r << 16) + (g << 8) + b: index for (r, g, b), index in classes.of_colour.items()}
     codes = np.array(sorted(table), np.int32)
     found = np.searchsorted(codes, packed).clip(max=len(codes) - 1)
