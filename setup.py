@@ -44,6 +44,7 @@ setup(
     packages=find_packages(
         include=[f"{p}*" for p in ("common", "configs", "launch", "maxvit_jax", "maxim_jax")]
     ),
+    package_data={"common.data": ["*.json"]},
     install_requires=REQUIRED,
     extras_require={
         "torch": TORCH,

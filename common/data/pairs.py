@@ -11,8 +11,8 @@ from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
-from common.data.crops import image_size, open_array, read_crop
-from common.data.images import CorruptImage, decode
+from common.data.crops import image_size, read_crop
+from common.data.image_files import checked_size, raise_problems, read_content
 from common.data.pair_layouts import (
     LAYOUTS,
     FoundPairs,
@@ -24,7 +24,6 @@ from common.data.sidd_blocks import SiddBlocks
 from common.data.sources import stratified_split
 from common.errors import UserError, did_you_mean
 
-_NAMED = 3  # files of each kind that a message names
 _UNREADABLE = "unreadable image"
 _SIZES = "pair of different sizes"
 # Clean photos inside scikit-image's wheel; others would be downloaded. Gray ones train only.
@@ -197,10 +196,10 @@ class ImageFiles:
         return len(self._targets)
 
     def __getitem__(self, index: int) -> Pair:
-        target = _content(self._target_path(index))
+        target = read_content(self._target_path(index))
         if self._inputs is None:
             return {"target": target, "name": self.name(index)}
-        degraded = _content(self._input_path(index))
+        degraded = read_content(self._input_path(index))
         if self._crop_targets:
             target = _central(target, image_size(degraded))
         return {"input": degraded, "target": target, "name": self.name(index)}
@@ -222,7 +221,7 @@ class ImageFiles:
         inputs = [] if self._inputs is None else [self._input_path(i) for i in range(len(self))]
         paths = sorted({*inputs, *targets})
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            sizes = dict(zip(paths, pool.map(_checked_size, paths), strict=True))
+            sizes = dict(zip(paths, pool.map(checked_size, paths), strict=True))
         found[_UNREADABLE] = [f"{p} ({size})" for p, size in sizes.items() if isinstance(size, str)]
         for a, b in zip(inputs, targets[: len(inputs)], strict=True):
             if isinstance(sizes[a], str) or isinstance(sizes[b], str) or sizes[a] == sizes[b]:
@@ -246,12 +245,7 @@ class ImageFiles:
         found = self.problems()
         if len(found.get(_UNREADABLE, ())) <= max_corrupt:
             found.pop(_UNREADABLE, None)
-        if found:
-            parts = []
-            for kind, files in found.items():
-                more = ", ..." if len(files) > _NAMED else ""
-                parts.append(f"{len(files)} of kind {kind!r}: {', '.join(files[:_NAMED])}{more}")
-            raise UserError(f"the pairs don't fit; {'; '.join(parts)}; mend or remove these files")
+        raise_problems("the pairs don't fit", found)
 
     def _target_path(self, index: int) -> Path:
         return self._target_root / os.fsdecode(self._targets[index])
@@ -298,15 +292,6 @@ def _part(targets: Sequence[str], holdout: float, *, training: bool) -> np.ndarr
     return np.flatnonzero(np.isin(group_of, first if training else second))
 
 
-def _content(path: Path) -> bytes | np.ndarray:
-    if path.suffix.lower() == ".npy":
-        return open_array(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CorruptImage(f"{path} can't be read: {error.strerror}") from error
-
-
 def _central(image: bytes | np.ndarray, size: tuple[int, int]) -> bytes | np.ndarray:
     """The central part of an image, decoded only if it is larger than `size`."""
     height, width = image_size(image)
@@ -314,25 +299,3 @@ def _central(image: bytes | np.ndarray, size: tuple[int, int]) -> bytes | np.nda
         return image
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return read_crop(image, top, left, *size)
-
-
-def _checked_size(path: Path) -> tuple[int, int] | str:
-    """Height and width, or why the file can't be read."""
-    try:
-        size = image_size(path)
-        if path.suffix.lower() != ".npy" and not _has_end(path):
-            decode(path.read_bytes())
-        return size
-    except (CorruptImage, OSError) as error:
-        return str(error)
-
-
-def _has_end(path: Path) -> bool:
-    """False if the file may be cut off, which a header doesn't tell; True for other formats."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(max(0, path.stat().st_size - 12))
-        end = file.read()
-    if start.startswith(b"\xff\xd8"):
-        return end.endswith(b"\xff\xd9")
-    return start != b"\x89PNG" or b"IEND" in end
