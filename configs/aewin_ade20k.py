@@ -4,7 +4,8 @@
         --config.init.weights=runs/aewin_tiny --config.data.root=ADEChallengeData2016 \\
         --workdir=runs/aewin_tiny_ade20k
 
-Variants: `aewin_tiny`, `aewin_small`, `aewin_base`; `init.weights` takes a run of `configs/aewin.py`.
+Variants: `aewin_tiny`, `aewin_small`, `aewin_base`; `init.weights` takes a run of
+`configs/aewin.py`.
 Recipe: AEWin's was not released. mmsegmentation's for Swin, which later window transformers share.
 Published: none at hand. Our own: not run yet.
 Hardware: expected, not tried: several accelerators; global batch 16.

@@ -4,8 +4,8 @@
         --config.init.weights=maxvit_small_tf_512.safetensors --config.data.root=coco_labels \\
         --workdir=runs/maxvit_small_coco
 
-`coco_labels` holds `train` and `val`, each with `images` and `masks` (PNG files of category ids 0 to
-90, 0 for the background), and `classes.txt` with 91 names: docs/segmentation.md.
+`coco_labels` holds `train` and `val`, each with `images` and `masks` (PNG files of category ids 0
+to 90, 0 for the background), and `classes.txt` with 91 names: docs/segmentation.md.
 Variants: `maxvit_tiny` .. `maxvit_xlarge`.
 Recipe: TensorFlow Model Garden (official/projects/maxvit); steps as its recipe for COCO detection
 [unverified].

@@ -1,8 +1,8 @@
 """MaxViT with a feature pyramid on Pascal VOC at 512, 20,000 steps.
 
     python -m launch.train --config=configs/maxvit_voc.py:variant=maxvit_small \\
-        --config.init.weights=maxvit_small_tf_512.safetensors --config.data.root=VOCdevkit/VOC2012 \\
-        --workdir=runs/maxvit_small_voc
+        --config.init.weights=maxvit_small_tf_512.safetensors \\
+        --config.data.root=VOCdevkit/VOC2012 --workdir=runs/maxvit_small_voc
 
 Variants: `maxvit_tiny` .. `maxvit_xlarge`; `init.weights` takes classifiers of any size: tables of
 the position bias keep theirs and are resized in the forward pass.

@@ -9,8 +9,8 @@ checkpoints. `size=641` is the paper's for MOAT-4 [unverified].
 Recipe: not released. Attention is global (the authors, in an issue of their repository), pooling
 shortcuts as in their dense models; optimizer, steps, batch and jitter from deeplab2's config for
 ADE20K; the output stride of 16, the schedule's shape and what else it leaves open: ours.
-Published: tiny-MOAT-0..3 41.2 / 43.1 / 44.9 / 47.5, MOAT-2 54.7, MOAT-3 56.5 (leaderboard listings),
-MOAT-4 57.6 % mIoU (paper). Our own: not run yet.
+Published: tiny-MOAT-0..3 41.2 / 43.1 / 44.9 / 47.5, MOAT-2 54.7, MOAT-3 56.5 (leaderboard
+listings), MOAT-4 57.6 % mIoU (paper). Our own: not run yet.
 Hardware: expected, not tried: several accelerators; global batch 64.
 """
 

@@ -9,9 +9,9 @@ prepared as its weights say (a run's, or what `launch.convert` stored), or else 
 published. Classes are numbers, and names where they are known: those of a run whose data is at
 hand, or of `--class_names`, a file with one name per line.
 
-Where what is predicted are pictures, the output is a folder: per photo of a segmentation model a PNG
-of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share of
-every class; `classes.csv` has names and colours.
+Where what is predicted are pictures, the output is a folder: per photo of a segmentation model a
+PNG of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share
+of every class; `classes.csv` has names and colours.
 
 Exit status: 0 all is done, 1 some photos could not be read (they are named), 2 a mistake in the
 arguments.

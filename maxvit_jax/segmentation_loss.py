@@ -1,4 +1,4 @@
-"""Losses of semantic segmentation, at the resolution of the labels; ignored pixels count nowhere."""
+"""Losses of semantic segmentation at the labels' resolution; ignored pixels count nowhere."""
 
 from collections.abc import Sequence
 from typing import Literal

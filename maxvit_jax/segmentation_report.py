@@ -1,4 +1,4 @@
-"""Evaluation of segmentation on whole images, each at the size of its own labels, and its report."""
+"""Evaluation of segmentation on whole images, at the size of their own labels; its report."""
 
 import csv
 from collections.abc import Callable, Sequence

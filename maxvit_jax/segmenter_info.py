@@ -23,8 +23,8 @@ class Preparation:
     Attributes:
       mean: subtracted, per channel on the 0..255 scale.
       std: divided by, on the same scale.
-      resize: most pixels of the longer and the shorter side: photos are resized to just fit, keeping
-        their aspect; None: they stay as they are.
+      resize: most pixels of the longer and the shorter side: photos are resized to just fit,
+        keeping their aspect; None: they stay as they are.
     """
 
     mean: tuple[float, ...]

@@ -114,6 +114,24 @@ class EvalLabelMap:
         return _padded(image, _nearest(label_map, full, 0, 0, full), self.size)
 
 
+def fitted_size(
+    shape: tuple[int, int], limits: Limits | None, factor: float = 1.0
+) -> tuple[int, int]:
+    """Returns the height and width that an image is resized to.
+
+    Args:
+      shape: height and width that it has.
+      limits: as `TrainLabelMap.resize`.
+      factor: of the size, beside that.
+    """
+    return _scaled(shape, factor * _factor(shape, limits))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a uint8 `[height, width, 3]` image to a height and width."""
+    return _bilinear(image, size, 0, 0, size)
+
+
 def photometric_distortion(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Changes brightness, contrast, saturation and hue, each of half of the images.
 

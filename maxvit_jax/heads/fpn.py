@@ -1,4 +1,4 @@
-"""Feature pyramid networks (Lin et al. 2017) by the two conventions that published models follow."""
+"""Feature pyramid networks (Lin et al. 2017) by the two conventions of published models."""
 
 from collections import OrderedDict
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ def config(changes=None):
         "model": {
             "name": "poolformer_s12+semantic_fpn",
             "num_classes": CLASSES,
-            "backbone_fields": {k: list(v) if isinstance(v, tuple) else v for k, v in inner.items()},
+            "backbone_fields": inner,
             "head_fields": dict(model.head_fields) | {"dropout": 0.0},
         },
         "task": {"kind": "segmentation"},

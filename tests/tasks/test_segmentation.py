@@ -83,7 +83,9 @@ def test_the_auxiliary_head_and_dice_join_the_loss():
     loss, (_, metrics) = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     rest = float(loss - metrics["cross_entropy"] - 0.5 * metrics["dice"])
     # The auxiliary head's cross entropy, by itself.
-    auxiliary = make_task({"model": model, "task": {"kind": "segmentation", "auxiliary_weight": 0.5}})
+    auxiliary = make_task(
+        {"model": model, "task": {"kind": "segmentation", "auxiliary_weight": 0.5}}
+    )
     double, (_, again) = jax.jit(auxiliary.loss)(variables, batch, jax.random.key(0))
     assert rest > 0 and rest == pytest.approx(float(double - again["cross_entropy"]) / 2, rel=1e-4)
 
@@ -110,9 +112,7 @@ def test_it_learns(trained):
 
 def test_pictures_and_names_are_kept_with_the_run(trained):
     workdir, _ = trained
-    assert {path.name for path in (workdir / "samples").iterdir()} >= {"eval_40_label_maps.png"} or [
-        *(workdir / "samples").iterdir()
-    ]
+    assert (workdir / "samples" / "eval_label_maps_00000150.png").exists()
     labels = json.loads((workdir / LABELS_FILE).read_text())
     assert labels == {"class_names": ["ground", "red", "blue"], "palette": PALETTE.tolist()}
 
