@@ -21,6 +21,8 @@ class DeepLabV3Plus(nn.Module):
       decoder_channels: of the fusion.
       low_level_channels: that the finest map is reduced to.
       dropout: rate behind the pyramid.
+      init_scale: standard deviation of the classifier's initial kernel; 0.01 as in the releases,
+        from which classes that look alike at first are slow to part without pretrained features.
       dtype: compute type; parameters, statistics and logits are float32.
     """
 
@@ -30,6 +32,7 @@ class DeepLabV3Plus(nn.Module):
     decoder_channels: int = 256
     low_level_channels: int = 48
     dropout: float = 0.1
+    init_scale: float = 0.01
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -56,4 +59,5 @@ class DeepLabV3Plus(nn.Module):
         for i in range(2):
             x = conv(x, x.shape[-1], f"fusion_{i}_depthwise", 3, depthwise=True)
             x = conv(x, self.decoder_channels, f"fusion_{i}_pointwise")
-        return PixelClassifier(self.num_classes, dtype=self.dtype, name="classifier")(x, train)
+        fields = self.num_classes, 0.0, self.init_scale, self.dtype
+        return PixelClassifier(*fields, name="classifier")(x, train)

@@ -25,6 +25,8 @@ class FPNConcat(nn.Module):
       fusion: of the pyramid: `"concat"` in the recipe for COCO, `"sum"` in Pascal VOC's.
       num_convs: before the classifier.
       dropout: rate before the classifier.
+      init_scale: standard deviation of the classifier's initial kernel; 0.01 as in the releases,
+        from which classes that look alike at first are slow to part without pretrained features.
       dtype: compute type; parameters, statistics and logits are float32.
     """
 
@@ -34,6 +36,7 @@ class FPNConcat(nn.Module):
     fusion: Literal["sum", "concat"] = "concat"
     num_convs: int = 3
     dropout: float = 0.0
+    init_scale: float = 0.01
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -48,5 +51,6 @@ class FPNConcat(nn.Module):
         for i in range(self.num_convs):
             numbers = {"norm_epsilon": 1e-3, "norm_momentum": 0.99, "dtype": self.dtype}
             x = ConvNorm(self.channels, name=f"conv_{i}", **numbers)(x, train)
-        head = PixelClassifier(self.num_classes, self.dropout, dtype=self.dtype, name="classifier")
+        fields = self.num_classes, self.dropout, self.init_scale, self.dtype
+        head = PixelClassifier(*fields, name="classifier")
         return head(x, train)

@@ -22,6 +22,8 @@ class SemanticFPN(nn.Module):
       channels: of the maps that are added.
       fpn_channels: of the pyramid.
       dropout: rate before the classifier.
+      init_scale: standard deviation of the classifier's initial kernel; 0.01 as in the releases,
+        from which classes that look alike at first are slow to part without pretrained features.
       dtype: compute type; parameters, statistics and logits are float32.
     """
 
@@ -30,6 +32,7 @@ class SemanticFPN(nn.Module):
     channels: int = 128
     fpn_channels: int = 256
     dropout: float = 0.1
+    init_scale: float = 0.01
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -45,5 +48,6 @@ class SemanticFPN(nn.Module):
                 if doublings:
                     x = bilinear(x, 2 * x.shape[1], 2 * x.shape[2])
             total += bilinear(x, height, width)
-        head = PixelClassifier(self.num_classes, self.dropout, dtype=self.dtype, name="classifier")
+        fields = self.num_classes, self.dropout, self.init_scale, self.dtype
+        head = PixelClassifier(*fields, name="classifier")
         return head(total, train)

@@ -19,6 +19,8 @@ class UPerNet(nn.Module):
       channels: of everything inside.
       pool_scales: sides of the pooled maps.
       dropout: rate before the classifier.
+      init_scale: standard deviation of the classifier's initial kernel; 0.01 as in the releases,
+        from which classes that look alike at first are slow to part without pretrained features.
       dtype: compute type; parameters, statistics and logits are float32.
     """
 
@@ -26,6 +28,7 @@ class UPerNet(nn.Module):
     channels: int = 512
     pool_scales: tuple[int, ...] = (1, 2, 3, 6)
     dropout: float = 0.1
+    init_scale: float = 0.01
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -49,5 +52,6 @@ class UPerNet(nn.Module):
             outputs.insert(0, conv(above, 3, f"{name}_output"))
         size = outputs[0].shape[1:3]
         x = jnp.concatenate([bilinear(y, *size) for y in outputs], -1)
-        head = PixelClassifier(self.num_classes, self.dropout, dtype=self.dtype, name="classifier")
+        fields = self.num_classes, self.dropout, self.init_scale, self.dtype
+        head = PixelClassifier(*fields, name="classifier")
         return head(conv(x, 3, "fusion"), train)
