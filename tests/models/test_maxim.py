@@ -93,10 +93,10 @@ def test_restores_as_the_release(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["S-2_128x192", "S-3_128x128"])
-def test_published_sizes_restore_as_the_release(name, tmp_path):
+@pytest.mark.parametrize(("name", "jit"), [("S-2_128x192", full_jit), ("S-3_128x128", jax.jit)])
+def test_published_sizes_restore_as_the_release(name, jit, tmp_path):
     case = load_maxim_case(name)
-    errors = case.compare(restored(case, tmp_path, full_jit))
+    errors = case.compare(restored(case, tmp_path, jit))
     assert errors.keys() == case.expected.keys()
     assert max(errors.values()) < 0.5, errors
 

@@ -91,7 +91,7 @@ def test_fine_tuned_golden_with_tables_resized(at, tmp_path):
     ("name", "fmt", "jit"),
     [
         ("tf_tiny_224", "tf", jax.jit),
-        pytest.param("tf_tiny_224", "tf with averages", full_jit, marks=pytest.mark.slow),
+        pytest.param("tf_tiny_224", "tf with averages", jax.jit, marks=pytest.mark.slow),
         pytest.param("timm_maxvit_tiny_tf_224", "pth", full_jit, marks=pytest.mark.slow),
         ("timm_maxvit_tiny_tf_224", "safetensors", jax.jit),
     ],
