@@ -9,6 +9,7 @@ A package holds a `Registry` of its families and offers the methods as its own f
 import dataclasses
 import difflib
 import fnmatch
+import functools
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -239,8 +240,7 @@ class Registry:
         family = self._family(model)
         skip = family.weights.left_out(model, found, overrides)
 
-        abstract = jax.eval_shape(model.init, jax.random.key(0), self.example_images(model))
-        shapes = {name: tuple(a.shape) for name, a in flatten(abstract).items()}
+        shapes = _shapes(model, self.example_images(model))
         hint = _hint(family, model, found)
         stem = family.weights.STEM
         arrays, report = import_arrays(file, table, shapes, skip=skip, stem=stem, hint=hint)
@@ -465,6 +465,21 @@ class Registry:
             return {name: variables[name] for name in names}
 
         return init(jax.random.key(0))
+
+
+def _shapes(model: nn.Module, images: jax.ShapeDtypeStruct) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a model's variables; tracing a deep model takes seconds, so once."""
+    try:
+        hash(model)
+    except TypeError:  # a field is a list
+        return _traced_shapes.__wrapped__(model, images)
+    return _traced_shapes(model, images)
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_shapes(model: nn.Module, images: jax.ShapeDtypeStruct) -> dict[str, tuple[int, ...]]:
+    abstract = jax.eval_shape(model.init, jax.random.key(0), images)
+    return {name: tuple(array.shape) for name, array in flatten(abstract).items()}
 
 
 def _fields(model: nn.Module) -> dict[str, Any]:

@@ -94,7 +94,7 @@ _MOAT = {
 }
 _AEWIN = {"widths": (8, 16), "depths": (1, 1), "heads": (4, 8), "image_size": 24}
 _MAXIM = {
-    **{"features": 4, "depth": 2, "num_stages": 2, "num_groups": 1, "num_bottleneck_blocks": 1},
+    **{"features": 4, "depth": 2, "num_stages": 1, "num_groups": 1, "num_bottleneck_blocks": 1},
     **{"num_supervision_scales": 2, "high_res_stages": 1},
     **{"block_size_hr": (4, 4), "grid_size_hr": (4, 4)},
     **{"block_size_lr": (2, 2), "grid_size_lr": (2, 2)},
@@ -117,7 +117,9 @@ SMALL = {
         (3, 32, 32),
     ),
     "maxim": ("maxim_s2", _MAXIM, "b, 8*h, 8*w, 3", (1, 8, 8), (3, 16, 24)),
+    "stages": ("maxim_s2", _MAXIM | {"num_stages": 2}, "b, 8*h, 8*w, 3", (3, 16, 24)),
 }
+LONG = {"stages"}  # to compile
 
 
 def small_model(name: str) -> nn.Module:
@@ -135,7 +137,9 @@ def small(name: str) -> tuple[nn.Module, Any]:
     )
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in SMALL]
+)
 def test_gives_what_the_model_gives(name):
     model, variables = small(name)
     _, _, images, *batches = SMALL[name]

@@ -50,12 +50,6 @@ def images(height=8, width=8, seed=0, batch=1):
     return jnp.asarray(rng.uniform(size=(batch, height, width, 3)), jnp.float32)
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    model = MAXIM(**TINY, num_stages=2)
-    return model, random_variables(model)
-
-
 def random_variables(model):
     """Weights away from initial zeros and ones, which hide mistakes."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), images())
@@ -78,7 +72,7 @@ def run(model, variables, batch, train=False, rngs=None):
     return program(model, train)(variables, batch, rngs or {})
 
 
-def restored(case, tmp_path):
+def restored(case, tmp_path, jit=jax.jit):
     """Outputs of one golden case, its weights read from a file as released."""
     path = case.write_checkpoint(tmp_path / "checkpoint.npz", "npz")
     fields = case.fields()
@@ -87,7 +81,7 @@ def restored(case, tmp_path):
         model, variables = maxim_jax.load_pretrained(name, path, **fields)
     else:
         model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
-    return named_outputs(full_jit(model.apply)(variables, case.images()))
+    return named_outputs(jit(model.apply)(variables, case.images()))
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -99,10 +93,10 @@ def test_restores_as_the_release(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["S-2_128x192", "S-3_128x128"])
-def test_published_sizes_restore_as_the_release(name, tmp_path):
+@pytest.mark.parametrize(("name", "jit"), [("S-2_128x192", full_jit), ("S-3_128x128", jax.jit)])
+def test_published_sizes_restore_as_the_release(name, jit, tmp_path):
     case = load_maxim_case(name)
-    errors = case.compare(restored(case, tmp_path))
+    errors = case.compare(restored(case, tmp_path, jit))
     assert errors.keys() == case.expected.keys()
     assert max(errors.values()) < 0.5, errors
 
@@ -112,13 +106,13 @@ def test_the_plain_formulation_restores_as_the_release(name):
     case = load_maxim_case(name)
     weights = {n.removeprefix("opt/target/"): a for n, a in case.variables().items()}
     fields = MAXIM(**case.fields()).shared()
-    outputs = full_jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
+    outputs = jax.jit(lambda w, x: plain_maxim(w, x, fields))(weights, case.images())
     errors = case.compare(named_outputs([scales[::-1] for scales in outputs]))
     assert max(errors.values()) < 0.5, errors
 
 
 # Those of one stage with three scales are in test_every_model; tracing the largest takes long.
-FEW = [("maxim_s2", 3), ("maxim_s2", 1), ("maxim_m1", 1)]
+FEW = [("maxim_s2", 1), ("maxim_m1", 1)]
 MANY = [case for case in itertools.product(COUNTS, (3, 1)) if case not in FEW]
 
 
@@ -133,9 +127,9 @@ def test_parameter_counts(name, scales):
     assert sum(a.size for a in jax.tree.leaves(shapes)) == COUNTS[name][scales == 1]
 
 
-def test_outputs_are_stages_of_scales_finest_first(tiny):
-    model, variables = tiny
-    outputs = run(model, variables, images(8, 16, batch=2))
+def test_outputs_are_stages_of_scales_finest_first():
+    model, shape = MAXIM(**TINY, num_stages=2), jax.ShapeDtypeStruct((2, 8, 16, 3), jnp.float32)
+    outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), shape)
     assert isinstance(outputs, tuple) and isinstance(outputs[0], tuple)
     assert [[x.shape for x in scales] for scales in outputs] == [
         [(2, 8, 16, 3), (2, 4, 8, 3)],
@@ -143,22 +137,33 @@ def test_outputs_are_stages_of_scales_finest_first(tiny):
     ]
 
 
-def gradients(model, variables):
+@functools.cache
+def gradients(**fields):
+    model = MAXIM(**TINY | fields)
+
     def loss(variables):
         outputs = model.apply(variables, images(), True)
         return sum((x**2).mean() for scales in outputs for x in scales)
 
-    return jax.jit(jax.grad(loss))(variables)
+    return flatten(jax.jit(jax.grad(loss))(random_variables(model)))
 
 
-def test_every_parameter_learns(tiny):
-    for name, gradient in flatten(gradients(*tiny)).items():
+# All levels, all stages, and both at once, which compiles for long.
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_stages": 1},
+        {"num_stages": 2, "depth": 1, "num_supervision_scales": 1},
+        pytest.param({"num_stages": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_every_parameter_learns(fields):
+    for name, gradient in gradients(**fields).items():
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, name
 
 
-def test_remat_changes_nothing_but_memory(tiny_stage):
-    model, variables = tiny_stage
-    plain, again = (flatten(gradients(m, variables)) for m in (model, model.clone(remat=True)))
+def test_remat_changes_nothing_but_memory():
+    plain, again = gradients(num_stages=1), gradients(num_stages=1, remat=True)
     for name, expected in plain.items():
         error = np.abs(again[name] - expected).max()
         assert error <= 1e-4 * np.abs(expected).max(), name
@@ -212,8 +217,8 @@ def test_size_multiple(changes, multiple):
         ((1, 8, 8, 1), r"must be \[batch, height, width, 3\]"),
     ],
 )
-def test_sizes_that_do_not_work(tiny, shape, message):
-    model, variables = tiny
+def test_sizes_that_do_not_work(tiny_stage, shape, message):
+    model, variables = tiny_stage
     with pytest.raises(UserError, match=message):
         model.apply(variables, jnp.zeros(shape))
 

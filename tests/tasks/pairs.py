@@ -16,6 +16,8 @@ MODEL = {
     "num_groups": 1,
     "num_bottleneck_blocks": 1,
     "num_supervision_scales": 1,
+    "use_global_mlp": False,  # the bottleneck has them all the same
+    "use_cross_gating": False,
     "high_res_stages": 1,
     "block_size_hr": [4, 4],
     "grid_size_hr": [4, 4],
