@@ -14,6 +14,10 @@ class UserError(ValueError):
     """
 
 
+class TooLarge(UserError):
+    """One input needs more memory than there is; others may do."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns the hint that ends an unknown-name message: the closest choices, or all (60 at most).
 

@@ -8,7 +8,7 @@ from etils import epath
 
 from common.config import require
 from common.data.images import CorruptImage
-from common.errors import UserError
+from common.errors import TooLarge, UserError
 from common.task import Dataset
 
 
@@ -74,11 +74,10 @@ def measure_images(
         writer.writeheader()
         for i in range(len(source)):
             try:
-                example = dataset.transform(source[i])
-            except CorruptImage as error:
+                rows.append(measure(source.name(i), dataset.transform(source[i])))
+            except (CorruptImage, TooLarge) as error:
                 left_out.append({"name": source.name(i), "reason": str(error)})
             else:
-                rows.append(measure(source.name(i), example))
                 shown = rows[-1].items()
                 writer.writerow({k: f"{v:.6g}" if type(v) is float else v for k, v in shown})
                 file.flush()

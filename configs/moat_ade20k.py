@@ -5,7 +5,8 @@
         --workdir=runs/tiny_moat_0_ade20k
 
 Variants: `tiny_moat_0` .. `tiny_moat_3`, `moat_0` .. `moat_4`; `init.weights` takes the release's
-checkpoints. `size=641` is the paper's for MOAT-4 [unverified].
+checkpoints. `size=640` is the paper's 641 for MOAT-4 [unverified]: whole photos are padded to
+multiples of 32, not to one pixel more as deeplab2's.
 Recipe: not released. Attention is global (the authors, in an issue of their repository), pooling
 shortcuts as in their dense models; optimizer, steps, batch and jitter from deeplab2's config for
 ADE20K; the output stride of 16, the schedule's shape and what else it leaves open: ours.
@@ -24,8 +25,8 @@ from configs.base.segmentation import ADE20K, finish, start
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Returns the recipe; `variant=tiny_moat_0`, `size=513`, `smoke=true` for three small steps."""
-    arg = parse_arg(arg, variant="tiny_moat_0", size=513, smoke=False)
+    """Returns the recipe; `variant=tiny_moat_0`, `size=512`, `smoke=true` for three small steps."""
+    arg = parse_arg(arg, variant="tiny_moat_0", size=512, smoke=False)
     check_variant(arg.variant, maxvit_jax.list_models("*moat_*"))
     dense = {"output_stride": 16, "pool_size": 3}
     config = start(arg.variant, "deeplabv3plus", backbone_fields=dense)

@@ -30,11 +30,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "tiny_moat_0",
         "semantic_fpn",
         backbone_fields=small,
-        head_fields={"channels": 32, "fpn_channels": 32, "dropout": 0.0},
+        head_fields={"channels": 32, "fpn_channels": 32, "dropout": 0.0, "init_scale": 0.1},
     )
     config.data = {
         "source": "coins",
         "image_size": 96,
+        "eval_size": 384,
         "scale": (0.75, 1.5),
         "max_class_share": 1.0,
         "photometric": True,

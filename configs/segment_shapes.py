@@ -1,4 +1,4 @@
-"""A small CAFormer with Semantic FPN finds ellipses, rectangles and triangles: minutes on a CPU.
+"""A small MOAT with Semantic FPN finds ellipses, rectangles and triangles: minutes on a CPU.
 
     python -m launch.train --config=configs/segment_shapes.py --workdir=runs/shapes
     python -m launch.evaluate --workdir=runs/shapes
@@ -19,26 +19,32 @@ from maxvit_jax.tasks.segmentation import SegmentationTask
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after a few steps."""
     arg = parse_arg(arg, smoke=False)
-    small = {"widths": (32, 64, 96, 128), "depths": (1, 1, 2, 1), "drop_path_rate": 0.0}
+    small = {
+        "stem_widths": (16, 16),
+        "widths": (32, 64, 96, 128),
+        "depths": (1, 1, 2, 1),
+        "drop_path_rate": 0.0,
+    }
     config = start(
-        "caformer_s18",
+        "tiny_moat_0",
         "semantic_fpn",
         backbone_fields=small,
-        head_fields={"channels": 32, "fpn_channels": 48, "dropout": 0.0},
+        head_fields={"channels": 32, "fpn_channels": 48, "dropout": 0.0, "init_scale": 0.1},
     )
     config.data = {
         "source": "shapes",
-        "image_size": 96,
+        "scenes": 20_000,
         "scene_size": 96,
+        "image_size": 96,
         "scale": (1.0, 1.0),
         "max_class_share": 1.0,
         "batch_size": 16,
         "eval_batch_size": 40,
     }
-    steps = 6 if arg.smoke else 900
-    every = steps if arg.smoke else 300
+    steps = 6 if arg.smoke else 1500
+    every = steps if arg.smoke else 500
     config.optimizer = {
-        "learning_rate": 2e-3,
+        "learning_rate": 1.5e-3,
         "weight_decay": 0.05,
         "clip_norm": 1.0,
         "ema_decay": 0.99,

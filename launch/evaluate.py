@@ -37,6 +37,7 @@ from common.errors import UserError
 from common.registry import refuse_code
 from common.task import Report
 from common.train.checkpoint import restore_variables
+from common.train.run_directory import read_labels, require_same_labels
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import MeshConfig, make_mesh
 from launch import run_config
@@ -83,6 +84,7 @@ def _evaluate_run(workdir: str) -> Report:
         config.data.eval_batch_size = -(-size // parts) * parts
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     task = make_task(config.to_dict())
+    require_same_labels(workdir, read_labels(workdir), task.labels())
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     print(f"{workdir}, step {step}")

@@ -33,6 +33,7 @@ from etils import epath
 from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
+from common.errors import TooLarge
 from common.predict import Predictor
 from common.progress import ProgressReport
 from common.report import write_bytes
@@ -126,7 +127,13 @@ def _predict_all(
                 failed.append(path)
                 progress.log(f"can't read {path}: {error}")
             if prepared and (len(prepared) == predictor.batch_size or done == len(paths)):
-                for path, result in zip(named, predictor.run(prepared), strict=True):
+                try:
+                    results = predictor.run(prepared)
+                except TooLarge as error:
+                    failed += named
+                    progress.log(f"can't do {', '.join(map(str, named))}: {error}")
+                    named, results = [], []
+                for path, result in zip(named, results, strict=True):
                     progress.log(f"{path}: {predictor.text(result)}")
                     write(path, predictor.rows(result))
                     for ending, content in predictor.files(result).items() if folder else ():

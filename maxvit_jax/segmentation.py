@@ -6,6 +6,7 @@ label_map, confidence = segmenter(photo)  # of the photo's size
 """
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +23,15 @@ from common.config import require
 from common.data.images import CorruptImage, decode
 from common.data.label_map_transform import fitted_size, resize_image
 from common.data.preprocess import normalize
-from common.errors import UserError, nearest_valid
-from common.layers.resize import bilinear, bilinear_weights
+from common.errors import TooLarge, UserError, nearest_valid
+from common.layers.resize import interpolated
 from common.whole_images import PaddedSizes
 from maxvit_jax.segmenter_info import Preparation
 
 Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 _MULTIPLE = 32  # official protocols round sides up to it
+_STRIP_VALUES = 1 << 25  # of probabilities that are held at once
+_CANVAS, _POSITIONS = PaddedSizes(32, few=True), PaddedSizes(8, few=True)  # of results
 
 
 class Segmentation(NamedTuple):
@@ -71,17 +74,19 @@ def normalized(data: Any, images: Array, sizes: Array) -> Array:
 
 
 class Segmenter:
-    """Gives every pixel of a photo a class; compiles once per padded size: `compiled`.
+    """Gives every pixel of a photo a class; compiles for few sizes: `compiled`.
 
-    Photos are padded to few sizes, at the bottom and the right, as each size is compiled;
-    `few_sizes=False` pads to the next multiple of 32 alone, as official evaluations round.
+    Photos are padded at the bottom and the right to few sizes, as each is compiled;
+    `few_sizes=False` pads to the next multiple of 32 alone, as official evaluations round. Layers
+    that average over the map see the padding, so that results differ a little.
 
     With `tile`, a photo is looked at through a sliding window, whose logits are averaged where
-    windows overlap. The device then never holds more than one window, and of a photo that is not
-    resized no more than a strip of windows is held at all.
+    windows overlap: the network never sees more than one window.
 
     With `scales` and `flip`, probabilities are averaged over the photo at several sizes, and over
     their mirror images.
+
+    Only the head's maps are held for a whole photo; classes are read off them in strips.
     """
 
     def __init__(
@@ -106,65 +111,43 @@ class Segmenter:
           class_names: one per class.
           scales: of the prepared photo.
           flip: look at the mirror image too.
-          tile: side of the sliding window in pixels; None looks at the whole photo.
+          tile: side of the sliding window in pixels; None looks at the whole photo, if the model
+            takes more than one size.
           overlap: least number of pixels that neighbouring windows share; a third unless given.
           few_sizes: pad to sizes of `common.whole_images.PaddedSizes` that are few.
 
         Raises:
           UserError: another number of names than classes, or windows that the model can't take.
         """
-        only = model.only_size
-        if only and tile is None:
-            tile = only[0]
-        multiple = math.lcm(_MULTIPLE, model.size_multiple)
+        only, multiple = model.only_size, math.lcm(_MULTIPLE, model.size_multiple)
+        require(only is None or only[0] == only[1], f"the model takes {only}, which is no square")
+        require(tile is not None or overlap is None, f"overlap {overlap} is of windows: give tile")
+        tile = only[0] if only and tile is None else tile
         if tile is not None:
-            fits = tile > 0 and tile % model.size_multiple == 0 and only in (None, (tile, tile))
-            takes = f"the model takes {only[0]}x{only[1]} alone" if only else ""
-            takes = takes or nearest_valid(tile, model.size_multiple)
-            require(fits, f"tile {tile}: {takes}")
+            if only:
+                require(tile == only[0], f"tile {tile}: the model takes {only[0]}x{only[1]} alone")
+            else:
+                nearest = nearest_valid(tile, multiple)
+                require(tile > 0 and tile % multiple == 0, f"tile {tile}: {nearest}")
             overlap = tile // 3 if overlap is None else overlap
             require(0 <= overlap < tile, f"overlap {overlap} is not in 0 to {tile - 1}")
-        require(bool(scales) and min(scales) > 0, f"scales {scales}: positive numbers are needed")
+        positive = bool(scales) and all(math.isfinite(scale) and scale > 0 for scale in scales)
+        require(positive, f"scales {tuple(scales)}: positive numbers are needed")
         named = class_names is None or len(class_names) == model.num_classes
         require(named, f"{len(class_names or ())} class names for {model.num_classes} classes")
         self.class_names, self.num_classes = class_names, model.num_classes
         self.compiled: set[tuple[int, ...]] = set()
         self._sizes = PaddedSizes(multiple, few=few_sizes)
-        self._canvases = PaddedSizes(_MULTIPLE, few=True)  # of results: padding can't touch them
-        self._data, self._tile, self._overlap = data, tile, overlap
-        self._views = [
-            (scale, mirrored) for scale in scales for mirrored in (False, True)[: 1 + flip]
-        ]
+        self._data, self._tile, self._overlap, self._only = data, tile, overlap, only
+        mirrored = (False, True) if flip else (False,)
+        self._views = [(scale, mirror) for scale in scales for mirror in mirrored]
         self._variables = jax.device_put(variables)
 
         @jax.jit
-        def window(variables: Mapping[str, Any], image: Array, size: Array) -> Array:
-            logits = map_logits(model, data, variables, image[None], size[None])
-            return bilinear(logits, *image.shape[:2])[0]
+        def look(variables: Mapping[str, Any], image: Array, size: Array) -> Array:
+            return map_logits(model, data, variables, image[None], size[None])[0]
 
-        @functools.partial(jax.jit, donate_argnums=1)
-        def add(
-            variables: Mapping[str, Any],
-            sums: Array,
-            image: Array,
-            size: Array,
-            out: Array,
-            mirrored,
-        ) -> Array:
-            logits = map_logits(model, data, variables, image[None], size[None])[0]
-            # Of a map at any stride: where image pixels lie among its positions.
-            pitch = np.array(logits.shape[:2]) / image.shape[:2]
-            return sums + _probabilities(logits, size * pitch, out, sums.shape[:2], mirrored)
-
-        @functools.partial(jax.jit, donate_argnums=0)
-        def add_map(sums: Array, logits: Array, size: Array, out: Array, mirrored: Array) -> Array:
-            return sums + _probabilities(logits, size, out, sums.shape[:2], mirrored)
-
-        @jax.jit
-        def best(sums: Array) -> tuple[Array, Array]:
-            return sums.argmax(-1).astype(jnp.uint8), sums.max(-1) / len(self._views)
-
-        self._window, self._add, self._add_map, self._best = window, add, add_map, best
+        self._look = look
 
     def __call__(self, photo: Image) -> Segmentation:
         """Segments one photo.
@@ -174,140 +157,137 @@ class Segmenter:
             (see `common.data.images.decode`).
 
         Raises:
-          UserError: something that is no image, or a result that is not finite.
+          UserError: something that is no image, or a result that is not finite; `TooLarge` for a
+            photo that doesn't fit the memory.
         """
-        image = self._read(photo)
-        if self._tile and self._views == [(1.0, False)] and self._prepared(image, 1.0) is image:
-            strips = [_argmax(rows) for rows in self._strips(image)]
-            label_map, confidence = (np.concatenate(parts) for parts in zip(*strips, strict=True))
-        else:
-            height, width = image.shape[:2]
-            parts = jax.device_get(self._best(self._sums(image)))
-            label_map, confidence = (part[:height, :width] for part in parts)
-        _require_finite(confidence)
-        return Segmentation(label_map, confidence)
+        strips = [jax.device_get(_best(strip)) for strip in self._strips(photo)]
+        return Segmentation(*(np.concatenate(parts) for parts in zip(*strips, strict=True)))
 
     def probabilities(self, photo: Image) -> np.ndarray:
         """Returns float32 `[height, width, classes]` for one photo; see `__call__`."""
-        image = self._read(photo)
-        height, width = image.shape[:2]
-        result = np.asarray(self._sums(image))[:height, :width] / len(self._views)
-        _require_finite(result)
-        return result
+        return np.concatenate([np.asarray(strip) for strip in self._strips(photo)])
 
-    def _read(self, photo: Image) -> np.ndarray:
-        if isinstance(photo, str | os.PathLike):
-            photo = Path(photo).read_bytes()
-        try:
-            return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
-        except CorruptImage as error:
-            raise UserError(f"can't segment what is no image: {error}") from error
+    def _strips(self, photo: Image) -> Iterator[Array]:
+        """Probabilities `[rows, width, classes]` of a photo, from the top down."""
+        image = _read(photo)
+        out = height, width = image.shape[:2]
+        maps = [(*self._map(image, scale, mirror), mirror) for scale, mirror in self._views]
+        canvas_width = _CANVAS(height, width)[1]
+        most = max(_STRIP_VALUES // (canvas_width * self.num_classes), 1)
+        rows = min(_CANVAS(height, width)[0], max(1 << most.bit_length() - 1, 8))
+        for first in range(0, height, rows):
+            total = None
+            for logits, inner, mirror in maps:
+                where = np.array([*inner, *out, first], np.float32), np.bool_(mirror)
+                view = _run(_probabilities, logits, *where, canvas=(rows, canvas_width))
+                total = view if total is None else total + view
+            yield total[: height - first, :width] / len(maps)
 
-    def _sums(self, image: np.ndarray) -> Array:
-        """Probabilities added up over all views, on a padded canvas."""
-        size = np.array(image.shape[:2], np.int32)
-        canvas = self._canvases(*image.shape[:2])
-        sums = jnp.zeros((*canvas, self.num_classes), jnp.float32)
-        for scale, mirrored in self._views:
-            x = self._prepared(image, scale)
-            x = x[:, ::-1] if mirrored else x
-            inner, flag = np.array(x.shape[:2], np.int32), np.bool_(mirrored)
-            if self._tile:
-                logits = np.concatenate(list(self._strips(x)))
-                padded = _padded(logits, self._canvases(*logits.shape[:2]))
-                sums = self._run(self._add_map, sums, padded, inner, size, flag)
-            else:
-                padded = _padded(x, self._sizes(*x.shape[:2]))
-                sums = self._run(self._add, self._variables, sums, padded, inner, size, flag)
-                self.compiled.add((*padded.shape[:2], *canvas))
-        return sums
-
-    def _prepared(self, image: np.ndarray, scale: float) -> np.ndarray:
-        """The photo at a scale of the size that the model is for."""
+    def _map(
+        self, image: np.ndarray, scale: float, mirror: bool
+    ) -> tuple[Array, tuple[float, float]]:
+        """The head's map of one view, and how many rows and columns of it the photo takes."""
         size = fitted_size(image.shape[:2], self._data.resize, scale)
         if self._data.resize and not self._tile:  # as officially: rounded up, not padded
             size = tuple(-(-side // _MULTIPLE) * _MULTIPLE for side in size)
-        return image if size == image.shape[:2] else resize_image(image, size)
+        x = image if size == image.shape[:2] else resize_image(image, size)
+        x = x[:, ::-1] if mirror else x
+        padded = self._sizes(*size)
+        if self._tile:
+            sides = tuple(min(self._tile, side) for side in padded)
+            logits, pitch = self._windows(x, (self._tile,) * 2 if self._only else sides)
+        else:
+            logits = self._logits(x, padded)
+            pitch = [a / b for a, b in zip(logits.shape[:2], padded, strict=True)]
+        finite = bool(jnp.isfinite(logits).all())
+        require(finite, "the result is not finite: are these weights trained?")
+        return logits, (size[0] * pitch[0], size[1] * pitch[1])
 
-    def _strips(self, image: np.ndarray) -> Iterator[np.ndarray]:
-        """Averaged logits `[rows, width, classes]` of a sliding window, from the top down."""
-        tile, (height, width) = self._tile, image.shape[:2]
-        tops, lefts = (_starts(side, tile, self._overlap) for side in (height, width))
-        sums, first = np.zeros((0, width, self.num_classes), np.float32), 0
-        counts = np.zeros((0, width, 1), np.float32)
-        for top, following in zip(tops, [*tops[1:], height], strict=True):
-            bottom = min(top + tile, height)
-            missing = bottom - first - len(sums)
-            sums = np.concatenate([sums, np.zeros((missing, *sums.shape[1:]), np.float32)])
-            counts = np.concatenate([counts, np.zeros((missing, width, 1), np.float32)])
-            for left in lefts:
-                part = image[top:bottom, left : left + tile]
-                rows, columns = part.shape[:2]
-                padded, inner = _padded(part, (tile, tile)), np.array((rows, columns), np.int32)
-                logits = np.asarray(self._run(self._window, self._variables, padded, inner))
-                place = np.s_[top - first : bottom - first, left : left + columns]
-                sums[place] += logits[:rows, :columns]
-                counts[place] += 1
-            self.compiled.add((tile, tile))
-            done = following - first
-            yield sums[:done] / counts[:done]
-            sums, counts, first = sums[done:], counts[done:], following
+    def _logits(self, part: np.ndarray, padded: tuple[int, int]) -> Array:
+        """The head's map of a part of a photo that is padded to a size."""
+        self.compiled.add(padded)
+        inside = np.array(part.shape[:2], np.int32)
+        return _run(self._look, self._variables, _padded(part, padded), inside)
 
-    def _run(self, program: Any, *args: Any) -> Array:
-        try:
-            return jax.block_until_ready(program(*args))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise UserError(
-                "a photo at once needs more memory than there is: use tiles"
-                f"{' smaller than that' if self._tile else ', such as 512'}"
-            ) from error
+    def _windows(
+        self, image: np.ndarray, window: tuple[int, int]
+    ) -> tuple[Array, tuple[float, float]]:
+        """The map of a whole photo, averaged over windows; and positions of it per pixel."""
+        shape = self._shape_of_map(window)
+        strides = [-(-side // count) for side, count in zip(window, shape[:2], strict=True)]
+        starts = [
+            _starts(side, length, self._overlap, stride)
+            for side, length, stride in zip(image.shape[:2], window, strides, strict=True)
+        ]
+        ends = [s[-1] // d + n for s, d, n in zip(starts, strides, shape[:2], strict=True)]
+        sums = np.zeros((*_POSITIONS(*ends), self.num_classes), np.float32)
+        counts = np.zeros((*sums.shape[:2], 1), np.float32)
+        for top, left in itertools.product(*starts):
+            part = image[top : top + window[0], left : left + window[1]]
+            y, x = top // strides[0], left // strides[1]
+            place = np.s_[y : y + shape[0], x : x + shape[1]]
+            sums[place] += np.asarray(self._logits(part, window))
+            counts[place] += 1
+        pitch = shape[0] / window[0], shape[1] / window[1]
+        return jax.device_put(sums / np.maximum(counts, 1)), pitch
+
+    def _shape_of_map(self, window: tuple[int, int]) -> tuple[int, ...]:
+        image = jax.ShapeDtypeStruct((*window, 3), np.uint8)
+        size = jax.ShapeDtypeStruct((2,), np.int32)
+        return jax.eval_shape(self._look, self._variables, image, size).shape
 
 
-def _probabilities(
-    logits: Array, inner: Array, out: Array, canvas: tuple[int, int], mirrored: Array
-) -> Array:
-    """Softmax of a map at the pixels of a photo, on a padded canvas.
+@functools.partial(jax.jit, static_argnames="canvas")
+def _probabilities(logits: Array, where: Array, mirror: Array, canvas: tuple[int, int]) -> Array:
+    """Softmax of a map at a strip of a photo's pixels.
 
     Args:
       logits: `[rows, columns, classes]`.
-      inner: `[2]`, how many rows and columns of the map the photo takes, fractions too.
-      out: int `[2]`, height and width of the photo.
-      canvas: of the result.
-      mirrored: the map is of the mirror image.
+      where: how many rows and columns of the map the photo takes, fractions too; height and width
+        of the photo; the strip's first row.
+      mirror: the map is of the mirror image.
+      canvas: rows and columns of the strip; what lies beyond the photo repeats its border.
     """
+    pixels = [where[4] + jnp.arange(canvas[0]), jnp.arange(canvas[1], dtype=jnp.float32)]
+    pixels[1] = jnp.where(mirror, where[3] - 1 - pixels[1], pixels[1])
     for axis in (0, 1):
-        pixels = jnp.arange(canvas[axis], dtype=jnp.float32)
-        if axis == 1:
-            pixels = jnp.where(mirrored, out[axis] - 1 - pixels, pixels)
-        places = (pixels + 0.5) * (inner[axis] / out[axis]) - 0.5
-        weights = bilinear_weights(places, jnp.ceil(inner[axis]), length=logits.shape[axis])
-        logits = jnp.tensordot(weights, logits, (1, axis))
-        logits = jnp.moveaxis(logits, 0, axis)
+        inner, size = where[axis], where[2 + axis]
+        places = (pixels[axis] + 0.5) * (inner / size) - 0.5
+        logits = interpolated(logits, places, jnp.ceil(inner) - 1, axis)
     return jax.nn.softmax(logits)
 
 
-def _starts(side: int, tile: int, overlap: int) -> list[int]:
-    """Where windows begin along an axis; the last one ends with the photo."""
-    if side <= tile:
-        return [0]
-    count = 1 + math.ceil((side - tile) / (tile - overlap))
-    return [min(i * (tile - overlap), side - tile) for i in range(count)]
+@jax.jit
+def _best(probabilities: Array) -> tuple[Array, Array]:
+    return probabilities.argmax(-1).astype(jnp.uint8), probabilities.max(-1)
+
+
+def _read(photo: Image) -> np.ndarray:
+    try:
+        if isinstance(photo, str | os.PathLike):
+            photo = Path(photo).read_bytes()
+        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
+    except CorruptImage as error:
+        raise UserError(f"can't segment what is no image: {error}") from error
+
+
+def _run(program: Any, *args: Any, **options: Any) -> Array:
+    try:
+        return jax.block_until_ready(program(*args, **options))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise TooLarge("it needs more memory than there is: use (smaller) tiles") from error
+
+
+def _starts(side: int, window: int, overlap: int, stride: int) -> list[int]:
+    """Where windows begin along an axis, multiples of a stride; the last one reaches the end."""
+    last = max(-(-(side - window) // stride) * stride, 0)
+    step = max((window - overlap) // stride * stride, stride)
+    return [*range(0, last, step), last]
 
 
 def _padded(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Zeros at the bottom and the right."""
     widths = [(0, target - side) for target, side in zip(size, x.shape[:2], strict=True)]
     return np.pad(x, [*widths, (0, 0)])
-
-
-def _argmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best classes `[rows, columns]` and their probabilities."""
-    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
-    confidence = 1 / probabilities.sum(-1)
-    return logits.argmax(-1).astype(np.uint8), confidence
-
-
-def _require_finite(values: np.ndarray) -> None:
-    require(bool(np.isfinite(values).all()), "the result is not finite: are these weights trained?")

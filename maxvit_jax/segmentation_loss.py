@@ -7,8 +7,6 @@ import jax
 from jax import Array
 from jax import numpy as jnp
 
-from common.metrics.segmentation import IGNORED
-
 Normaliser = Literal["valid", "all"]
 
 
@@ -23,7 +21,7 @@ def cross_entropy(
 
     Args:
       logits: float32 `[batch, height, width, classes]`.
-      label_map: integers `[batch, height, width]`; 255 is ignored.
+      label_map: integers `[batch, height, width]`; those from `classes` on are ignored (255).
       normaliser: what the sum is divided by: `"valid"` pixels (their weights, where there are
         any; Model Garden), or `"all"`, ignored ones too (mmsegmentation's default).
       class_weights: one per class.
@@ -31,7 +29,7 @@ def cross_entropy(
     Returns:
       A scalar; 0 where all is ignored.
     """
-    valid = label_map != IGNORED
+    valid = label_map < logits.shape[-1]
     labels = jnp.where(valid, label_map, 0).astype(jnp.int32)
     log_probabilities = jax.nn.log_softmax(logits)
     own = jnp.take_along_axis(log_probabilities, labels[..., None], -1)[..., 0]
@@ -49,12 +47,12 @@ def dice(logits: Array, label_map: Array) -> Array:
 
     Args:
       logits: float32 `[batch, height, width, classes]`.
-      label_map: integers `[batch, height, width]`; 255 is ignored.
+      label_map: integers `[batch, height, width]`; those from `classes` on are ignored (255).
 
     Returns:
       A scalar in [0, 1]; 0 where all is ignored.
     """
-    valid = (label_map != IGNORED)[..., None]
+    valid = (label_map < logits.shape[-1])[..., None]
     probabilities = jnp.where(valid, jax.nn.softmax(logits), 0)
     targets = jax.nn.one_hot(label_map, logits.shape[-1]) * valid
     axes = (0, 1, 2)

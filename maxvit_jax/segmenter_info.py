@@ -96,7 +96,9 @@ def meaning_of_weights(
     from common.data.class_lists import distinct_colours
 
     info = info_of_weights(path)
-    default = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    default: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    if num_classes == 150:
+        default["resize"] = (2048, 512)
     names = info.get("class_names")
     texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
     try:
@@ -121,9 +123,9 @@ def stored_info(
       image_size: does not apply: photos have any size.
     """
     require(image_size is None, f"--image_size does not apply: {name} takes photos of any size")
-    info = info_of_weights(path)
-    fits = len(info.get("class_names", ())) == model.num_classes
-    return info if fits else {n: v for n, v in info.items() if n == "preprocessing"}
+    data, names, palette = meaning_of_weights(path, model.num_classes)
+    info: dict[str, Any] = {"preprocessing": dataclasses.asdict(data)}
+    return info | ({"class_names": names, "palette": palette.tolist()} if names else {})
 
 
 def fields_of_weights(name: str, path: epath.PathLike, image_size: int | None) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from operator import attrgetter
 import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD, Export, Family, Registry
 from common.weights.writers import write_state_dict
-from maxvit_jax.models.segmentation import HEADS, SegmentationModel, dense_fields
+from maxvit_jax.models.segmentation import HEADS, SegmentationModel
 from maxvit_jax.segmenter_info import fields_of_weights as fields_of_weights
 from maxvit_jax.segmenter_info import stored_info as stored_info
 from maxvit_jax.weights import segmenter as weights
@@ -21,11 +21,7 @@ FAMILIES = {
     "segmenter": Family(
         SegmentationModel,
         {
-            f"{backbone}{BACKBONE_AND_HEAD}{head}": {
-                "backbone_name": backbone,
-                "head_name": head,
-                "backbone_fields": dense_fields(backbone),
-            }
+            f"{backbone}{BACKBONE_AND_HEAD}{head}": {"backbone_name": backbone, "head_name": head}
             for backbone in maxvit_jax.list_models()
             for head in HEADS
         },

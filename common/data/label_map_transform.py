@@ -80,38 +80,30 @@ class TrainLabelMap:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalLabelMap:
-    """The whole image, without chance.
+    """The image at the size that training has, without chance.
 
-    Called with an example, returns `image`, `label_map` and `size` (of what is image) as
-    `TrainLabelMap`.
+    Called with an example, returns `image`, `label_map` and `size` (int32 `[2]`, height and width
+    of what is image), as `TrainLabelMap`.
 
     Attributes:
-      size: the image is enlarged or shrunk to fit into a square of that side, keeping its aspect,
-        and padded at the bottom and the right; so is the label map. None: the image isn't padded.
-      resize: only without `size`: as in `TrainLabelMap`; the label map keeps its own size. None:
-        the image keeps its own, too.
-
-    Raises:
-      UserError: both are given.
+      size: side of the central part that is kept; what is smaller is padded at the bottom and the
+        right. None: all of the image, whose label map then keeps its own size.
+      resize: as in `TrainLabelMap`.
     """
 
     size: int | None
     resize: Limits | None = None
 
-    def __post_init__(self):
-        if self.size is not None and self.resize is not None:
-            raise UserError(f"size={self.size} and resize={self.resize} exclude each other")
-
     def __call__(self, example: LabelMapExample) -> dict[str, np.ndarray]:
         image, label_map = _decoded(example)
-        shape = image.shape[:2]
+        full = fitted_size(image.shape[:2], self.resize)
         if self.size is None:
-            full = _scaled(shape, _factor(shape, self.resize))
             image = _bilinear(image, full, 0, 0, full)
             return {"image": image, "label_map": label_map, "size": np.array(full, np.int32)}
-        full = _scaled(shape, self.size / max(shape))
-        image = _bilinear(image, full, 0, 0, full)
-        return _padded(image, _nearest(label_map, full, 0, 0, full), self.size)
+        crop = min(self.size, full[0]), min(self.size, full[1])
+        top, left = ((a - b) // 2 for a, b in zip(full, crop, strict=True))
+        image = _bilinear(image, full, top, left, crop)
+        return _padded(image, _nearest(label_map, full, top, left, crop), self.size)
 
 
 def fitted_size(

@@ -265,7 +265,7 @@ class LabelMapArrays:
       palette: uint8 `[classes, 3]`; None: distinct colours.
 
     Raises:
-      UserError: lengths that differ.
+      UserError: lengths that differ, or a label that no class has.
     """
 
     def __init__(
@@ -281,6 +281,11 @@ class LabelMapArrays:
                 f"{len(images)} images, {len(label_maps)} label maps and {len(names)} names; "
                 "give one each"
             )
+        for name, label_map in zip(names, label_maps, strict=True):
+            values = np.unique(label_map)
+            odd = values[(values >= len(class_names)) & (values != IGNORED)]
+            if odd.size:
+                raise UserError(f"{name} has the label {odd[0]}, of {len(class_names)} classes")
         self._images, self._label_maps, self._names = images, label_maps, names
         self.class_names = list(class_names)
         self.palette = distinct_colours(len(class_names)) if palette is None else palette

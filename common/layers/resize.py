@@ -5,7 +5,6 @@ resolution costs more than the convolutions around it.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from flax import linen as nn
@@ -65,26 +64,28 @@ def bilinear(x: Array, height: int, width: int, *, align_corners: bool = False) 
             continue
         last = max(size - 1, 1)
         places = np.arange(size)
-        centres = places * (side - 1) / last if align_corners else _centres(places, side / size)
-        x = _product(bilinear_weights(centres, side, np), x, axis)
+        scale = (side - 1) / last if align_corners else side / size
+        centres = places * scale if align_corners else (places + 0.5) * scale - 0.5
+        distances = np.clip(centres, 0, side - 1)[:, None] - np.arange(side)
+        x = _product(np.maximum(0, 1 - np.abs(distances)), x, axis)
     return x
 
 
-def bilinear_weights(places: Array, side: int | Array, xp: Any = jnp, length: int = 0) -> Array:
-    """Rows of weights that interpolate between neighbours.
+def interpolated(x: Array, places: Array, last: int | Array, axis: int) -> Array:
+    """Interpolates linearly along an axis, at places that may be traced.
 
     Args:
-      places: `[rows]`, in units of positions; those outside take the border's value.
-      side: positions that there are; may be traced.
-      xp: NumPy, or JAX's.
-      length: of a row, `side` unless given.
-
-    Returns:
-      float32 `[rows, length]`; each row adds up to one.
+      x: of any shape.
+      places: `[count]`, in units of positions; those outside take the border's value.
+      last: position that is the border; may be traced.
+      axis: of `x`; it becomes `count` long.
     """
-    places = xp.clip(places, 0, side - 1)
-    columns = xp.arange(length or side)
-    return xp.maximum(0, 1 - xp.abs(places[:, None] - columns)).astype(xp.float32)
+    places = jnp.clip(places, 0, last)
+    before = jnp.floor(places)
+    share = (places - before).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    after = jnp.minimum(before + 1, last)
+    first, second = (jnp.take(x, index.astype(jnp.int32), axis) for index in (before, after))
+    return first + share * (second - first)
 
 
 def nearest(x: Array, height: int, width: int) -> Array:
@@ -160,11 +161,6 @@ class MultiScaleDense(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
-
-
-def _centres(places: np.ndarray, scale: float) -> np.ndarray:
-    """Where the centres of pixels of side `scale` lie among positions."""
-    return (places + 0.5) * scale - 0.5
 
 
 def _product(weights: np.ndarray, x: Array, axis: int) -> Array:

@@ -104,28 +104,37 @@ def read_labels(workdir: str) -> dict[str, Any]:
     return labels
 
 
+def require_same_labels(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises UserError unless classes mean what they did.
+
+    Args:
+      place: where the stored ones are from, for the message.
+      stored: with `class_names`, if anything is known.
+      found: what a task's data says, as `Task.labels`.
+    """
+    old, new = (labels.get("class_names") for labels in (stored, found))
+    if old is not None and new is not None and list(old) != list(new):
+        raise UserError(
+            f"{place} has other classes than the data: {_difference(old, new)}; use the data that"
+            " it was made for, in that order"
+        )
+
+
 def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> None:
     """Writes what numbers mean, or makes sure that they mean what they did."""
-    new = json.loads(json.dumps(labels))
     old = read_labels(str(root))
-    if not old or not checkpoint_steps(root):
-        if new and new != old:
-            _write_json(root / LABELS_FILE, new)
-        return
-    for key, value in old.items():
-        if key in new and new[key] != value:
-            raise UserError(
-                f"{root} was trained with other {key}: {_difference(value, new[key])}; give it the"
-                " data that it had, or choose another --workdir"
-            )
+    if checkpoint_steps(root):
+        require_same_labels(str(root), old, labels)
+    if labels and (not old or not checkpoint_steps(root)):
+        _write_json(root / LABELS_FILE, dict(labels))
 
 
 def _difference(old: Any, new: Any) -> str:
     """Says where two lists differ first."""
     for index, (a, b) in enumerate(zip(old, new, strict=False)):
         if a != b:
-            return f"number {index} was {a!r}, and is now {b!r}"
-    return f"there were {len(old)}, and now are {len(new)}"
+            return f"number {index} is {a!r} there and {b!r} here"
+    return f"{len(old)} there and {len(new)} here"
 
 
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 import maxvit_jax
 from common.config import require
 from common.errors import did_you_mean
+from common.metrics.segmentation import IGNORED
 from common.registry import clean_fields
 from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus
 from maxvit_jax.heads.fcn import FCN
@@ -93,8 +94,11 @@ class SegmentationModel(nn.Module):
     @nn.nowrap
     def make_backbone(self) -> Backbone:
         """Returns the backbone as its name and fields say."""
-        fields = {"pad_inputs": True, **self.backbone_fields}
-        fields |= {"num_classes": 0, "in_channels": self.in_channels, "dtype": self.dtype}
+        given = {**dense_fields(self.backbone_name), **self.backbone_fields}
+        own = {"num_classes": 0, "in_channels": self.in_channels, "dtype": self.dtype}
+        for name in own.keys() & given.keys():
+            require(False, f"backbone_fields: {name} follows the model's own field")
+        fields = {"pad_inputs": True, **given, **own}
         fields["remat"] = self.remat or fields.get("remat", False)
         if self.frozen_norm:
             fields["frozen_norm"] = True
@@ -117,7 +121,8 @@ class SegmentationModel(nn.Module):
         """Raises UserError for fields that make no model; looks at nothing but fields."""
         backbone = self.make_backbone()
         self._make_head(backbone)
-        require(self.num_classes > 0, f"num_classes={self.num_classes} must be positive")
+        few = f"num_classes={self.num_classes}: label maps have 1 to {IGNORED}"
+        require(0 < self.num_classes <= IGNORED, few)
         channels = self.auxiliary_channels
         require(channels >= 0, f"auxiliary_channels={channels} must not be negative")
         short = f"{self.backbone_name} has too few stages for an auxiliary head"
@@ -141,7 +146,8 @@ class SegmentationModel(nn.Module):
 
 def dense_fields(backbone: str) -> Mapping[str, Any]:
     """Returns the fields that a backbone has under a head, beside its variant's."""
-    known = {field.name for field in dataclasses.fields(maxvit_jax.create_model(backbone))}
+    family = maxvit_jax.FAMILIES[maxvit_jax.find(backbone).family]
+    known = {field.name for field in dataclasses.fields(family.model)}
     # PoolFormer's dense models have a norm for each map that leaves the backbone.
     return {"feature_norms": True} if "feature_norms" in known else {}
 

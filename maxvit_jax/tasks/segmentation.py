@@ -18,7 +18,7 @@ import maxvit_jax
 from common.config import require
 from common.data import preprocess
 from common.data.images import decode
-from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
+from common.data.label_map_transform import EvalLabelMap, TrainLabelMap, resize_image
 from common.data.label_maps import KINDS, LabelMapSource, make_label_map_source
 from common.errors import UserError, did_you_mean
 from common.layers.resize import bilinear
@@ -26,7 +26,8 @@ from common.metrics.segmentation import SegmentationEvaluator
 from common.pictures import comparison_sheet, encoded, label_overlay
 from common.progress import ProgressReport
 from common.report import fresh_folder
-from common.task import Batch, Dataset, HeadInit, LoaderConfig, Report, Task, Variables, option
+from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
+from common.train.run_directory import require_same_labels
 from common.weights.mapping import flatten, unflatten
 from maxvit_jax import segmenters
 from maxvit_jax.models.segmentation import SegmentationModel
@@ -36,6 +37,7 @@ from maxvit_jax.segmentation_report import evaluate_images
 from maxvit_jax.segmenter_info import Preparation, holds_head, info_of_weights, meaning_of_weights
 
 SHEET_ROWS = 4
+_LARGEST_OVERLAY = 4096  # pixels of its longer side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,10 +52,10 @@ class SegmentationData(LoaderConfig, Preparation):
       eval_split: split to evaluate on.
       holdout: share of the images kept for evaluation where `root` has no splits.
       classes: file that lists the classes of your own data; "" is the one in `root`.
-      scenes: how many `"shapes"` draws; 0: 2,000 to train on, 200 otherwise.
+      scenes: how many `"shapes"` draws to train on; 0: 2,000. To evaluate on there are 200.
       scene_size: their side in pixels; 0: 128.
-      image_size: side in pixels of training crops, and of what images are fitted into when they are
-        evaluated during training.
+      image_size: side in pixels of training crops.
+      eval_size: side of the central parts evaluated during training; None: of the crops.
       scale: training images are resized by a random factor between these, beside `resize`.
       max_class_share: of a training crop, that one class may take, if ten tries allow.
       flip: mirror half of the training images left to right.
@@ -69,6 +71,7 @@ class SegmentationData(LoaderConfig, Preparation):
     scenes: int = 0
     scene_size: int = 0
     image_size: int = 512
+    eval_size: int | None = None
     scale: tuple[float, ...] = (0.5, 2.0)
     max_class_share: float = 0.75
     flip: bool = True
@@ -82,7 +85,8 @@ class SegmentationData(LoaderConfig, Preparation):
         hint = did_you_mean(self.source, KINDS)
         require(self.source in KINDS, f"config.data.source={self.source!r}: {hint}")
         require(0 <= self.holdout < 1, "config.data.holdout must be in [0, 1)")
-        require(self.image_size > 0, "config.data.image_size must be positive")
+        sizes = min(self.image_size, self.eval_size or 1) > 0
+        require(sizes, "config.data.image_size and eval_size must be positive")
         for name in ("scenes", "scene_size"):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
         factors = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
@@ -116,6 +120,17 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmenterInit(InitConfig):
+    """The config's `init` section.
+
+    Attributes:
+      reset_head: take only the backbone of weights that have the head too.
+    """
+
+    reset_head: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ViewOptions:
     """How photos are looked at, in evaluation and prediction."""
 
@@ -124,22 +139,23 @@ class ViewOptions:
     tile: int | None = option(None, "Side of a sliding window, instead of whole photos.")
     overlap: int | None = option(None, "Pixels that neighbouring windows share; a third of one.")
 
+    every_size: bool = option(
+        False, "Compile for the size of every photo, as official code, instead of few sizes."
+    )
+
     def settings(self) -> dict[str, Any]:
         """Returns arguments of `Segmenter`."""
         try:
             scales = tuple(float(scale) for scale in self.scales.split(","))
         except ValueError:
             raise UserError(f"--scales={self.scales}: numbers with commas between") from None
-        return {"scales": scales, "flip": self.flip, "tile": self.tile, "overlap": self.overlap}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportOptions(ViewOptions):
-    """How `launch.evaluate` measures segmentation."""
-
-    every_size: bool = option(
-        False, "Compile for the size of every photo, as official code, instead of few sizes."
-    )
+        return {
+            "scales": scales,
+            "flip": self.flip,
+            "tile": self.tile,
+            "overlap": self.overlap,
+            "few_sizes": not self.every_size,
+        }
 
 
 class SegmentationTask(Task):
@@ -156,12 +172,12 @@ class SegmentationTask(Task):
 
     kind = "segmentation"
     package = segmenters
-    sections = {"init": HeadInit, "task": LossConfig, "data": SegmentationData}
-    resumable = (*Task.resumable, "data.root")
+    sections = {"init": SegmenterInit, "task": LossConfig, "data": SegmentationData}
+    resumable = (*Task.resumable, "data.root", "data.classes")
     best_metric = "eval/miou"
     shown = SHEET_ROWS
     weights_config = "evaluate_segmentation.py:model={name}"
-    report_options = ReportOptions
+    report_options = ViewOptions
     predict_options = ViewOptions
 
     def __init__(
@@ -253,7 +269,8 @@ class SegmentationTask(Task):
         data = self.data
         if self._train_source is None:
             self._train_source = self._make_source(data.train_split)
-        _require_same_classes(self._train_source.class_names, self.class_names)
+        names = {"class_names": list(self._train_source.class_names)}
+        require_same_labels("the evaluation data", self.labels(), names)
         transform = TrainLabelMap(
             size=data.image_size,
             resize=data.resize,
@@ -282,9 +299,9 @@ class SegmentationTask(Task):
         }
 
     def eval_data(self) -> dict[str, Dataset]:
-        """See `common.task.Task`: fitted into squares, so that any number of devices can share
-        them."""
-        transform = EvalLabelMap(size=self.data.image_size)
+        """See `common.task.Task`: central parts, so that any number of devices can share them."""
+        size = self.data.eval_size or self.data.image_size
+        transform = EvalLabelMap(size=size, resize=self.data.resize)
         return {"eval": Dataset(self.eval_source(), transform)}
 
     def eval_source(self) -> LabelMapSource:
@@ -321,23 +338,27 @@ class SegmentationTask(Task):
         cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
     ) -> tuple["SegmentationTask", Variables]:
         """See `common.task.Task`: on ADE20K, or what `--config.data...` says."""
+        held = config.model.name
+        require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
         model, variables = segmenters.load_pretrained(name, path)
-        config = config.to_dict()
-        stored = info_of_weights(path).get("preprocessing", {})
-        data = config["data"] | {
-            n: v for n, v in stored.items() if f"data.{n}" not in (asked or {})
-        }
+        config, info = config.to_dict(), info_of_weights(path)
+        data = config["data"]
+        if asked is not None:  # the config's fields are defaults: the weights know better
+            stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
+            data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
-        return cls({**config, "model": section, "data": data}), variables
+        task = cls({**config, "model": section, "data": data})
+        if "class_names" in info:
+            require_same_labels(path, info, task.labels())
+        return task, variables
 
     def report(
-        self, variables: Variables, folder: epath.PathLike, mesh: Mesh, options: ReportOptions
+        self, variables: Variables, folder: epath.PathLike, mesh: Mesh, options: ViewOptions
     ) -> Report:
         """See `common.task.Task`: whole images, compared at the labels' own size."""
         del mesh  # images of many sizes: one at a time
-        settings = options.settings() | {"few_sizes": not options.every_size}
-        segmenter = Segmenter(self.model, variables, self.data, **settings)
+        segmenter = Segmenter(self.model, variables, self.data, **options.settings())
         dataset, place = Dataset(self.eval_source(), EvalLabelMap(size=None)), fresh_folder(folder)
         with ProgressReport(len(dataset.source), unit="image") as progress:
             try:
@@ -378,7 +399,7 @@ class SegmentationTask(Task):
             train_split=data.train_split,
             holdout=data.holdout,
             classes=data.classes,
-            count=data.scenes,
+            count=data.scenes if split == data.train_split else 0,
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
         )
@@ -426,6 +447,10 @@ class _Photos:
     def files(self, result: tuple[np.ndarray, Segmentation]) -> dict[str, bytes]:
         photo, (label_map, _) = result
         overlay = label_overlay(photo, label_map, self._palette)
+        scale = max(overlay.shape[:2]) / _LARGEST_OVERLAY
+        if scale > 1:  # for looking at
+            size = tuple(max(round(side / scale), 1) for side in overlay.shape[:2])
+            overlay = resize_image(overlay, size)
         return {
             ".png": encoded(label_map, palette=self._palette),
             ".overlay.jpg": encoded(overlay, "JPEG"),
@@ -448,13 +473,3 @@ def _of_backbone(name: str) -> str:
     """`params/stem/...` -> `params/backbone/stem/...`."""
     collection, _, rest = name.partition("/")
     return f"{collection}/backbone/{rest}"
-
-
-def _require_same_classes(train: Sequence[str], evaluation: Sequence[str]) -> None:
-    """Raises UserError unless every label means the same in both."""
-    if list(train) != list(evaluation):
-        raise UserError(
-            f"the training data has the classes {', '.join(train[:8])}.. ({len(train)}), the"
-            f" evaluation data {', '.join(evaluation[:8])}.. ({len(evaluation)}): give both the"
-            " same, in one order"
-        )

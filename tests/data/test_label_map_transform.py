@@ -181,21 +181,27 @@ def test_whole_images():
     batch = EvalLabelMap(size=None, resize=(2048, 60))(data)
     assert batch["image"].shape == (60, 100, 3) and batch["size"].tolist() == [60, 100]
     assert (batch["label_map"] == data["label_map"]).all()  # measured at its own size
-    with pytest.raises(UserError, match="exclude each other"):
-        EvalLabelMap(size=32, resize=(2048, 512))
 
 
-@pytest.mark.parametrize(("size", "inside"), [(100, (60, 100)), (25, (15, 25)), (50, (30, 50))])
-def test_whole_images_in_a_square(size, inside):
+@pytest.mark.parametrize(
+    ("size", "resize", "inside"),
+    [(100, None, (30, 50)), (24, None, (24, 24)), (40, (100, 60), (40, 40))],
+)
+def test_central_crops(size, resize, inside):
     data = example(30, 50)
-    batch = EvalLabelMap(size=size)(data)
+    transform = EvalLabelMap(size=size, resize=resize)
+    batch = transform(data)
     height, width = inside
     assert batch["size"].tolist() == [height, width]
+    if resize is None:
+        top, left = (30 - height) // 2, (50 - width) // 2
+        part = data["image"][top : top + height, left : left + width]
+        assert (batch["image"][:height, :width] == part).all()
     assert batch["image"].shape == (size, size, 3) and batch["label_map"].shape == (size, size)
     assert (batch["image"][height:] == 0).all() and (batch["label_map"][height:] == 255).all()
     clear = told(batch["image"])[:height] != 255
     assert (told(batch["image"])[:height] == batch["label_map"][:height])[clear].mean() > 0.95
-    assert (EvalLabelMap(size=size)(data)["image"] == batch["image"]).all()
+    assert (transform(data)["image"] == batch["image"]).all()
 
 
 class Chosen:

@@ -21,7 +21,5 @@ HEADS = {
 def create(backbone="poolformer_s12", head="semantic_fpn", **fields):
     """A model of about ten thousand parameters."""
     inner = BACKBONES[backbone] | fields.pop("backbone_fields", {})
-    if backbone in ("poolformer_s12", "caformer_s18"):
-        inner = {"feature_norms": True} | inner
     fields = {"num_classes": 4, "backbone_fields": inner, "head_fields": HEADS[head]} | fields
     return segmenters.create_model(f"{backbone}+{head}", **fields)

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from common.data.label_map_transform import resize_image
 from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize
 from common.errors import UserError
 from common.layers.resize import bilinear
+from maxvit_jax import segmentation
 from maxvit_jax.segmentation import Segmenter, normalized
 from maxvit_jax.segmenter_info import Preparation
 from tests.golden.weights import make_variables
@@ -66,7 +68,7 @@ def test_few_programs_serve_many_sizes():
         for width in range(65, 96, 11):
             found = fresh(photo(height, width))
             assert found.label_map.shape == found.confidence.shape == (height, width)
-    assert len(fresh.compiled) == fresh._add._cache_size() == 1
+    assert len(fresh.compiled) == fresh._look._cache_size() == 1
 
 
 def test_padding_is_zero_after_normalisation_whatever_its_values():
@@ -84,27 +86,50 @@ def test_windows_of_the_whole_photo_are_the_whole_photo():
     np.testing.assert_array_equal(windows.label_map, whole.label_map)
 
 
+@jax.jit
+def plain_map(image):
+    """The head's map of an image."""
+    return model().apply(variables(), normalize(image[None], IMAGENET_MEAN, IMAGENET_STD))[0]
+
+
 def test_windows_are_averaged_where_they_overlap():
     image = photo(40, 100)  # smaller than a window one way, larger the other
-    sums, counts = np.zeros((40, 100, 4)), np.zeros((40, 100, 1))
     padded = np.full((64, 100, 3), IMAGENET_MEAN)
     padded[:40] = image
+    sums, counts = np.zeros((16, 25, 4)), np.zeros((1, 25, 1))
     for left in (0, 36):  # the second ends with the photo
-        sums[:, left : left + 64] += plain_logits(padded[:, left : left + 64])[:40]
-        counts[:, left : left + 64] += 1
+        part = slice(left // 4, left // 4 + 16)
+        sums[:, part] += plain_map(padded[:, left : left + 64])
+        counts[:, part] += 1
+    logits = jax.image.resize((sums / counts)[:10], (40, 100, 4), "bilinear")
+    expected = np.asarray(jax.nn.softmax(logits))
     found = segmenter(tile=64, overlap=16)
-    expected = np.asarray(jax.nn.softmax(sums / counts))
-    result = found(image)
-    np.testing.assert_allclose(result.confidence, expected.max(-1), atol=1e-5)
     np.testing.assert_allclose(found.probabilities(image), expected, atol=1e-5)
-    assert (result.label_map == expected.argmax(-1)).all()
+    assert (found(image).label_map == expected.argmax(-1)).all()
+    assert found.compiled == {(64, 64)}
 
 
-def test_windows_hold_a_strip_of_a_photo_at_a_time():
-    image = photo(200, 70)
-    found = segmenter(tile=64, overlap=32)
-    rows = [len(strip) for strip in found._strips(image)]
-    assert sum(rows) == 200 and max(rows) <= 64 and len(rows) == 6
+def test_windows_reach_every_pixel():
+    for side, window, overlap in [(100, 64, 16), (97, 64, 60), (64, 64, 0), (30, 64, 5)]:
+        starts = segmentation._starts(side, window, overlap, 4)
+        covered = {x for start in starts for x in range(start, start + window)}
+        assert covered >= set(range(side)) and all(start % 4 == 0 for start in starts)
+        assert all(b - a <= window - overlap + 3 for a, b in itertools.pairwise(starts))
+
+
+def test_a_window_larger_than_the_photo_is_no_larger_than_need_be():
+    found = segmenter(tile=256)
+    found(photo(40, 100))
+    assert found.compiled == {(64, 128)}
+
+
+def test_strips_are_of_the_same_photo(monkeypatch):
+    image = photo(90, 70)
+    whole = segmenter().probabilities(image)
+    monkeypatch.setattr(segmentation, "_STRIP_VALUES", 16 * 96 * 4)
+    strips = list(segmenter()._strips(image))
+    assert [len(strip) for strip in strips] == [16] * 5 + [10]
+    np.testing.assert_allclose(np.concatenate(strips), whole, atol=1e-6)
 
 
 @jax.jit
@@ -147,7 +172,10 @@ def test_files_arrays_and_pillow_images_are_photos():
     [
         ({"tile": 0}, "tile 0"),
         ({"tile": 64, "overlap": 64}, "overlap 64 is not in 0 to 63"),
+        ({"overlap": 8}, "give tile"),
+        ({"tile": 65}, "nearest valid: 64 or 96"),
         ({"scales": (0.0,)}, "positive numbers"),
+        ({"scales": (1.0, float("nan"))}, "positive numbers"),
         ({"class_names": ["a"]}, "1 class names for 4 classes"),
     ],
 )

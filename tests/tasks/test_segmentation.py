@@ -16,7 +16,7 @@ from common.metrics.segmentation import scores
 from common.train.run_directory import LABELS_FILE
 from common.weights.mapping import flatten
 from maxvit_jax import segmenters
-from maxvit_jax.tasks.segmentation import ReportOptions, ViewOptions
+from maxvit_jax.tasks.segmentation import ViewOptions
 from tests.golden.weights import make_variables
 from tests.tasks.label_maps import CLASSES, PALETTE, SIDE, Squares, config, make_task
 from tests.train import tiny
@@ -125,7 +125,7 @@ def test_other_classes_are_refused_when_a_run_goes_on(trained):
     other = Squares()
     other.class_names = ("ground", "blue", "red")
     task = make_task(changes, train_source=other, eval_source=other)
-    with pytest.raises(UserError, match="number 1 was 'red', and is now 'blue'"):
+    with pytest.raises(UserError, match="number 1 is 'red' there and 'blue' here"):
         tiny.run(config(changes), workdir, task=task)
 
 
@@ -134,7 +134,7 @@ def test_the_report_is_of_whole_images(trained, tmp_path):
     source = Squares(5, sizes=((40, 50), (33, 64)), broken=(3,))
     task = make_task(eval_source=source)
     _, variables = segmenters.load_pretrained(task.model, workdir)
-    report = task.report(variables, tmp_path / "report", None, ReportOptions())
+    report = task.report(variables, tmp_path / "report", None, ViewOptions())
     assert report.left_out == ["squares/3: broken"]
     assert "compiled for 1 size" in report.lines[-1]
     folder = tmp_path / "report"
@@ -223,7 +223,7 @@ def test_mistakes(changes, words):
 def test_different_classes_in_training_and_evaluation_are_refused():
     other = Squares()
     other.class_names = ("a", "b", "c")
-    with pytest.raises(UserError, match="give both the same, in one order"):
+    with pytest.raises(UserError, match="number 0 is 'ground' there and 'a' here"):
         make_task(train_source=other).train_data()
 
 
