@@ -227,7 +227,8 @@ class Task(abc.ABC):
     def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         """Returns arrays with the batch as leading axis: what evaluation measures and users get.
 
-        Pure, and of a batch's `image` (or what the job calls it) alone.
+        Pure, and of a batch's `image` (or what the job calls it) alone, and its `size` where it is
+        padded.
         """
 
     @abc.abstractmethod

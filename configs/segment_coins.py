@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "depths": (1, 1, 1, 1),
         "head_dim": 16,
         "drop_path_rate": 0.0,
+        "norm_momentum": 0.9,  # a short run
     }
     config = start(
         "tiny_moat_0",

@@ -67,9 +67,8 @@ def scene(seed: int, index: int, size: int, textures: Sequence[np.ndarray]) -> S
       The scene: always the same one for the same arguments.
     """
     rng = np.random.default_rng([seed, index])
-    image = _piece(textures, size, rng)
-    used = [image.mean((0, 1))]
-    image = used[0] + _TEXTURE * (image - used[0])
+    image, used = _piece(textures, size, rng), [_contrasting_colour([], rng)]
+    image = used[0] + _TEXTURE * (image - image.mean((0, 1)))
     label_map, owner = np.zeros((size, size), np.uint8), np.full((size, size), -1, np.int8)
     areas: list[int] = []
     classes: list[int] = []
@@ -161,6 +160,8 @@ def _piece(textures: Sequence[np.ndarray], size: int, rng: np.random.Generator) 
 def _contrasting_colour(used: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """A colour far from those in use: the first that is far enough, or the farthest of several."""
     colours = rng.uniform(30, 225, size=(24, 3)).astype(np.float32)
+    if not used:
+        return colours[0]
     distances = np.linalg.norm(colours[:, None] - np.stack(used), axis=-1).min(-1)
     far = np.flatnonzero(distances >= _CONTRAST)
     return colours[far[0] if far.size else distances.argmax()]

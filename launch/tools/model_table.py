@@ -19,11 +19,20 @@ from jax import numpy as jnp
 
 import maxim_jax
 import maxvit_jax
+from common.registry import BACKBONE_AND_HEAD
 from maxim_jax.checkpoints import checkpoint_markdown
+from maxvit_jax import segmenters
+from maxvit_jax.models.segmentation import HEADS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m launch.tools.model_table"
 MAXIM_SIZE = 256
+SEGMENTED_SIZE = 512
+# Rows of the table of segmentation models: the smaller ones of every family.
+SEGMENTERS = (
+    *("maxvit_tiny", "maxvit_small", "tiny_moat_0", "moat_0", "aewin_tiny"),
+    *("poolformer_s12", "poolformer_s36", "caformer_s18", "convformer_s18"),
+)
 
 # README's rows by name pattern: title, and what mixes positions.
 FAMILY_ROWS = {
@@ -134,6 +143,7 @@ def tables() -> Iterator[GeneratedTable]:
     yield from map(family_table, maxvit_jax.FAMILIES)
     yield maxim_table()
     yield published_table()
+    yield segmentation_table()
 
 
 def families_table() -> GeneratedTable:
@@ -217,6 +227,53 @@ def published_table() -> GeneratedTable:
     names = [row.split(" | ")[1] for row in rows]
     facts = dict(zip(names, rows, strict=True))
     return GeneratedTable("docs/maxim_checkpoints.md", "checkpoints", f"{header}\n{rule}", facts)
+
+
+def segmentation_table() -> GeneratedTable:
+    """What backbones cost under each head."""
+    facts = {}
+    for name in SEGMENTERS:
+        cells = []
+        for head in HEADS:
+            model = segmenters.create_model(f"{name}{BACKBONE_AND_HEAD}{head}")
+            backbone = model.make_backbone()
+            part = model.make_head(backbone)
+            inner = _features_cost(name, backbone)
+            strides = backbone.feature_strides
+            maps = {
+                n: jax.ShapeDtypeStruct(
+                    (1, *(-(-SEGMENTED_SIZE // strides[n]),) * 2, backbone.feature_widths[n]),
+                    jnp.float32,
+                )
+                for n in strides
+                if n.startswith("stage_")
+            }
+            variables = jax.eval_shape(
+                functools.partial(part.init, train=False), jax.random.key(0), maps
+            )
+            run = functools.partial(part.apply, train=False)
+            parameters = inner.parameters + count_parameters(variables)
+            macs = inner.macs + _macs(jax.make_jaxpr(run)(variables, maps).jaxpr)
+            cells.append(f"{_millions(parameters)}, {macs / 1e9:.0f} G")
+        facts[name] = f"| `{name}` | {' | '.join(cells)} |"
+    return GeneratedTable(
+        "docs/segmentation.md",
+        "segmenters",
+        f"| backbone | {' | '.join(f'`{head}`' for head in HEADS)} |\n"
+        f"| --- |{' ---: |' * len(HEADS)}",
+        facts,
+    )
+
+
+@functools.cache
+def _features_cost(name: str, backbone: Any) -> "Costs":
+    """Of a backbone without its classifier."""
+    images = jax.ShapeDtypeStruct((1, SEGMENTED_SIZE, SEGMENTED_SIZE, 3), jnp.float32)
+    init = functools.partial(backbone.init, method="features")
+    variables = jax.eval_shape(init, jax.random.key(0), images)
+    run = functools.partial(backbone.apply, method="features")
+    macs = _macs(jax.make_jaxpr(run)(variables, images).jaxpr)
+    return Costs(count_parameters(variables), macs, SEGMENTED_SIZE)
 
 
 class Costs(NamedTuple):

@@ -62,7 +62,7 @@ class SegmentationModel(nn.Module):
     def setup(self):
         """Names parts `backbone`, `head` and `auxiliary`."""
         self.backbone = self.make_backbone()
-        self.head = self._make_head(self.backbone)
+        self.head = self.make_head(self.backbone)
         if self.auxiliary_channels:
             self.auxiliary = FCN(self.num_classes, self.auxiliary_channels, dtype=self.dtype)
 
@@ -105,7 +105,8 @@ class SegmentationModel(nn.Module):
         return maxvit_jax.create_model(self.backbone_name, **fields)
 
     @nn.nowrap
-    def _make_head(self, backbone: Backbone) -> nn.Module:
+    def make_head(self, backbone: Backbone) -> nn.Module:
+        """Returns the head as its name and fields say, for a backbone's maps."""
         hint = did_you_mean(self.head_name, HEADS)
         require(self.head_name in HEADS, f"head_name={self.head_name!r}: {hint}")
         head = HEADS[self.head_name]
@@ -120,7 +121,7 @@ class SegmentationModel(nn.Module):
     def check(self) -> None:
         """Raises UserError for fields that make no model; looks at nothing but fields."""
         backbone = self.make_backbone()
-        self._make_head(backbone)
+        self.make_head(backbone)
         few = f"num_classes={self.num_classes}: label maps have 1 to {IGNORED}"
         require(0 < self.num_classes <= IGNORED, few)
         channels = self.auxiliary_channels

@@ -77,6 +77,19 @@ RESTORATION = {
     "maxim_s2_fivek": (180_000, False),
 }
 
+# Recipes of segmentation: backbone and head, classes, steps, batch, peak learning rate.
+SEGMENTATION = {
+    "poolformer_ade20k": ("poolformer_s12+semantic_fpn", 150, 40_000, 32, 2e-4),
+    "moat_ade20k": ("tiny_moat_0+deeplabv3plus", 150, 100_000, 64, 5e-4),
+    "aewin_ade20k": ("aewin_tiny+upernet", 150, 160_000, 16, 6e-5),
+    "caformer_ade20k": ("caformer_s18+upernet", 150, 160_000, 16, 6e-5),
+    "maxvit_voc": ("maxvit_small+fpn_concat", 21, 20_000, 32, 5e-4),
+    "maxvit_coco_labels": ("maxvit_small+fpn_concat", 91, 90_000, 32, 5e-4),
+    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 1400, 16, 1.5e-3),
+    "segment_coins": ("tiny_moat_0+semantic_fpn", None, 300, 8, 3e-3),
+}
+EVALUATION = {"evaluate", "evaluate_segmentation"}
+
 
 def module(name):
     return importlib.import_module(f"configs.{name}")
@@ -116,6 +129,7 @@ def test_there_is_a_file_for_every_recipe():
     expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
     expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
     expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
+    expected |= {"evaluate_segmentation", "segment_folder", *SEGMENTATION}
     assert set(FILES) == expected
 
 
@@ -131,7 +145,7 @@ def test_builds_with_one_block(name):
     """Of each kind: further ones repeat the first, see below. Recipes whose step is another's are
     compared by their sections."""
     config = get(name)
-    if "depths" not in config.model:
+    if not {"depths", "backbone_fields"} & set(config.model):
         for field in ("depth", "high_res_stages", "num_supervision_scales"):
             config.model[field] = 1
     build_step(shortened(config, 1))
@@ -149,6 +163,9 @@ def shortened(config, most):
     model = make_task(config.copy_and_resolve_references()).model
     if "depths" in config.model:
         config.model.depths = tuple(min(depth, most) for depth in model.depths)
+    elif "backbone_fields" in config.model:
+        depths = model.make_backbone().depths
+        config.model.backbone_fields.depths = tuple(min(depth, most) for depth in depths)
     else:
         for field in ("num_stages", "num_groups", "num_bottleneck_blocks"):
             config.model[field] = min(getattr(model, field), most)
@@ -363,6 +380,33 @@ def test_published_weights_of_the_recipe(name, variant):
         assert data[field] == value or field == "interpolation", field
 
 
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_segmentation(name):
+    config = get(name)
+    model, classes, steps, batch, rate = SEGMENTATION[name]
+    assert config.model.name == model and config.model.num_classes == classes
+    assert config.train.num_steps == config.schedule.decay_steps == steps
+    assert config.data.batch_size == batch and config.optimizer.learning_rate == rate
+    if classes:  # published: somebody's backbone
+        assert config.init.weights == ""
+        assert make_task(config).model.make_backbone().pad_inputs
+
+
+def test_segmentation_as_published():
+    pool, moat, window = (get(n) for n in ("poolformer_ade20k", "moat_ade20k", "aewin_ade20k"))
+    assert pool.task.normaliser == "all" and pool.schedule.power == 0.9
+    assert pool.data.resize == (2048, 512) and pool.data.photometric
+    assert pool.model.backbone_fields.feature_norms and pool.optimizer.no_decay == ""
+    assert window.model.auxiliary_channels == 256 and window.task.auxiliary_weight == 0.4
+    assert window.schedule.power == 1 and window.schedule.warmup_steps == 1500
+    backbone = make_task(moat).model.make_backbone()
+    assert backbone.feature_strides["stage_4"] == 16 and backbone.window_size is None
+    assert moat.optimizer.groups[0]["learning_rate_factor"] == 0.1
+    garden = make_task(get("maxvit_coco_labels")).model.make_backbone()
+    assert garden.window_size == 20 and garden.bias_window_size == 7
+    assert get("maxvit_voc").model.head_fields.fusion == "sum"
+
+
 @pytest.mark.parametrize("variant", ["poolformer_s12", "metaformer_ppaa_s12_224", "caformer_s18"])
 def test_decay_is_left_out_of_vectors(variant):
     """timm's rule, arrays of one axis, is our pattern in these models."""
@@ -419,7 +463,7 @@ def test_evaluation(size, window, mean):
     assert config.model.window_size == window and config.data.eval_split == "validation"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "evaluate"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in EVALUATION])
 def test_smoke_is_short(name):
     if name.endswith("_folder"):
         assert get(name, "steps=3").train.num_steps == 3
@@ -450,6 +494,9 @@ def test_smoke_is_short(name):
         ("evaluate", "size=0", "size=0: must be a multiple of 32"),
         ("evaluate", "sise=384", "config argument 'sise': did you mean 'size'?"),
         ("maxvit_digits", "smoke=yes", "expected smoke=<bool>"),
+        ("segment_folder", "head=upernets", "did you mean 'upernet'?"),
+        ("segment_folder", "backbone=poolformer", "did you mean 'poolformer_s12'"),
+        ("moat_ade20k", "variant=moat_5", "did you mean 'moat_"),
     ],
 )
 def test_wrong_arguments(name, arg, message):
@@ -486,7 +533,7 @@ def test_variant_can_be_changed_from_outside():
     assert model.widths == (96, 192, 384, 768) and model.drop_path_rate == DROP_PATH["base"]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "evaluate"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in EVALUATION])
 def test_docstring_says_how_to_run_the_file(name):
     text = module(name).__doc__
     commands = re.findall(r"python -m launch\.train ((?:.*\\\n)*.*)", text)

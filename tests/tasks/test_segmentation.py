@@ -231,3 +231,19 @@ def test_scales_of_the_command_line():
     assert ViewOptions(scales="0.75, 1").settings()["scales"] == (0.75, 1.0)
     with pytest.raises(UserError, match="numbers with commas"):
         ViewOptions(scales="big").settings()
+
+
+@pytest.mark.slow
+def test_devices_change_neither_losses_nor_metrics(tmp_path):
+    changes = {"data.batch_size": 8, "data.eval_batch_size": 8, "train.num_steps": 4}
+    changes |= {"train.log_every": 1, "eval.every_steps": 4, "checkpoint.every_steps": 4}
+    found = {}
+    for devices in (1, 8):
+        workdir = tmp_path / str(devices)
+        # Twelve images: the last batch of the evaluation is padded.
+        task = make_task(changes, eval_source=Squares(12))
+        results = tiny.run(config(changes), workdir, task=task, devices=devices)
+        found[devices] = list(tiny.logged(workdir, "loss").values()), results
+    np.testing.assert_allclose(found[1][0], found[8][0], rtol=1e-5)
+    assert found[1][1] == found[8][1]
+    assert found[8][1]["eval/examples"] == 12
