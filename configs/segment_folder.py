@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
         steps=2000,
         pretrained=True,
     )
-    check_variant(arg.backbone, maxvit_jax.list_models())
+    check_variant(arg.backbone, maxvit_jax.list_models(), "backbone")
     config = start(arg.backbone, arg.head, head_fields={"init_scale": 0.1})
     config.init = {"weights": ""} if arg.pretrained else {}
     data = data_defaults(arg.backbone)

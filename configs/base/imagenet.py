@@ -57,10 +57,10 @@ def steps_of(epochs: int, batch_size: int, images: int = TRAIN_IMAGES) -> int:
     return epochs * images // batch_size
 
 
-def check_variant(variant: str, known: Iterable[str]) -> None:
+def check_variant(variant: str, known: Iterable[str], argument: str = "variant") -> None:
     """Raises UserError unless a recipe knows a variant; the message names the nearest."""
     if variant not in (known := list(known)):
-        raise UserError(f"config argument variant={variant}: {did_you_mean(variant, known)}")
+        raise UserError(f"config argument {argument}={variant}: {did_you_mean(variant, known)}")
 
 
 def start(name: str, *, batch_size: int, smoke: bool) -> ConfigDict:

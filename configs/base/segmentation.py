@@ -42,7 +42,7 @@ def start(
       backbone_fields: that differ from the variant's.
       head_fields: that differ from the head's defaults.
     """
-    check_variant(head, list(HEADS))
+    check_variant(head, HEADS, "head")
     model = maxvit_jax.create_model(backbone)
     inner = {"drop_path_rate": model.drop_path_rate, **dense_fields(backbone)}
     if not model.pad_inputs:  # a field then

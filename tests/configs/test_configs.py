@@ -85,7 +85,7 @@ SEGMENTATION = {
     "caformer_ade20k": ("caformer_s18+upernet", 150, 160_000, 16, 6e-5),
     "maxvit_voc": ("maxvit_small+fpn_concat", 21, 20_000, 32, 5e-4),
     "maxvit_coco_labels": ("maxvit_small+fpn_concat", 91, 90_000, 32, 5e-4),
-    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 1400, 16, 1.5e-3),
+    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 3800, 8, 1.5e-3),
     "segment_coins": ("tiny_moat_0+semantic_fpn", None, 300, 8, 3e-3),
 }
 EVALUATION = {"evaluate", "evaluate_segmentation"}
@@ -494,8 +494,12 @@ def test_smoke_is_short(name):
         ("evaluate", "size=0", "size=0: must be a multiple of 32"),
         ("evaluate", "sise=384", "config argument 'sise': did you mean 'size'?"),
         ("maxvit_digits", "smoke=yes", "expected smoke=<bool>"),
-        ("segment_folder", "head=upernets", "did you mean 'upernet'?"),
-        ("segment_folder", "backbone=poolformer", "did you mean 'poolformer_s12'"),
+        ("segment_folder", "head=upernets", "head=upernets: did you mean 'upernet'?"),
+        (
+            "segment_folder",
+            "backbone=poolformer",
+            "backbone=poolformer: did you mean 'poolformer_s",
+        ),
         ("moat_ade20k", "variant=moat_5", "did you mean 'moat_"),
     ],
 )

@@ -8,7 +8,15 @@ from jax import numpy as jnp
 
 from common.errors import UserError
 from common.layers.conv import UpConv
-from common.layers.resize import MultiScaleDense, nearest_downsample, resize
+from common.layers.resize import (
+    MultiScaleDense,
+    adaptive_average_pool,
+    bilinear,
+    interpolated,
+    nearest,
+    nearest_downsample,
+    resize,
+)
 
 
 def normal(*shape, seed=0):
@@ -28,8 +36,8 @@ def test_as_jax_image_in_both_directions(size, factor):
     np.testing.assert_allclose(up, reference(x, *up.shape[1:3]), atol=2e-6)
     down = resize(x, height // factor)
     np.testing.assert_allclose(down, reference(x, *down.shape[1:3]), atol=2e-6)
-    nearest = reference(x, *down.shape[1:3], "nearest")
-    np.testing.assert_array_equal(nearest_downsample(x, factor), nearest)
+    expected = reference(x, *down.shape[1:3], "nearest")
+    np.testing.assert_array_equal(nearest_downsample(x, factor), expected)
 
 
 def test_gradient_as_jax_image():
@@ -62,3 +70,42 @@ def test_up_conv_is_linens_transposed_convolution():
     variables = theirs.init(jax.random.key(0), x)
     variables["params"]["bias"] = normal(6, seed=1)
     np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(14, 21), (10, 9), (7, 7), (15, 30), (5, 5)])
+def test_bilinear_to_any_size_is_jax_images_without_antialiasing(size):
+    x = normal(2, 7, 7, 3)
+    expected = jax.image.resize(x, (2, *size, 3), "bilinear", antialias=False)
+    np.testing.assert_allclose(bilinear(x, *size), expected, atol=2e-6)
+
+
+def test_aligned_corners_stay_and_what_is_between_is_even():
+    x = jnp.arange(5.0)[None, :, None, None] * jnp.ones((1, 5, 3, 1))
+    y = bilinear(x, 9, 3, align_corners=True)
+    np.testing.assert_allclose(y[0, :, 1, 0], np.arange(9) / 2, atol=1e-6)
+
+
+def test_interpolation_at_traced_places():
+    x = normal(7, 3)
+    places = jnp.array([-2.0, 0.0, 1.25, 4.9, 5.0, 6.0])  # the border is position 5
+    found = jax.jit(lambda p, last: interpolated(x, p, last, 0))(places, 5.0)
+    columns = np.asarray(x)
+    expected = [np.interp(np.clip(places, 0, 5), np.arange(7), columns[:, i]) for i in range(3)]
+    np.testing.assert_allclose(found, np.stack(expected, -1), atol=1e-6)
+
+
+def test_nearest_takes_the_position_that_torch_takes():
+    x = normal(1, 5, 4, 2)
+    np.testing.assert_array_equal(nearest(x, 10, 8), jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
+    rows = [0, 0, 1, 2, 2, 3, 4]  # floor(i * 5 / 7)
+    np.testing.assert_array_equal(nearest(x, 7, 4), x[:, jnp.array(rows)])
+
+
+def test_adaptive_average_pool_is_a_mean_over_parts_that_may_overlap():
+    x = normal(2, 5, 6, 3)
+    found = adaptive_average_pool(x, 3)
+    bounds = {5: [(0, 2), (1, 4), (3, 5)], 6: [(0, 2), (2, 4), (4, 6)]}  # floor and ceil
+    for i, (top, bottom) in enumerate(bounds[5]):
+        for j, (left, right) in enumerate(bounds[6]):
+            expected = x[:, top:bottom, left:right].mean((1, 2))
+            np.testing.assert_allclose(found[:, i, j], expected, atol=1e-6)
