@@ -12,9 +12,7 @@ Hardware: two CPU cores, one minute.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.complete import complete
-from configs.base.segmentation import start
-from maxvit_jax.tasks.segmentation import SegmentationTask
+from configs.base.segmentation import short_run, start
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -44,16 +42,4 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch_size": 8,
         "eval_batch_size": 1,
     }
-    steps = 6 if arg.smoke else 300
-    every = steps if arg.smoke else 100
-    config.optimizer = {
-        "learning_rate": 3e-3,
-        "weight_decay": 0.05,
-        "clip_norm": 1.0,
-        "ema_decay": 0.98,
-    }
-    config.schedule = {"warmup_steps": steps // 10, "decay_steps": steps}
-    config.train = {"num_steps": steps, "log_every": 2 if arg.smoke else 25}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, SegmentationTask)
+    return short_run(config, steps=300, smoke=arg.smoke, learning_rate=3e-3, ema_decay=0.98)

@@ -12,9 +12,7 @@ Hardware: two CPU cores, six minutes.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.complete import complete
-from configs.base.segmentation import start
-from maxvit_jax.tasks.segmentation import SegmentationTask
+from configs.base.segmentation import short_run, start
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -43,16 +41,4 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch_size": 8,
         "eval_batch_size": 40,
     }
-    steps = 6 if arg.smoke else 3800
-    every = steps if arg.smoke else 1900
-    config.optimizer = {
-        "learning_rate": 1.5e-3,
-        "weight_decay": 0.05,
-        "clip_norm": 1.0,
-        "ema_decay": 0.99,
-    }
-    config.schedule = {"warmup_steps": steps // 10, "decay_steps": steps}
-    config.train = {"num_steps": steps, "log_every": 2 if arg.smoke else 50}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, SegmentationTask)
+    return short_run(config, steps=3_800, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99)
