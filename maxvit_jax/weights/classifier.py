@@ -62,5 +62,5 @@ def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
         return ""
     return (
         f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
-        " starts the last layer fresh"
+        " starts the last layer fresh, in a training run init.reset_head=true"
     )

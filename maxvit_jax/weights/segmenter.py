@@ -74,5 +74,5 @@ def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
         return ""
     return (
         f"; the file has {classes} classes: num_classes={model.num_classes} as an argument starts"
-        " the last layer fresh"
+        " the last layer fresh, in a training run init.reset_head=true a new head"
     )

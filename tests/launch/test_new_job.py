@@ -38,6 +38,10 @@ def commands(tmp):
             f"--output={tmp}/angles.csv",
         ],
         "top": ["launch.predict", f"--workdir={tmp}/whole", f"--input={tmp}/photos", "--top=3"],
+        "as a classifier": [
+            *("launch.predict", "--model=maxvit_tiny", f"--weights={tmp}/whole"),
+            f"--input={tmp}/photos",
+        ],
         "plan": ["launch.plan", RECIPE, "--devices=2"],
         "classifier": [
             *("launch.train", "--config=configs/maxvit_digits.py", f"--workdir={tmp}/classifier"),
@@ -108,6 +112,8 @@ def test_predicted(results, tmp):
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [f"{tmp}/photos/{name}.png" for name in "ab"]
     assert all(np.isfinite(float(row["angle"])) for row in rows)
+    assert results["as a classifier"].status == 2
+    assert "whole is a run of rotation: give it as --workdir" in results["as a classifier"].err
     assert results["top"].status == 2
     assert "--top does not apply: it is for classification models" in results["top"].err
 
