@@ -6,9 +6,8 @@ import pathlib
 
 import jax
 
-# Most of a test's time is XLA's: it compiles three times faster without its best code. Published
-# sizes are held to their limits by the best: `golden.cases.full_jit`. Processes that tests start
-# inherit it.
+# Most of a test's time is XLA's: it compiles three times faster without its best code. Goldens are
+# held to their limits by the best: `golden.cases.full_jit`. Processes that tests start inherit it.
 QUICK = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",

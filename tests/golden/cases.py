@@ -28,8 +28,8 @@ from tests.golden.weights import make_image, make_weight
 FOLDER = pathlib.Path(__file__).parent
 EMA = "/ExponentialMovingAverage"
 
-# `jax.jit` as users have it: undoes what `tests/conftest.py` saves. For outputs of published sizes;
-# small models are far below their limits either way.
+# `jax.jit` as users have it: undoes what `tests/conftest.py` saves, where limits are those of
+# stored outputs.
 full_jit = functools.partial(
     jax.jit,
     compiler_options={
