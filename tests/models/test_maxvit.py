@@ -12,7 +12,7 @@ from jax import numpy as jnp
 import maxvit_jax
 from common.errors import UserError
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import load_case
+from tests.golden.cases import full_jit, load_case
 from tests.golden.weights import make_variables
 
 MICRO = {
@@ -48,15 +48,14 @@ def micro(size=(32, 48), **fields):
 
 def outputs(model, variables, images):
     """All that the golden files name."""
-    unclassified = model.clone(num_classes=0)
 
-    @jax.jit
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
         last = list(maps.values())[-1]
         return maps | {
             "pooled_features": last.mean((1, 2)),
-            "normed_features": unclassified.apply(variables, last, False, method="classify"),
+            "normed_features": model.clone(num_classes=0).apply(variables, images),
             "logits": model.apply(variables, images),
         }
 
@@ -75,7 +74,7 @@ def test_gradients_are_the_official_ones(load):
     case, model, variables = load("tf_micro_grads")
     labels = jnp.asarray(case.manifest["labels"])
 
-    @jax.jit
+    @full_jit
     def loss_and_gradients(params):
         def loss(params):
             logits = model.apply({**variables, "params": params}, case.images())
@@ -98,7 +97,7 @@ def test_training_mode_statistics(load):
     """The moving variance is the biased one here, the unbiased one in the reference."""
     case, model, variables = load("tf_micro_train")
 
-    @jax.jit
+    @full_jit
     def run(variables, images):
         apply = functools.partial(model.apply, variables, images, True, mutable=["batch_stats"])
         logits, updates = apply()
@@ -205,7 +204,7 @@ def test_rematerialisation_and_training_gradients():
 
         return jax.jit(jax.grad(loss))(variables["params"])
 
-    model, variables, images = micro(drop_path_rate=0.5, widths=(32,), depths=(2,))
+    model, variables, images = micro(drop_path_rate=0.5)
     images = jnp.concatenate([images] * 4)  # enough that no branch is dropped for all
     plain = gradients(model, variables, images)
     again = gradients(model.clone(remat=True), variables, images)

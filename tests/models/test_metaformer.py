@@ -86,7 +86,7 @@ def plain_norms(variables):
     return jax.tree_util.tree_map_with_path(plain, variables)
 
 
-def outputs(case, model, variables, jit):
+def outputs(case, model, variables):
     """All that a golden file names."""
 
     def run(variables, images):
@@ -100,7 +100,7 @@ def outputs(case, model, variables, jit):
             found["logits"] = model.apply(variables, images)
         return found | maps | {"patch_embed": maps["stem"], "downsample1": maps["stem"]}
 
-    found = jit(run)(variables, case.images())
+    found = full_jit(run)(variables, case.images())
     if "gradcam" in case.manifest:
         found["gradcam_raw"] = grad_cam(case, model, variables, found["stage_4"])
     return {name: found[name] for name in case.expected}
@@ -115,7 +115,7 @@ def grad_cam(case, model, variables, last):
     """As the manifest defines it, on the last stage's map."""
     targets = jnp.asarray(case.manifest["gradcam"]["target_classes"])
 
-    @jax.jit
+    @full_jit
     def run(variables, last):
         def of_targets(last):
             return jnp.take_along_axis(head(model, variables, last), targets[:, None], axis=1).sum()
@@ -133,8 +133,7 @@ def test_outputs_are_the_official_ones(name, tmp_path):
     case = load_case(name, "metaformer")
     path = case.write_checkpoint(tmp_path / "w.npz", "npz")
     model, variables = maxvit_jax.load_pretrained(MetaFormer(**case.fields()), path)
-    jit = full_jit if name in FULL_SIZE else jax.jit
-    errors = case.compare(outputs(case, model, variables, jit))
+    errors = case.compare(outputs(case, model, variables))
     assert {"stage_1", "stage_4"} < errors.keys() and len(errors) >= 6
     assert max(errors.values()) < 1, errors
 

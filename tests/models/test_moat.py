@@ -57,13 +57,13 @@ def logits():
     return jax.jit(model.apply)(variables, images)
 
 
-def assert_golden(name, folder, jit=jax.jit):
+def assert_golden(name, folder):
     """The outputs under the stored limits; returns their names."""
     case = load_case(name, "moat")
     path = case.write_checkpoint(folder / name, "npz")
     model, variables = maxvit_jax.load_pretrained(MOAT(**case.fields()), path)
 
-    @jit
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
         last = maps["stage_4"]
@@ -85,16 +85,9 @@ def test_outputs_are_the_official_ones(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "jit"),
-    [
-        ("tiny_moat0_224", full_jit),
-        ("tiny_moat0_256", jax.jit),
-        ("tiny_moat0_window_448x672", full_jit),  # runs for longer than it compiles
-    ],
-)
-def test_outputs_of_full_size_are_the_official_ones(name, jit, tmp_path):
-    assert_golden(name, tmp_path, jit)
+@pytest.mark.parametrize("name", ["tiny_moat0_224", "tiny_moat0_256", "tiny_moat0_window_448x672"])
+def test_outputs_of_full_size_are_the_official_ones(name, tmp_path):
+    assert_golden(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["14x14", "5x9_from14", "16x20_from14"])
@@ -121,8 +114,8 @@ def test_attention_is_the_official_one(name):
     attention = WindowAttention(window, c["head_size"], stored)
     relative_bias = RelativeBias(heads, window, stored)
     outputs = {
-        "output": jax.jit(attention.apply)({"params": params}, x)[:, 0],
-        "bias": jax.jit(relative_bias.apply)({"params": bias}),
+        "output": full_jit(attention.apply)({"params": params}, x)[:, 0],
+        "bias": full_jit(relative_bias.apply)({"params": bias}),
     }
     errors = case.compare(outputs)
     assert errors.keys() == case.expected.keys() and max(errors.values()) < 1, errors

@@ -16,18 +16,17 @@ FINE_TUNED = load_case("tf_micro_ft384")
 TABLES = "relative_bias/table"
 
 
-def outputs(model, variables, images, jit):
-    @jit
+def outputs(model, variables, images):
+    @full_jit
     def run(variables, images):
         maps = model.apply(variables, images, method="features")
-        last = list(maps.values())[-1]
-        return {**maps, "logits": model.apply(variables, last, False, method="classify")}
+        return {**maps, "logits": model.apply(variables, images)}
 
     return run(variables, images)
 
 
-def assert_golden(case, model, variables, jit=jax.jit):
-    errors = case.compare(outputs(model, variables, case.images(), jit))
+def assert_golden(case, model, variables):
+    errors = case.compare(outputs(model, variables, case.images()))
     assert {"logits", "stem", "stage_1", "stage_2"} <= errors.keys()
     assert max(errors.values()) < 1, errors
 
@@ -88,20 +87,20 @@ def test_fine_tuned_golden_with_tables_resized(at, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "fmt", "jit"),
+    ("name", "fmt"),
     [
-        ("tf_tiny_224", "tf", jax.jit),
-        pytest.param("tf_tiny_224", "tf with averages", jax.jit, marks=pytest.mark.slow),
-        pytest.param("timm_maxvit_tiny_tf_224", "pth", full_jit, marks=pytest.mark.slow),
-        ("timm_maxvit_tiny_tf_224", "safetensors", jax.jit),
+        ("tf_tiny_224", "tf"),
+        pytest.param("tf_tiny_224", "tf with averages", marks=pytest.mark.slow),
+        pytest.param("timm_maxvit_tiny_tf_224", "pth", marks=pytest.mark.slow),
+        ("timm_maxvit_tiny_tf_224", "safetensors"),
     ],
 )
-def test_tiny_golden(name, fmt, jit, tmp_path):
+def test_tiny_golden(name, fmt, tmp_path):
     case = load_case(name)
     fmt, ema = fmt.split()[0], "averages" in fmt
     path = case.write_checkpoint(tmp_path / "model", fmt, ema=ema)
     model, variables = maxvit_jax.load_pretrained("maxvit_tiny", path)
-    assert_golden(case, model, variables, jit)
+    assert_golden(case, model, variables)
     source = "official" if fmt == "tf" else "timm"
     assert_same(maxvit_jax.export_weights(model, variables, source), case.variables())
 
@@ -182,7 +181,7 @@ def test_another_number_of_classes(source, micro, files):
 
     model, variables, report = maxvit_jax.load_with_report(micro, files[source], num_classes=0)
     assert variables["params"]["head"].keys() == {"norm"} and len(report.left) == 4
-    assert jax.eval_shape(model.apply, variables, MICRO.images()).shape == (2, 64)
+    assert model.apply(variables, MICRO.images()).shape == (2, 64)
     assert maxvit_jax.load_with_report(micro.clone(num_classes=0), files[source])[2].left
 
 
