@@ -72,7 +72,7 @@ def run(model, variables, batch, train=False, rngs=None):
     return program(model, train)(variables, batch, rngs or {})
 
 
-def restored(case, tmp_path, jit=jax.jit):
+def restored(case, tmp_path):
     """Outputs of one golden case, its weights read from a file as released."""
     path = case.write_checkpoint(tmp_path / "checkpoint.npz", "npz")
     fields = case.fields()
@@ -81,7 +81,7 @@ def restored(case, tmp_path, jit=jax.jit):
         model, variables = maxim_jax.load_pretrained(name, path, **fields)
     else:
         model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
-    return named_outputs(jit(model.apply)(variables, case.images()))
+    return named_outputs(full_jit(model.apply)(variables, case.images()))
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -93,10 +93,10 @@ def test_restores_as_the_release(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "jit"), [("S-2_128x192", full_jit), ("S-3_128x128", jax.jit)])
-def test_published_sizes_restore_as_the_release(name, jit, tmp_path):
+@pytest.mark.parametrize("name", ["S-2_128x192", "S-3_128x128"])
+def test_published_sizes_restore_as_the_release(name, tmp_path):
     case = load_maxim_case(name)
-    errors = case.compare(restored(case, tmp_path, jit))
+    errors = case.compare(restored(case, tmp_path))
     assert errors.keys() == case.expected.keys()
     assert max(errors.values()) < 0.5, errors
 
