@@ -11,8 +11,7 @@ import difflib
 import fnmatch
 import functools
 import re
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,9 +21,9 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
-from common.config import check_type, require
+from common.config import require
 from common.errors import UserError, did_you_mean
-from common.foreign_words import translated
+from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
 from common.weights import io
 from common.weights.mapping import (
     OURS,
@@ -38,8 +37,6 @@ from common.weights.mapping import (
 )
 from common.weights.readers import WeightFile, read_arrays, weight_path
 
-# How a model computes, not what its arrays are: not stored with weights.
-_RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
 BACKBONE_AND_HEAD = "+"  # stands between their names
 _IN_CHANNELS = "in_channels"
@@ -259,7 +256,7 @@ class Registry:
           UserError: the file can't be read, or is of another model.
         """
         model, _, table, found = self._open(name, path, {})
-        stored = _fields(model) if table is OURS else {}
+        stored = stored_fields(model) if table is OURS else {}
         return model, stored | found
 
     def save_pretrained(
@@ -285,7 +282,7 @@ class Registry:
           UserError: the path is taken, or a field of the model is code, such as your own mixer.
         """
         family = self._family(model)
-        fields = {n: v for n, v in _fields(model).items() if n not in _RUNTIME_FIELDS}
+        fields = {n: v for n, v in stored_fields(model).items() if n not in RUNTIME_FIELDS}
         code = [n for n, v in fields.items() if any(map(callable, jax.tree.leaves(v)))]
         if code:
             raise UserError(
@@ -418,7 +415,7 @@ class Registry:
             fields = dict(section)
             held, fields = self._part(fields.pop("name", None), fields, asked)
             fields = {  # in a config, None leaves a field to the variant or the data
-                n: v for n, v in fields.items() if v is not None and n not in _RUNTIME_FIELDS
+                n: v for n, v in fields.items() if v is not None and n not in RUNTIME_FIELDS
             }
             if isinstance(held, str) and self.knows(held):
                 _, held, published = self.find(held)
@@ -482,73 +479,10 @@ def _traced_shapes(model: nn.Module, images: jax.ShapeDtypeStruct) -> dict[str, 
     return {name: tuple(array.shape) for name, array in flatten(abstract).items()}
 
 
-def _fields(model: nn.Module) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(model) if f.name not in ("parent", "name")]
-    values = {name: getattr(model, name) for name in names}
-    return {n: dict(v) if isinstance(v, Mapping) else v for n, v in values.items()}
-
-
 def _checked(model: nn.Module) -> nn.Module:
     """Returns the model, if its fields can work together."""
     model.check()
     return model
-
-
-def clean_fields(module: type[nn.Module], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks names and types of fields; lists and arrays become tuples, dtype names dtypes.
-
-    Args:
-      module: a class with such fields.
-      overrides: values by field.
-
-    Raises:
-      UserError: an unknown field, or a value of another type.
-    """
-    known = {f.name for f in dataclasses.fields(module)} - {"parent", "name"}
-    hints = typing.get_type_hints(module)
-    result = {}
-    for name, value in overrides.items():
-        if name not in known:
-            hint = translated(name, known) or did_you_mean(name, known)
-            raise UserError(f"{module.__name__} has no field {name!r}: {hint}")
-        if name == "dtype":
-            try:
-                if not jnp.issubdtype(value := jnp.dtype(value), jnp.floating):
-                    raise TypeError
-            except TypeError as error:
-                raise UserError(f"unknown dtype '{value}': try float32 or bfloat16") from error
-            result[name] = value
-        else:
-            result[name] = check_type(value, hints[name], name)
-    return result
-
-
-def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable[str] = ()) -> None:
-    """Checks that fields read from a file name no code, which making the model would import.
-
-    Args:
-      path: of the file, for the message.
-      fields: of a model, as read.
-      given: names of fields that the caller sets in their place.
-
-    Raises:
-      UserError: a field holds a name like `"module:Class"`.
-    """
-    for field, value in fields.items():
-        code = next((text for text in _texts(value) if ":" in text), None)
-        if code is not None and field not in given:
-            raise UserError(
-                f"{path} names code, {field}={code!r}, and a file never makes us import any: if you"
-                f" trust it, give {field} yourself, as an argument {field}=..."
-            )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple | Mapping):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
 
 
 def _channels(family: Family, file: WeightFile, table: Table) -> dict[str, int]:

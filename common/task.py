@@ -307,7 +307,7 @@ class Task(abc.ABC):
           batch_size: photos at once.
           dtype: compute type.
         """
-        from common.registry import refuse_code
+        from common.model_fields import refuse_code
         from common.train.checkpoint import restore_variables
         from common.train.run_directory import read_config
 

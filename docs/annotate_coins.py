@@ -139,6 +139,7 @@ def overlay(photo: np.ndarray, masks: list[np.ndarray], scale: int = 2) -> np.nd
 
 
 def main() -> None:
+    """Writes the annotation and the picture to look at it."""
     photo = skimage.data.coins()
     coins = [coin for row in COINS for coin in row]
     masks = [filled(outline(photo, *coin), photo.shape) for coin in coins]

@@ -34,7 +34,7 @@ import configs
 import launch
 from common.config import require
 from common.errors import UserError
-from common.registry import refuse_code
+from common.model_fields import refuse_code
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.run_directory import read_labels, require_same_labels
@@ -43,7 +43,7 @@ from common.train.sharding import MeshConfig, make_mesh
 from launch import run_config
 from launch.main import compilation_cache, load_config, run_main
 from launch.options import JobFlags
-from launch.tasks import make_task, task_of_model
+from launch.tasks import make_task, task_of_model, task_of_weights
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Data to evaluate weights on.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to evaluate.")
@@ -96,7 +96,7 @@ def _evaluate_weights() -> Report:
     require(not _CHECKPOINT.present, "--checkpoint does not apply: it is of runs")
     require(bool(_MODEL.value), "--weights needs --model")
     require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
-    job = task_of_model(_MODEL.value)
+    job = task_of_weights(_MODEL.value, _WEIGHTS.value)
     how, where = _REPORT.options(job), _SOURCE.options(job)
     config = load_config(_CONFIG)
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])

@@ -37,10 +37,10 @@ from common.errors import TooLarge
 from common.predict import Predictor
 from common.progress import ProgressReport
 from common.report import write_bytes
-from common.train.run_directory import CHECKPOINTS, read_config, read_model_name
+from common.train.run_directory import read_config, read_model_name
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
-from launch.tasks import task_of, task_of_model
+from launch.tasks import task_of, task_of_weights
 
 Row = dict[str, Any]
 
@@ -105,10 +105,7 @@ def _predictor(photos: int) -> Predictor:
         name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
     else:
         require(bool(name and weights), "--model and --weights go together")
-        job = task_of_model(name)
-        if (Path(weights) / CHECKPOINTS).is_dir():  # its numbers mean what they did in training
-            kind = task_of(read_config(weights)).kind
-            require(kind == job.kind, f"{weights} is a run of {kind}: give it as --workdir")
+        job = task_of_weights(name, weights)
     options, batch_size = _OPTIONS.options(job), min(_BATCH_SIZE.value, photos)
     return job.predictor(name, weights, options, batch_size=batch_size, dtype=_DTYPE.value)
 

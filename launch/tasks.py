@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.task import Task
+from common.train.run_directory import CHECKPOINTS, read_config
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.segmentation import SegmentationTask
@@ -42,6 +45,20 @@ def task_of(config: Mapping[str, Any]) -> type[Task]:
     hint = did_you_mean(str(kind), TASKS)
     require(str(kind) in TASKS, f"config.task.kind={kind!r}: there is no such job, {hint}")
     return TASKS[kind]
+
+
+def task_of_weights(name: str, path: str) -> type[Task]:
+    """Returns the job of weights that a command line gives with a model's name.
+
+    Raises:
+      UserError: no package has the model; or they are a run of another job than the model's first,
+        whose outputs mean something else.
+    """
+    job = task_of_model(name)
+    if (epath.Path(path) / CHECKPOINTS).is_dir():
+        kind = task_of(read_config(path)).kind
+        require(kind == job.kind, f"{path} is a run of {kind}: give it as --workdir")
+    return job
 
 
 def task_of_model(name: str) -> type[Task]:

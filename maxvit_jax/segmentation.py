@@ -160,16 +160,24 @@ class Segmenter:
           UserError: something that is no image, or a result that is not finite; `TooLarge` for a
             photo that doesn't fit the memory.
         """
-        strips = [jax.device_get(_best(strip)) for strip in self._strips(photo)]
-        return Segmentation(*(np.concatenate(parts) for parts in zip(*strips, strict=True)))
+        image = _read(photo)
+        strips = [jax.device_get(_best(strip)) for strip in self._strips(image)]
+        parts = (np.concatenate(parts) for parts in zip(*strips, strict=True))
+        height, width = image.shape[:2]
+        return Segmentation(*(part[:height, :width] for part in parts))
 
     def probabilities(self, photo: Image) -> np.ndarray:
         """Returns float32 `[height, width, classes]` for one photo; see `__call__`."""
-        return np.concatenate([np.asarray(strip) for strip in self._strips(photo)])
-
-    def _strips(self, photo: Image) -> Iterator[Array]:
-        """Probabilities `[rows, width, classes]` of a photo, from the top down."""
         image = _read(photo)
+        height, width = image.shape[:2]
+        strips = [np.asarray(strip)[:, :width] for strip in self._strips(image)]
+        return np.concatenate(strips)[:height]
+
+    def _strips(self, image: np.ndarray) -> Iterator[Array]:
+        """Probabilities `[rows, columns, classes]` of a photo, from the top down.
+
+        They go beyond the photo: to cut that off here would be compiled for every size.
+        """
         out = height, width = image.shape[:2]
         maps = [(*self._map(image, scale, mirror), mirror) for scale, mirror in self._views]
         canvas_width = _CANVAS(height, width)[1]
@@ -181,7 +189,7 @@ class Segmenter:
                 where = np.array([*inner, *out, first], np.float32), np.bool_(mirror)
                 view = _run(_probabilities, logits, *where, canvas=(rows, canvas_width))
                 total = view if total is None else total + view
-            yield total[: height - first, :width] / len(maps)
+            yield total / len(maps)
 
     def _map(
         self, image: np.ndarray, scale: float, mirror: bool

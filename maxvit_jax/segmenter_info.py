@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 from etils import epath
 from flax import linen as nn
 
@@ -87,8 +88,9 @@ def meaning_of_weights(
       num_classes: of the model.
 
     Returns:
-      What the weights bring along. What they don't: ImageNet's normalisation at the photo's own
-      size, no names, and colours of ours.
+      What the weights bring along. What they don't is a guess, which is logged: ImageNet's
+        normalisation, of 150 classes at the size that ADE20K's are evaluated at, else at the
+        photo's own; no names, and colours of ours.
 
     Raises:
       UserError: what is stored doesn't hold together.
@@ -99,6 +101,8 @@ def meaning_of_weights(
     default: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     if num_classes == 150:
         default["resize"] = (2048, 512)
+    if "preprocessing" not in info:
+        logging.warning("%s doesn't say how photos are prepared; taken: %s", path, default)
     names = info.get("class_names")
     texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
     try:

@@ -13,7 +13,7 @@ import maxvit_jax
 from common.config import require
 from common.errors import did_you_mean
 from common.metrics.segmentation import IGNORED
-from common.registry import clean_fields
+from common.model_fields import clean_fields
 from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus
 from maxvit_jax.heads.fcn import FCN
 from maxvit_jax.heads.fpn_concat import FPNConcat
@@ -96,8 +96,7 @@ class SegmentationModel(nn.Module):
         """Returns the backbone as its name and fields say."""
         given = {**dense_fields(self.backbone_name), **self.backbone_fields}
         own = {"num_classes": 0, "in_channels": self.in_channels, "dtype": self.dtype}
-        for name in own.keys() & given.keys():
-            require(False, f"backbone_fields: {name} follows the model's own field")
+        _require_apart("backbone_fields", own, given)
         fields = {"pad_inputs": True, **given, **own}
         fields["remat"] = self.remat or fields.get("remat", False)
         if self.frozen_norm:
@@ -113,8 +112,7 @@ class SegmentationModel(nn.Module):
         own = {"num_classes": self.num_classes, "strides": _strides(backbone), "dtype": self.dtype}
         known = {field.name for field in dataclasses.fields(head)}
         given = clean_fields(head, self.head_fields)
-        for name in own.keys() & given.keys():
-            require(False, f"head_fields: {name} follows the model's own field")
+        _require_apart("head_fields", own, given)
         return head(**{n: value for n, value in own.items() if n in known}, **given)
 
     @nn.nowrap
@@ -157,3 +155,8 @@ def _strides(backbone: Backbone) -> dict[str, int]:
     """Strides of the maps that heads get, by name: those of stages."""
     strides = backbone.feature_strides
     return {name: stride for name, stride in strides.items() if name.startswith("stage_")}
+
+
+def _require_apart(where: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    twice = ", ".join(sorted(own.keys() & given.keys()))
+    require(not twice, f"{where}: {twice} follows the model's own field")

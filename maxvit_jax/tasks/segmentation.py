@@ -1,9 +1,7 @@
 """Semantic segmentation: every pixel gets a class. Cross entropy, and Dice if wanted."""
 
-import csv
 import dataclasses
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -17,13 +15,13 @@ from jax.sharding import Mesh
 import maxvit_jax
 from common.config import require
 from common.data import preprocess
-from common.data.images import decode
-from common.data.label_map_transform import EvalLabelMap, TrainLabelMap, resize_image
+from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
 from common.data.label_maps import KINDS, LabelMapSource, make_label_map_source
 from common.errors import UserError, did_you_mean
 from common.layers.resize import bilinear
 from common.metrics.segmentation import SegmentationEvaluator
-from common.pictures import comparison_sheet, encoded, label_overlay
+from common.pictures import comparison_sheet, label_overlay
+from common.predict import FilePredictor
 from common.progress import ProgressReport
 from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
@@ -31,13 +29,13 @@ from common.train.run_directory import require_same_labels
 from common.weights.mapping import flatten, unflatten
 from maxvit_jax import segmenters
 from maxvit_jax.models.segmentation import SegmentationModel
-from maxvit_jax.segmentation import Segmentation, Segmenter, map_logits, normalized
+from maxvit_jax.segmentation import Segmenter, map_logits, normalized
 from maxvit_jax.segmentation_loss import cross_entropy, dice
 from maxvit_jax.segmentation_report import evaluate_images
+from maxvit_jax.segmented_photos import SegmentedPhotos
 from maxvit_jax.segmenter_info import Preparation, holds_head, info_of_weights, meaning_of_weights
 
 SHEET_ROWS = 4
-_LARGEST_OVERLAY = 4096  # pixels of its longer side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -381,12 +379,14 @@ class SegmentationTask(Task):
     @classmethod
     def predictor(
         cls, name: str, path: str, options: ViewOptions, *, batch_size: int, dtype: str
-    ) -> "_Photos":
+    ) -> FilePredictor:
         """See `common.task.Task`."""
         del batch_size  # photos of many sizes: one at a time
         model, variables = segmenters.load_pretrained(name, path, dtype=dtype)
         data, names, palette = meaning_of_weights(path, model.num_classes)
-        return _Photos(Segmenter(model, variables, data, names, **options.settings()), palette)
+        return SegmentedPhotos(
+            Segmenter(model, variables, data, names, **options.settings()), palette
+        )
 
     # ---------------------------------------------------------------- parts
 
@@ -410,63 +410,6 @@ class SegmentationTask(Task):
             " classes; set it to that, or leave it out",
         )
         return source
-
-
-class _Photos:
-    """A segmenter as `common.predict.FilePredictor`."""
-
-    batch_size = 1
-    writes_files = True
-
-    def __init__(self, segmenter: Segmenter, palette: np.ndarray):
-        self._segmenter, self._palette = segmenter, palette
-
-    def prepare(self, photo: bytes) -> np.ndarray:
-        return decode(photo)
-
-    def run(self, prepared: Sequence[np.ndarray]) -> list[tuple[np.ndarray, Segmentation]]:
-        return [(photo, self._segmenter(photo)) for photo in prepared]
-
-    def rows(self, result: tuple[np.ndarray, Segmentation]) -> list[dict[str, Any]]:
-        _, (label_map, confidence) = result
-        counts = np.bincount(label_map.ravel(), minlength=self._segmenter.num_classes)
-        return [
-            {
-                "class": int(index),
-                "name": self._names[index],
-                "share": f"{counts[index] / label_map.size:.6g}",
-                "confidence": f"{confidence[label_map == index].mean():.6g}",
-            }
-            for index in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-        ]
-
-    def text(self, result: tuple[np.ndarray, Segmentation]) -> str:
-        rows = self.rows(result)[:5]
-        return ", ".join(f"{float(row['share']):.1%} {row['name'] or row['class']}" for row in rows)
-
-    def files(self, result: tuple[np.ndarray, Segmentation]) -> dict[str, bytes]:
-        photo, (label_map, _) = result
-        overlay = label_overlay(photo, label_map, self._palette)
-        scale = max(overlay.shape[:2]) / _LARGEST_OVERLAY
-        if scale > 1:  # for looking at
-            size = tuple(max(round(side / scale), 1) for side in overlay.shape[:2])
-            overlay = resize_image(overlay, size)
-        return {
-            ".png": encoded(label_map, palette=self._palette),
-            ".overlay.jpg": encoded(overlay, "JPEG"),
-        }
-
-    def folder_files(self) -> dict[str, bytes]:
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["class", "name", "red", "green", "blue"])
-        for index, (name, color) in enumerate(zip(self._names, self._palette, strict=True)):
-            table.writerow([index, name, *color])
-        return {"classes.csv": text.getvalue().encode()}
-
-    @property
-    def _names(self) -> Sequence[str]:
-        return self._segmenter.class_names or [""] * self._segmenter.num_classes
 
 
 def _of_backbone(name: str) -> str:

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from common.weights.layouts import TF_DEPTHWISE, TF_POINTWISE
 from common.weights.mapping import Table, flatten, import_arrays, unflatten
 from common.weights.readers import WeightFile
 from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus
@@ -14,6 +15,41 @@ from maxvit_jax.weights import heads
 from tests.golden.cases import full_jit, load_module_case
 
 STRIDES = {f"stage_{s}": 2 ** (s + 1) for s in range(1, 5)}
+
+_TF_NORM = (
+    "norm",
+    "_batch_norm",
+    [("scale", "gamma"), ("bias", "beta"), ("mean", "moving_mean"), ("var", "moving_variance")],
+)
+_TF_CONV = [("conv", "_conv", [("kernel", "kernel")]), _TF_NORM]
+_TF_DEPTHWISE_CONV = [
+    ("conv", "_depthwise_conv", [("kernel", "depthwise_kernel", TF_DEPTHWISE)]),
+    _TF_NORM,
+]
+
+
+def deeplabv3plus(rates):
+    """Names in deeplab2's decoder, by the paths of its objects."""
+    branches = {"aspp_0": "", "aspp_pool": "_aspp_pool"}
+    branches |= {f"aspp_{i}": f"_aspp_conv{i}" for i in range(1, rates + 1)}
+    pyramid = [
+        (ours, theirs, [("", "_conv_bn_act", _TF_CONV)]) for ours, theirs in branches.items()
+    ]
+    fusion = [
+        (f"fusion_{i}_{part}", f"_fuse/_conv{i + 1}_bn_act/_{part}", rows)
+        for i in range(2)
+        for part, rows in {"depthwise": _TF_DEPTHWISE_CONV, "pointwise": _TF_CONV}.items()
+    ]
+    return [
+        ("", "_aspp", [*pyramid, ("aspp_out", "_proj_conv_bn_act", _TF_CONV)]),
+        ("low_level", "_project_conv_bn_act", _TF_CONV),
+        *fusion,
+        (
+            "classifier/logits",
+            "_final_conv/_conv",
+            [("kernel", "kernel", TF_POINTWISE), ("bias", "bias")],
+        ),
+    ]
 
 
 def run(module, case, rows, maps, part=""):
@@ -67,7 +103,7 @@ def test_deeplabv3plus():
         config["low_level_channels_project"],
     )
     maps = {"stage_1": inputs["res2"], "stage_4": inputs["res5"]}
-    outputs = {"logits": run(head, case, heads.deeplabv3plus(3), maps)}
+    outputs = {"logits": run(head, case, deeplabv3plus(3), maps)}
     assert max(case.compare(outputs).values()) < 1
 
 
@@ -82,11 +118,11 @@ def test_pyramids_of_detectors(name, first, options):
     case, inputs = load_module_case(name)
     neck = FPN(case.config["fpn_channels"], **options)
     rows = [
-        (f"stage_{s}_{ours}", f"neck.{theirs}.{s - first}", heads._CONV)
+        (f"stage_{s}_{ours}", f"neck.{theirs}.{s - first}", heads.CONV)
         for s in range(first, 5)
         for ours, theirs in (("lateral", "lateral_convs"), ("output", "fpn_convs"))
     ]
-    rows += [(f"extra_{i}", f"neck.fpn_convs.{4 - first + i}", heads._CONV) for i in (1, 2)]
+    rows += [(f"extra_{i}", f"neck.fpn_convs.{4 - first + i}", heads.CONV) for i in (1, 2)]
     maps = run(neck, case, rows, stages(inputs, first), part="neck")
     outputs = {f"p{first + 1 + i}": x for i, x in enumerate(maps.values())}
     assert len(outputs) == 5 and max(case.compare(outputs).values()) < 1

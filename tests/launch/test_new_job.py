@@ -42,6 +42,10 @@ def commands(tmp):
             *("launch.predict", "--model=maxvit_tiny", f"--weights={tmp}/whole"),
             f"--input={tmp}/photos",
         ],
+        "evaluate as a classifier": [
+            *("launch.evaluate", "--model=maxvit_tiny", f"--weights={tmp}/whole"),
+            f"--output={tmp}/none",
+        ],
         "plan": ["launch.plan", RECIPE, "--devices=2"],
         "classifier": [
             *("launch.train", "--config=configs/maxvit_digits.py", f"--workdir={tmp}/classifier"),
@@ -112,8 +116,9 @@ def test_predicted(results, tmp):
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [f"{tmp}/photos/{name}.png" for name in "ab"]
     assert all(np.isfinite(float(row["angle"])) for row in rows)
-    assert results["as a classifier"].status == 2
-    assert "whole is a run of rotation: give it as --workdir" in results["as a classifier"].err
+    for name in ("as a classifier", "evaluate as a classifier"):
+        assert results[name].status == 2
+        assert "whole is a run of rotation: give it as --workdir" in results[name].err
     assert results["top"].status == 2
     assert "--top does not apply: it is for classification models" in results["top"].err
 

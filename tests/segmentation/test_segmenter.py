@@ -62,13 +62,27 @@ def test_a_photo_of_a_fitting_size_is_what_the_model_says():
     np.testing.assert_allclose(segmenter().probabilities(image), expected, atol=1e-5)
 
 
-def test_few_programs_serve_many_sizes():
-    fresh = Segmenter(model(), variables(), NATIVE)
+COMPILED = []  # one entry for each program that XLA compiles in this process
+
+
+@jax.monitoring.register_event_duration_secs_listener
+def count(event, seconds, **info):
+    if event.endswith("backend_compile_duration"):
+        COMPILED.append(seconds)
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"tile": 32}])
+def test_few_programs_serve_many_sizes(options):
+    fresh = Segmenter(model(), variables(), NATIVE, **options)
     for height in range(33, 64, 5):
         for width in range(65, 96, 11):
             found = fresh(photo(height, width))
             assert found.label_map.shape == found.confidence.shape == (height, width)
-    assert len(fresh.compiled) == fresh._look._cache_size() == 1
+            assert fresh.probabilities(photo(height, width)).shape == (height, width, 4)
+        if height == 33:
+            first = len(COMPILED)
+    assert first > 0 and len(COMPILED) == first  # nothing for the other sizes
+    assert len(fresh.compiled) == 1
 
 
 def test_padding_is_zero_after_normalisation_whatever_its_values():
@@ -127,9 +141,9 @@ def test_strips_are_of_the_same_photo(monkeypatch):
     image = photo(90, 70)
     whole = segmenter().probabilities(image)
     monkeypatch.setattr(segmentation, "_STRIP_VALUES", 16 * 96 * 4)
-    strips = list(segmenter()._strips(image))
-    assert [len(strip) for strip in strips] == [16] * 5 + [10]
-    np.testing.assert_allclose(np.concatenate(strips), whole, atol=1e-6)
+    assert [strip.shape[:2] for strip in segmenter()._strips(image)] == [(16, 96)] * 6
+    np.testing.assert_allclose(segmenter().probabilities(image), whole, atol=1e-6)
+    assert (segmenter()(image).label_map == whole.argmax(-1)).all()
 
 
 @jax.jit
