@@ -6,10 +6,9 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from common.data.class_lists import IGNORED
 from common.errors import UserError
 from common.metrics.evaluator import Evaluator
-
-IGNORED = 255  # label of pixels that count nowhere
 
 
 class SegmentationEvaluator(Evaluator):

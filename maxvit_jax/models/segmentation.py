@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 
 import maxvit_jax
 from common.config import require
+from common.data.class_lists import IGNORED
 from common.errors import did_you_mean
-from common.metrics.segmentation import IGNORED
 from common.model_fields import clean_fields
 from maxvit_jax.heads.deeplabv3plus import DeepLabV3Plus
 from maxvit_jax.heads.fcn import FCN
