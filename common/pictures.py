@@ -1,7 +1,8 @@
-"""Pictures for people: sheets of captioned images, comparisons, confusion matrices, dot plots."""
+"""Pictures for people: sheets of captioned images, comparisons, overlays, matrices and plots."""
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -81,6 +82,89 @@ def label_overlay(image: np.ndarray, label_map: np.ndarray, palette: np.ndarray)
     edges[:, 1:] |= label_map[:, 1:] != label_map[:, :-1]
     share = np.where(edges, 0.9, np.where(known, 0.5, 0.0))[..., None]
     return np.rint(image * (1 - share) + colors * share).astype(np.uint8)
+
+
+def box_overlay(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[int],
+    names: Sequence[str],
+    palette: np.ndarray,
+    *,
+    scores: Sequence[float] | None = None,
+    masks: Iterable[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Draws objects over an image: boxes with names, masks translucent with an outline.
+
+    Lines and letters grow with the image. Names stand where no other one does, if they can.
+
+    Args:
+      image: uint8 `[height, width, 3]`.
+      boxes: `[objects, 4]`: x1, y1, x2, y2 in pixels, x2 and y2 outside.
+      labels: one per object, an index into `names` and `palette`.
+      names: of the classes.
+      palette: uint8 `[classes, 3]`.
+      scores: 0..1, beside the names; objects of higher scores are drawn over others.
+      masks: bool `[height, width]` per object.
+
+    Returns:
+      uint8 `[height, width, 3]`.
+    """
+    height, width = image.shape[:2]
+    stroke = max(1, round(max(height, width) / 300))
+    colors = [tuple(palette[k].tolist()) for k in labels]
+    picture = image
+    pairs = () if masks is None else zip(masks, colors, strict=True)
+    for mask, color in pairs:
+        picture = label_overlay(picture, np.where(mask, 0, 1), np.array([color]))
+    picture = Image.fromarray(picture)
+    draw, taken = ImageDraw.Draw(picture), []
+    best_first = range(len(boxes)) if scores is None else np.argsort(-np.asarray(scores))
+    for i in reversed(best_first):
+        x1, y1, x2, y2 = np.clip(np.rint(boxes[i]), 0, [width, height, width, height])
+        corners = (min(x1, width - 1), min(y1, height - 1), max(x1, x2 - 1), max(y1, y2 - 1))
+        draw.rectangle(corners, outline=colors[i], width=stroke)
+    for i in best_first:
+        text = names[labels[i]] + ("" if scores is None else f" {scores[i]:.2f}")
+        taken.append(_tag(draw, text, boxes[i], colors[i], taken))
+    return np.asarray(picture)
+
+
+def _tag(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    box: np.ndarray,
+    color: tuple[int, ...],
+    taken: Sequence[tuple[int, ...]],
+) -> tuple[int, ...]:
+    """Writes text at a box, within the picture, and returns where."""
+    width, height = draw.im.size
+    box = np.rint(box).astype(int).tolist()
+    font = ImageFont.load_default(size=max(10, max(width, height) / 42))
+    text_height = sum(font.getmetrics())
+    while text and draw.textlength(text, font) > width - 4:
+        text = text[:-1]
+    text_width = math.ceil(draw.textlength(text, font)) + 4
+    x1, y1, x2, y2 = box
+    above, below = y1 - text_height, y2
+    places = [
+        (min(max(x, 0), width - text_width), min(max(y, 0), max(height - text_height, 0)))
+        for x, y in (
+            *((x1, above), (x1, y1), (x2 - text_width, above)),
+            *((x1, below), (x1, y2 - text_height), (x2 - text_width, below)),
+        )
+    ]
+    areas = [(x, y, x + text_width, y + text_height) for x, y in places]
+    clear = [a for a in areas if not any(_overlap(a, b) for b in taken)]
+    area = (clear or areas)[0]
+    draw.rectangle(area, fill=color)
+    ink = "black" if np.dot(color, (0.299, 0.587, 0.114)) > 128 else "white"
+    draw.text((area[0] + 2, area[1]), text, fill=ink, font=font)
+    return area
+
+
+def _overlap(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def encoded(picture: np.ndarray, kind: str = "PNG", palette: np.ndarray | None = None) -> bytes:
@@ -196,6 +280,57 @@ def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray
             text = f"{mean:.4g}"
             draw.text((left + width + 14, y), text, fill="black", font=font, anchor="lm")
     return np.asarray(picture)
+
+
+def curve_plot(
+    curves: Mapping[str, np.ndarray],
+    palette: np.ndarray,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> np.ndarray:
+    """Draws curves over 0..1 with values in 0..1, and their names beside; the first one is thick.
+
+    Args:
+      curves: float `[points]` by name, evenly spaced from 0 to 1; NaNs are left out.
+      palette: uint8 `[curves, 3]`.
+      title: above.
+      x_label: below.
+      y_label: above the axis.
+
+    Returns:
+      uint8 `[height, width, 3]`.
+    """
+    scale, side, left, top = 2, 400, 48, 56  # drawn at twice the size, so that lines are smooth
+    height = top + max(side, 20 * len(curves)) + 44
+    picture = Image.new("RGB", (scale * (left + side + 200), scale * height), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12 * scale)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return scale * (left + side * x), scale * (top + side * (1 - y))
+
+    draw.text((scale * left, scale * 8), title, fill="black", font=font)
+    draw.text((scale * 8, scale * 30), y_label, fill="gray", font=font)
+    draw.text((place(0.5, 0)[0], place(0, 0)[1] + scale * 22), x_label, "gray", font, anchor="ma")
+    for tick in np.linspace(0, 1, 6):
+        for ends in ((place(tick, 0), place(tick, 1)), (place(0, tick), place(1, tick))):
+            draw.line(ends, fill=(220, 220, 220), width=scale)
+        (x, bottom), (start, y) = place(tick, 0), place(0, tick)
+        draw.text((x, bottom + 4 * scale), f"{tick:.1f}", "gray", font, anchor="ma")
+        draw.text((start - 6 * scale, y), f"{tick:.1f}", "gray", font, anchor="rm")
+    drawn = list(zip(curves.items(), palette.tolist(), strict=True))
+    for i, ((name, values), color) in reversed(list(enumerate(drawn))):
+        known = np.isfinite(values)
+        points = np.stack([np.linspace(0, 1, len(values)), values], 1)[known]
+        width = scale * (3 if i == 0 else 1)
+        if len(points) > 1:
+            draw.line([place(*point) for point in points], tuple(color), width, joint="curve")
+        y = scale * (top + 10 + 20 * i)
+        x = scale * (left + side + 14)
+        draw.line((x, y, x + 20 * scale, y), tuple(color), width)
+        draw.text((x + 26 * scale, y), name[:22], "black", font, anchor="lm")
+    return np.asarray(picture.reduce(scale))
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, float]:

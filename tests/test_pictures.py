@@ -1,13 +1,15 @@
-"""Contact sheets, confusion matrices and dot plots, by the colours of their pixels."""
+"""Contact sheets, overlays, confusion matrices and plots, by the colours of their pixels."""
 
 import numpy as np
 import pytest
 
 from common.pictures import (
     CAPTION_HEIGHT,
+    box_overlay,
     captioned_sheet,
     comparison_sheet,
     confusion_picture,
+    curve_plot,
     dot_plot,
 )
 
@@ -148,3 +150,89 @@ def test_dot_plot_scales_whatever_comes(values):
 def test_dot_plot_needs_a_number():
     with pytest.raises(ValueError):
         dot_plot({"x": []}, title="")
+
+
+PALETTE = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+
+
+def test_boxes_are_drawn_where_they_are():
+    image = np.full((200, 300, 3), 90, np.uint8)
+    drawn = box_overlay(image, np.array([[50, 60, 151, 161]]), [0], ["cat"], PALETTE)
+    assert drawn.shape == image.shape and (image == 90).all()
+    box = drawn[60:161, 50:151]
+    assert all((side == PALETTE[0]).all() for side in (box[0], box[-1], box[:, 0], box[:, -1]))
+    assert (box[2:-2, 2:-2] == 90).all()
+    outside = drawn.copy()
+    outside[40:161, 50:151] = 90  # the box, and its name above
+    assert (outside == 90).all()
+    assert (drawn[40:60, 50:90, 1] > 150).any()  # white on red
+
+
+def test_masks_are_translucent():
+    image = np.full((100, 100, 3), 90, np.uint8)
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    box = np.array([[40, 40, 60, 60]])
+    drawn = box_overlay(image, box, [1], ["cat", "dog"], PALETTE, masks=[mask])
+    assert drawn[50, 50].tolist() == [45, 170, 45]
+    assert (drawn[70:] == 90).all()
+
+
+def test_the_best_box_is_on_top():
+    image, boxes = np.zeros((100, 100, 3), np.uint8), np.array([[20, 40, 80, 90]] * 2)
+    for scores, top in (([0.9, 0.3], 0), ([0.3, 0.9], 1)):
+        drawn = box_overlay(image, boxes, [0, 1], ["", ""], PALETTE, scores=scores)
+        assert (drawn[89, 20:80] == PALETTE[top]).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[0, 0, 8, 8], [292, 0, 300, 8], [0, 192, 8, 200], [292, 192, 300, 200], [0, 0, 300, 200]],
+)
+def test_names_are_not_cut_off(box):
+    """As much of the name is seen at every border as in the middle."""
+    image = np.full((200, 300, 3), 90, np.uint8)
+
+    def ink(box):
+        return (box_overlay(image, np.array([box]), [0], ["cat"], PALETTE)[..., 1] > 150).sum()
+
+    assert ink(box) == ink([100, 100, 108, 108]) > 0
+
+
+def test_names_keep_clear_of_each_other():
+    image = np.full((200, 300, 3), 90, np.uint8)
+
+    def tagged(boxes):
+        drawn = box_overlay(image, np.array(boxes), [0, 0], ["cat"], PALETTE)
+        return (drawn[..., 1] > 150).sum()  # white on red
+
+    apart = tagged([[50, 60, 150, 160], [170, 60, 270, 160]])
+    assert tagged([[50, 60, 150, 160], [50, 60, 150, 160]]) == apart
+
+
+def test_lines_grow_with_the_image():
+    widths = []
+    for side in (300, 1200):
+        image, box = np.zeros((side, side, 3), np.uint8), np.array([[0, 0, side, side]])
+        drawn = box_overlay(image, box, [0], [""], PALETTE)
+        widths.append((drawn[-40:, side // 2] == PALETTE[0]).all(-1).sum())
+    assert widths == [1, 4]
+
+
+def test_curves_are_where_their_values_are():
+    curves = {"high": np.full(101, 0.9), "low": np.full(101, 0.25)}
+    palette = np.array([[250, 0, 0], [0, 0, 250]], np.uint8)
+    picture = curve_plot(curves, palette, title="t", x_label="recall", y_label="precision")
+    column = picture[:, 200].astype(int)
+    grid = np.flatnonzero((column == 220).all(-1))
+    top, bottom = grid.min(), grid.max()
+    places = [np.flatnonzero(column[:, c] - column[:, 2 - c] > 60).mean() for c in (0, 2)]
+    heights = (bottom - np.array(places)) / (bottom - top)
+    np.testing.assert_allclose(heights, [0.9, 0.25], atol=0.01)
+
+
+def test_a_curve_of_unknown_values_stays_empty():
+    picture = curve_plot(
+        {"none": np.full(5, np.nan)}, PALETTE[:1], title="", x_label="", y_label=""
+    )
+    assert not red(picture[:, :440]).any()
