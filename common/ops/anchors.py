@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jax import Array
@@ -79,8 +79,8 @@ def level_anchors(
       UserError: there is no such meaning of ratios.
     """
     require(
-        ratio_of in RatioOf.__args__,
-        f"ratio_of={ratio_of!r}: {did_you_mean(ratio_of, RatioOf.__args__)}",
+        ratio_of in get_args(RatioOf),
+        f"ratio_of={ratio_of!r}: {did_you_mean(ratio_of, get_args(RatioOf))}",
     )
     roots = np.sqrt(np.asarray(ratios) if ratio_of == "height_width" else 1 / np.asarray(ratios))
     widths, heights = (np.outer(sizes, shape).ravel() for shape in (1 / roots, roots))

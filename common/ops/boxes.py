@@ -5,7 +5,7 @@ bfloat16 a coordinate of 1344 is off by up to 4 pixels.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from jax import Array
 from jax import numpy as jnp
@@ -103,7 +103,7 @@ def decode(
     Raises:
       UserError: there is no such clamp.
     """
-    require(clamp in ("above", "both"), f"clamp={clamp!r}: {did_you_mean(clamp, Clamp.__args__)}")
+    require(clamp in get_args(Clamp), f"clamp={clamp!r}: {did_you_mean(clamp, get_args(Clamp))}")
     anchors = anchors.astype(jnp.float32)
     deltas = deltas.astype(jnp.float32) / jnp.asarray(weights, jnp.float32)
     sides = _sides(anchors)
