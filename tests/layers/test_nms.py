@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.kernels.nms import nms
 from tests.golden.arrays import load_arrays
 
+kept_at_once = jax.jit(nms, static_argnames=("most", "implementation"))
 both = pytest.mark.parametrize("implementation", ["reference", "fixed_point"])
 
 
@@ -38,7 +39,7 @@ def test_classes_at_once_are_the_stored_ones(implementation):
         arrays["boxes"], arrays["scores"], arrays["multiclass_0.5_index_class_score"], strict=True
     ):
         flat = jnp.where(scores > 0.05, scores, -jnp.inf).ravel()
-        index, found = nms(
+        index, found = kept_at_once(
             np.tile(boxes, (3, 1)), flat, 0.5, 100, classes=numbers, implementation=implementation
         )
         assert found.all()
@@ -52,7 +53,7 @@ def test_classes_at_once_are_the_stored_ones(implementation):
 def test_overlaps_of_just_the_threshold_do_not_suppress(threshold, name, implementation):
     _, arrays = load_arrays("nms")
     boxes, scores = arrays["edge_boxes"], jnp.asarray(arrays["edge_scores"])
-    index, found = nms(boxes, scores, threshold, 12, implementation=implementation)
+    index, found = kept_at_once(boxes, scores, threshold, 12, implementation=implementation)
     np.testing.assert_array_equal(index[found], arrays[f"edge_keep_{name}"])
     np.testing.assert_array_equal(index[~found], 0)
 
@@ -62,10 +63,10 @@ def test_equal_scores_keep_their_order_and_padding_is_nothing(implementation):
     # Rows 0 and 3 overlap, as 1 and 4; 2 is the best score of all, but padding over 0 and 3.
     boxes = jnp.array([[0, 0, 8, 8], [20, 0, 28, 8], [0, 0, 8, 8], [0, 0, 8, 7], [20, 0, 28, 9]])
     scores = jnp.array([0.5, 0.5, -jnp.inf, 0.5, 0.5])
-    index, found = nms(boxes, scores, 0.5, 4, implementation=implementation)
+    index, found = kept_at_once(boxes, scores, 0.5, 4, implementation=implementation)
     np.testing.assert_array_equal(index, [0, 1, 0, 0])
     np.testing.assert_array_equal(found, [True, True, False, False])
-    _, found = nms(boxes, jnp.full(5, -jnp.inf), 0.5, 4, implementation=implementation)
+    _, found = kept_at_once(boxes, jnp.full(5, -jnp.inf), 0.5, 4, implementation=implementation)
     assert not found.any()
 
 

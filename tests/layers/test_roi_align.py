@@ -13,6 +13,8 @@ from tests.golden.arrays import load_arrays
 from tests.golden.weights import make_image
 
 both = pytest.mark.parametrize("implementation", ["reference", "matmul"])
+STATIC = ("stride", "output_size", "sampling_ratio", "aligned", "most_samples", "implementation")
+pooled_at_once = jax.jit(roi_align, static_argnames=STATIC)
 # On a map of 6 x 9 cells of 4 pixels: inside, over two borders, less than a cell, empty, outside.
 BOXES = jnp.array(
     [[3, 2, 25, 19], [-9, -7, 20, 11], [9, 9, 10, 10], [5, 5, 5, 9], [60, 60, 90, 80.0]]
@@ -104,12 +106,12 @@ def test_samples_by_hand():
     ramp = jnp.broadcast_to(jnp.arange(8.0)[:, None, None], (8, 8, 1))  # the row, everywhere
     box = jnp.array([[2.0, 2, 6, 6]])
     # Parts of two cells: cells centred as pixels are, or on the border.
-    aligned = roi_align(ramp, box, 1, 2, sampling_ratio=1)
+    aligned = pooled_at_once(ramp, box, 1, 2, sampling_ratio=1)
     np.testing.assert_allclose(aligned[0, :, 0, 0], [2.5, 4.5])
-    corners = roi_align(ramp, box, 1, 2, sampling_ratio=1, aligned=False)
+    corners = pooled_at_once(ramp, box, 1, 2, sampling_ratio=1, aligned=False)
     np.testing.assert_allclose(corners[0, :, 0, 0], [3, 5])
     # The border goes on for a cell, and there is nothing behind.
-    beyond = roi_align(ramp + 1, jnp.array([[0.0, -3, 1, 1]]), 1, 4, sampling_ratio=1)
+    beyond = pooled_at_once(ramp + 1, jnp.array([[0.0, -3, 1, 1]]), 1, 4, sampling_ratio=1)
     np.testing.assert_allclose(beyond[0, :, 0, 0], [0, 0, 1, 1])
 
 
@@ -117,7 +119,9 @@ def test_samples_by_hand():
 def test_long_boxes_have_a_sample_per_cell(implementation):
     features = random_map(2, (4, 30, 1))
     box = jnp.array([[0.0, 1, 30, 3]])
-    pool = partial(roi_align, features, box, 1, 2, sampling_ratio=0, implementation=implementation)
+    pool = partial(
+        pooled_at_once, features, box, 1, 2, sampling_ratio=0, implementation=implementation
+    )
     want = features[1:3].reshape(2, 2, 15, 1).mean(2)
     np.testing.assert_allclose(pool()[0], want, atol=1e-6)
     halves = features[1:3].reshape(2, 2, 5, 3, 1)[:, :, :, 1].mean(2)  # every third cell
@@ -129,7 +133,7 @@ def test_boxes_have_no_gradient_and_bfloat16_is_computed_in_float32(implementati
     features = random_map(3).astype(jnp.bfloat16)
 
     def pool(features, boxes):
-        return roi_align(features, boxes, 4, 3, implementation=implementation)
+        return pooled_at_once(features, boxes, 4, 3, implementation=implementation)
 
     pooled, vjp = jax.vjp(pool, features, BOXES)
     by_features, by_boxes = vjp(jnp.ones_like(pooled))
