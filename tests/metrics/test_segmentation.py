@@ -1,7 +1,5 @@
 """Segmentation metrics and losses against counts and formulas in float64."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -10,17 +8,11 @@ from jax import numpy as jnp
 from common.errors import UserError
 from common.metrics.segmentation import SegmentationEvaluator, class_iou, count_pairs, scores
 from maxvit_jax.segmentation_loss import cross_entropy, dice
-from tests.golden.cases import FOLDER
-
-
-def stored(name):
-    path = FOLDER / "downstream" / name
-    with np.load(path.with_suffix(".npz")) as file:
-        return json.loads(path.with_suffix(".json").read_text()), dict(file)
+from tests.golden.arrays import load_arrays
 
 
 def test_counts_and_scores_are_the_stored_ones():
-    expected, arrays = stored("miou")
+    expected, arrays = load_arrays("miou")
     evaluator = SegmentationEvaluator(expected["classes"])
     for labels, predicted in zip(arrays["labels"], arrays["predictions"], strict=True):
         batch = {"label_map": labels[None], "mask": np.ones(1, np.float32)}
@@ -60,7 +52,7 @@ def test_nothing_counted_is_said():
 
 
 def test_both_normalisations_are_the_stored_ones():
-    expected, arrays = stored("losses")
+    expected, arrays = load_arrays("losses")
     logits, labels = arrays["seg_logits"], arrays["seg_label"]
     expected = expected["segmentation_cross_entropy"]
     valid = cross_entropy(logits, labels)
@@ -80,7 +72,7 @@ def losses():
 
 @pytest.mark.parametrize("name", losses())
 def test_ignored_pixels_have_no_gradient_at_all(name):
-    _, arrays = stored("losses")
+    _, arrays = load_arrays("losses")
     logits, labels = arrays["seg_logits"].copy(), arrays["seg_label"]
     ignored = labels == 255
     logits[ignored] = 1e30  # whatever the network says there
