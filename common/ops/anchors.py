@@ -12,6 +12,7 @@ from common.config import require
 from common.errors import did_you_mean
 
 RatioOf = Literal["height_width", "width_height"]
+Outer = Literal["sizes", "ratios"]
 
 
 def pyramid_anchors(
@@ -22,6 +23,7 @@ def pyramid_anchors(
     *,
     offset: float = 0.0,
     ratio_of: RatioOf = "height_width",
+    outer: Outer = "sizes",
 ) -> tuple[Array, ...]:
     """Anchors of all levels: see `level_anchors`.
 
@@ -32,6 +34,7 @@ def pyramid_anchors(
       ratios: of every level.
       offset: where in its cell a centre is.
       ratio_of: what a ratio divides.
+      outer: which of both changes last.
 
     Returns:
       Per level float32 `[height * width * sizes * ratios, 4]`.
@@ -46,7 +49,7 @@ def pyramid_anchors(
         " one of each per level is needed",
     )
     return tuple(
-        level_anchors(*level, ratios, offset=offset, ratio_of=ratio_of)
+        level_anchors(*level, ratios, offset=offset, ratio_of=ratio_of, outer=outer)
         for level in zip(map_sizes, strides, sizes, strict=True)
     )
 
@@ -59,6 +62,7 @@ def level_anchors(
     *,
     offset: float = 0.0,
     ratio_of: RatioOf = "height_width",
+    outer: Outer = "sizes",
 ) -> Array:
     """Anchors of one level.
 
@@ -71,19 +75,21 @@ def level_anchors(
         middle (Model Garden).
       ratio_of: whether a ratio is `"height_width"` (detectron2, mmdetection) or `"width_height"`
         (Model Garden).
+      outer: anchors of a cell come by `"sizes"`, each in all shapes (detectron2, Model Garden), or
+        by `"ratios"`, each in all sizes (mmdetection).
 
     Returns:
-      float32 `[height * width * sizes * ratios, 4]`: rows outermost, ratios innermost.
+      float32 `[height * width * sizes * ratios, 4]`: rows outermost, then columns.
 
     Raises:
-      UserError: there is no such meaning of ratios.
+      UserError: there is no such meaning of ratios, or order.
     """
-    require(
-        ratio_of in get_args(RatioOf),
-        f"ratio_of={ratio_of!r}: {did_you_mean(ratio_of, get_args(RatioOf))}",
-    )
+    for name, value, known in (("ratio_of", ratio_of, RatioOf), ("outer", outer, Outer)):
+        hint = did_you_mean(value, get_args(known))
+        require(value in get_args(known), f"{name}={value!r}: {hint}")
     roots = np.sqrt(np.asarray(ratios) if ratio_of == "height_width" else 1 / np.asarray(ratios))
-    widths, heights = (np.outer(sizes, shape).ravel() for shape in (1 / roots, roots))
+    tables = (np.outer(sizes, shape) for shape in (1 / roots, roots))
+    widths, heights = (table.ravel("C" if outer == "sizes" else "F") for table in tables)
     around = np.stack([-widths, -heights, widths, heights], -1) / 2
     rows, columns = ((jnp.arange(side) + offset) * stride for side in map_size)
     y, x = jnp.meshgrid(rows, columns, indexing="ij")

@@ -10,7 +10,8 @@ import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD
 from configs.base.complete import complete
 from configs.base.imagenet import check_variant
-from maxvit_jax.models.segmentation import HEADS, dense_fields
+from maxvit_jax.models.dense import dense_fields
+from maxvit_jax.models.segmentation import HEADS
 from maxvit_jax.tasks.segmentation import SegmentationTask
 
 # ADE20K as mmsegmentation's recipes train on it.

@@ -105,24 +105,3 @@ def test_deeplabv3plus():
     maps = {"stage_1": inputs["res2"], "stage_4": inputs["res5"]}
     outputs = {"logits": run(head, case, deeplabv3plus(3), maps)}
     assert max(case.compare(outputs).values()) < 1
-
-
-@pytest.mark.parametrize(
-    "name, first, options",
-    [
-        ("mask_rcnn", 1, {"extra": 1, "extra_kind": "pool"}),
-        ("retinanet", 2, {"extra": 2, "extra_kind": "input"}),
-    ],
-)
-def test_pyramids_of_detectors(name, first, options):
-    case, inputs = load_module_case(name)
-    neck = FPN(case.config["fpn_channels"], **options)
-    rows = [
-        (f"stage_{s}_{ours}", f"neck.{theirs}.{s - first}", heads.CONV)
-        for s in range(first, 5)
-        for ours, theirs in (("lateral", "lateral_convs"), ("output", "fpn_convs"))
-    ]
-    rows += [(f"extra_{i}", f"neck.fpn_convs.{4 - first + i}", heads.CONV) for i in (1, 2)]
-    maps = run(neck, case, rows, stages(inputs, first), part="neck")
-    outputs = {f"p{first + 1 + i}": x for i, x in enumerate(maps.values())}
-    assert len(outputs) == 5 and max(case.compare(outputs).values()) < 1
