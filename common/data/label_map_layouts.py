@@ -20,7 +20,6 @@ NOT_UNIQUE = "several images of one name"
 LABEL_MAPS_NOT_UNIQUE = "several label maps of one name"
 LOSSY = "label map that is no PNG, BMP or TIFF, which keep every value"
 _MISSING = "listed file that is missing"
-HELD_OUT = ("eval", "val", "validation", "test")  # names of the part of data without splits
 
 
 class FoundLabelMaps(NamedTuple):
