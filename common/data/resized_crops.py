@@ -25,6 +25,11 @@ def limit_factor(shape: tuple[int, int], limits: Limits | None) -> float:
     return min(max(limits) / max(shape), min(limits) / min(shape))
 
 
+def fit_factor(shape: tuple[int, int], canvas: tuple[int, int]) -> float:
+    """Returns the largest factor of a height and width that keeps both within the canvas's."""
+    return min(canvas[0] / shape[0], canvas[1] / shape[1])
+
+
 def scaled_size(shape: tuple[int, int], factor: float) -> tuple[int, int]:
     """Returns height and width, rounded half up, multiplied by a factor; at least 1."""
     height, width = (max(int(side * factor + 0.5), 1) for side in shape)
