@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.data.detection_files import MISSING, UNREADABLE, Annotated, image_sizes
+from common.data.detection_files import MISSING, SEVERAL, UNREADABLE, Annotated, with_sizes
 from common.data.detection_objects import ImageEntry, is_id
+from common.data.held_out import split_names
 from common.data.pair_layouts import image_paths
 from common.data.trailing_paths import TrailingPaths
 from common.errors import UserError, did_you_mean
@@ -20,8 +21,6 @@ NO_ID = "image without a whole number as id"
 NO_NAME = "image without file name"
 SAME_ID = "image id used again"
 SAME_FILE = "image file listed again"
-_SEVERAL = "name that several image files have"
-_EVAL = ("val", "valid", "validation", "eval")
 # Where a split's annotations are, and where its images: the first that is there.
 _OF_SPLIT = (
     ("annotations/instances_{split}.json", ("{split}", "images/{split}", "images", "")),
@@ -96,8 +95,7 @@ def find_coco(
 
 
 def _names(split: str) -> list[str]:
-    names = [split, *(name for name in _EVAL if split in _EVAL)]
-    return [name + year for name in dict.fromkeys(names) for year in ("", "2017", "2014")]
+    return [name + year for name in split_names(split) for year in ("", "2017", "2014")]
 
 
 def _refuse_other_split(root: Path, split: str, train_split: str) -> None:
@@ -158,24 +156,24 @@ def coco_annotations(files: CocoFiles) -> Annotated:
     categories = _categories(data, files.file)
     entries, problems = _listed_images(data["images"])
     there = TrailingPaths(image_paths(files.images))
-    unusable: dict[str, list[str]] = {MISSING: [], _SEVERAL: [], UNREADABLE: []}
+    unusable: dict[str, list[str]] = {MISSING: [], SEVERAL: [], UNREADABLE: []}
     listed_of: dict[str, list[ImageEntry]] = {}
     for entry in entries:
         paths = there.find(entry.file_name)
         if len(paths) == 1:
             listed_of.setdefault(paths[0], []).append(entry._replace(path=paths[0]))
         elif paths:
-            unusable[_SEVERAL].append(f"{entry.file_name} ({', '.join(paths[:3])})")
+            unusable[SEVERAL].append(f"{entry.file_name} ({', '.join(paths[:3])})")
         else:
             unusable[MISSING].append(f"{files.images / entry.file_name}")
     images = []
     for listed in listed_of.values():
         if len({entry.file_name for entry in listed}) > 1:  # which of them it is isn't known
-            unusable[_SEVERAL] += [f"{listed[0].path} ({entry.file_name})" for entry in listed]
+            unusable[SEVERAL] += [f"{listed[0].path} ({entry.file_name})" for entry in listed]
             continue
         images.append(listed[0])
         problems[SAME_FILE] += len(listed) - 1
-    images = _with_sizes(files.images, images, unusable[UNREADABLE])
+    images = with_sizes(files.images, images, unusable[UNREADABLE])
     return Annotated(
         where=str(files.file),
         root=files.images,
@@ -207,22 +205,6 @@ def _listed_images(images: Sequence[Any]) -> tuple[list[ImageEntry], Counter[str
             known = all(is_id(side) and 0 < side < 2**31 for side in (height, width))
             entries[number] = ImageEntry(number, "", name, *((height, width) if known else (0, 0)))
     return [*entries.values()], problems
-
-
-def _with_sizes(
-    root: Path, images: Sequence[ImageEntry], unreadable: list[str]
-) -> list[ImageEntry]:
-    """Images with those sizes that weren't given; those without are added to `unreadable`."""
-    unknown = [image.path for image in images if not image.height]
-    size_of = dict(zip(unknown, image_sizes(root, unknown), strict=True))
-    known = []
-    for image in images:
-        size = size_of.get(image.path, (image.height, image.width))
-        if isinstance(size, str):
-            unreadable.append(f"{root / image.path} ({size})")
-        else:
-            known.append(image._replace(height=size[0], width=size[1]))
-    return known
 
 
 def _categories(data: Mapping[str, Any], file: Path) -> dict[int, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from common.data.held_out import check_part
 from common.errors import UserError, did_you_mean
 
-KINDS = ("coco", "shapes", "coins")
+KINDS = ("coco", "voc", "yolo", "tfds", "shapes", "coins")
 
 
 class DetectionExample(TypedDict):
@@ -89,6 +89,8 @@ def make_detection_source(
     holdout: float = 0.0,
     annotations: str = "",
     images: str = "",
+    name: str = "",
+    data_dir: str | None = None,
     masks: bool = True,
     count: int = 0,
     size: int = 0,
@@ -101,8 +103,9 @@ def make_detection_source(
 
     Args:
       kind: "coco" (COCO's JSON: its own layout, exports of CVAT, Label Studio and Roboflow, or any
-        file named as `annotations`), "shapes" (drawn scenes) or "coins" (a photo of scikit-image);
-        the last two need no `root`.
+        file named as `annotations`), "voc" (Pascal VOC's XML files), "yolo" (a text file per
+        image), "tfds" (boxes alone), "shapes" (drawn scenes) or "coins" (a photo of scikit-image);
+        the last three need no `root`.
       root: folder of the data set.
       split: "train", "val", or what the data calls its splits.
       train_split: what `split` is called for training.
@@ -110,6 +113,8 @@ def make_detection_source(
         splits, in [0, 1); 0: every split is all of it.
       annotations: of "coco": its JSON below `root`; `{split}` in it stands for the split.
       images: of "coco": folder of the images below `root`, likewise.
+      name: of "tfds": the data set, such as "coco/2017".
+      data_dir: of "tfds": where data sets lie; None is tfds's default.
       masks: read masks where every object has one; reading boxes alone is faster.
       count: of shapes: how many scenes; 0: 2,000 for training, 200 otherwise.
       size: of shapes: side in pixels; 0: 128.
@@ -123,25 +128,40 @@ def make_detection_source(
     if kind not in KINDS:
         raise UserError(f"unknown data source {kind!r}; {did_you_mean(kind, KINDS)}")
     if kind in ("shapes", "coins"):
-        from common.data import drawn_objects
+        from common.data.drawn_objects import coins_with_objects, shapes_with_objects
 
         check_part(split, train_split, kind)
         part = "train" if split == train_split else "test"
         if kind == "coins":
-            return drawn_objects.coins_with_objects(part)
-        return drawn_objects.shapes_with_objects(part, count or None, size or 128)
-    if not root:
-        raise UserError(f"data source {kind!r} needs root, which is empty; set it")
+            return coins_with_objects(part)
+        return shapes_with_objects(part, count or None, size or 128)
+    needed, value = ("name", name) if kind == "tfds" else ("root", root)
+    if not value:
+        raise UserError(f"data source {kind!r} needs {needed}, which is empty; set it")
+    if (annotations or images) and kind != "coco":
+        raise UserError(f"annotations and images have no use for {kind!r}; remove them")
+    if kind == "tfds":
+        from common.data.tfds_detection import TfdsDetection
+
+        return TfdsDetection(name, split, data_dir)
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give the one that holds the data set")
-    from common.data.coco_annotations import coco_annotations, find_coco
-    from common.data.detection_files import DetectionFiles
+    from common.data import coco_annotations, detection_files, voc_annotations, yolo_annotations
 
-    found = coco_annotations(find_coco(folder, split, train_split, annotations, images))
+    match kind:
+        case "coco":
+            places = coco_annotations.find_coco(folder, split, train_split, annotations, images)
+            found = coco_annotations.coco_annotations(places)
+        case "voc":
+            found = voc_annotations.voc_annotations(folder, split, train_split)
+        case _:
+            found = yolo_annotations.yolo_annotations(folder, split, train_split)
     if not found.has_splits:
         check_part(split, train_split, str(folder))
-    source = DetectionFiles(found, holdout=holdout, training=split == train_split, masks=masks)
+    source = detection_files.DetectionFiles(
+        found, holdout=holdout, training=split == train_split, masks=masks
+    )
     if check:
         source.check(max_corrupt)
     return source

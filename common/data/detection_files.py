@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 
 from common.data.detection import DetectionExample
-from common.data.detection_objects import ImageEntry, Objects, problems_line, usable_objects
+from common.data.detection_objects import (
+    ImageEntry,
+    Objects,
+    coco_json,
+    problems_line,
+    usable_objects,
+)
 from common.data.held_out import part_by_name
 from common.data.image_files import checked_size, is_turned, raise_problems, read_content
 from common.data.rle import coco_masks, segmentation_mask
 from common.errors import UserError
 
 MISSING = "missing image file"
+SEVERAL = "name that several image files have"
 UNREADABLE = "unreadable file"
-_SIZES = "image of another size than its annotations say"
+_OTHER_SIZE = "image of another size than its annotations say"
 _THREADS = 8
 
 
@@ -49,8 +56,28 @@ class Annotated:
     has_splits: bool = False
 
 
-def image_sizes(root: Path, paths: Sequence[str]) -> list[tuple[int, int] | str]:
-    """Returns height and width of every file, or why it can't be read; pixels aren't."""
+def with_sizes(root: Path, images: Sequence[ImageEntry], unreadable: list[str]) -> list[ImageEntry]:
+    """Returns images with those sizes that aren't known (0), by the files' headers.
+
+    Args:
+      root: what paths are relative to.
+      images: whose paths are all different.
+      unreadable: what the names of those are appended to that can't be read; they aren't returned.
+    """
+    unknown = [image.path for image in images if not image.height]
+    size_of = dict(zip(unknown, _sizes(root, unknown), strict=True))
+    known = []
+    for image in images:
+        size = size_of.get(image.path, (image.height, image.width))
+        if isinstance(size, str):
+            unreadable.append(f"{root / image.path} ({size})")
+        else:
+            known.append(image._replace(height=size[0], width=size[1]))
+    return known
+
+
+def _sizes(root: Path, paths: Sequence[str]) -> list[tuple[int, int] | str]:
+    """Height and width of every file, or why it can't be read."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         return [*pool.map(checked_size, [root / path for path in paths])]
 
@@ -154,36 +181,14 @@ class DetectionFiles:
 
     def ground_truth(self) -> dict[str, Any]:
         """Returns all images and their objects as COCO's JSON has them."""
-        objects, images = self._objects, []
-        for number, name, size in zip(self._ids, self._file_names, self.sizes, strict=True):
-            file_name, (height, width) = name.decode(errors="surrogatepass"), size.tolist()
-            images.append({"id": int(number), "file_name": file_name})
-            images[-1] |= {"height": height, "width": width}
-        annotations = [
-            {
-                "id": number,
-                "image_id": image_id,
-                "category_id": self.category_ids[label],
-                "bbox": bbox,
-                "area": area,
-                "iscrowd": int(crowd),
-            }
-            for number, image_id, label, bbox, area, crowd in zip(
-                objects.ids.tolist(),
-                np.repeat(self._ids, objects.counts()).tolist(),
-                objects.labels.tolist(),
-                objects.bboxes.tolist(),
-                objects.areas.tolist(),
-                objects.crowd.tolist(),
-                strict=True,
-            )
-        ]
-        if self.has_masks:
-            for position, annotation in enumerate(annotations):
-                annotation["segmentation"] = objects.segmentations[position]
-        names = zip(self.category_ids, self.class_names, strict=True)
-        categories = [{"id": number, "name": name} for number, name in names]
-        return {"images": images, "annotations": annotations, "categories": categories}
+        categories = dict(zip(self.category_ids, self.class_names, strict=True))
+        examples = ((self._entry(i), self._objects.entries(i)) for i in range(len(self)))
+        return coco_json(examples, categories)
+
+    def _entry(self, index: int) -> ImageEntry:
+        file_name = self._file_names[index].decode(errors="surrogatepass")
+        size = self.sizes[index].tolist()
+        return ImageEntry(int(self._ids[index]), self.name(index), file_name, *size)
 
     def check(self, max_corrupt: int = 0) -> None:
         """Makes sure that images are there, readable and of the size that annotations are for.
@@ -199,7 +204,7 @@ class DetectionFiles:
         unreadable = found.setdefault(UNREADABLE, [])
         sizes: list[str] = []
         for path, size, expected in zip(
-            paths, image_sizes(self._root, paths), self.sizes.tolist(), strict=True
+            paths, _sizes(self._root, paths), self.sizes.tolist(), strict=True
         ):
             file = self._root / path
             if isinstance(size, str):
@@ -208,7 +213,7 @@ class DetectionFiles:
                 sizes.append(_other_size(file, size, expected))
         if sum(map(len, found.values())) <= max_corrupt:
             found = {}
-        raise_problems("images and annotations don't fit", _full(found | {_SIZES: sizes}))
+        raise_problems("images and annotations don't fit", _full(found | {_OTHER_SIZE: sizes}))
 
 
 def _full(problems: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -268,6 +268,17 @@ class Objects:
         """Returns how many objects each image has, int64 `[images]`."""
         return np.diff(self._starts)
 
+    def entries(self, image: int) -> list[ObjectEntry]:
+        """Returns an image's objects as they came."""
+        place = self.of(image)
+        columns = (self.bboxes, self.labels, self.crowd, self.areas, self.ids)
+        rows = zip(*(column[place].tolist() for column in columns), strict=True)
+        packed = self.segmentations
+        return [
+            ObjectEntry(image, tuple(bbox), *others, packed and packed[position])
+            for position, (bbox, *others) in enumerate(rows, place.start)
+        ]
+
 
 class PackedSegmentations:
     """Segmentations, read by position: all their numbers one after another."""
@@ -308,3 +319,35 @@ def problems_line(problems: Mapping[str, int], what: str = "annotations") -> str
     kept = ", ".join(text for kind, text in words.items() if kind in KEPT)
     parts = [f"{gone:,} {what} left out: {left_out}"] if gone else []
     return "; ".join([*parts, f"kept: {kept}"] if kept else parts)
+
+
+def coco_json(
+    examples: Iterable[tuple[ImageEntry, Iterable[ObjectEntry]]], categories: Mapping[int, str]
+) -> dict[str, Any]:
+    """Returns images and their objects as COCO's JSON has them.
+
+    Args:
+      examples: every image with its objects; the ids of these are the data's, or all are 0 and they
+        are numbered from 1.
+      categories: name of every category, in the order of the classes.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    numbers = [*categories]
+    for image, objects in examples:
+        size = {"height": image.height, "width": image.width}
+        images.append({"id": image.id, "file_name": image.file_name} | size)
+        for entry in objects:
+            row = {
+                "id": entry.id or len(annotations) + 1,
+                "image_id": image.id,
+                "category_id": numbers[entry.label],
+                "bbox": [*entry.bbox],
+                "area": entry.area,
+                "iscrowd": int(entry.crowd),
+            }
+            if entry.segmentation is not None:
+                row["segmentation"] = entry.segmentation
+            annotations.append(row)
+    names = [{"id": number, "name": name} for number, name in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": names}

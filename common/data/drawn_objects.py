@@ -7,6 +7,7 @@ import numpy as np
 
 from common.data import coins
 from common.data.detection import DetectionExample
+from common.data.detection_objects import ImageEntry, ObjectEntry, coco_json
 from common.data.rle import bounding_box, encode_rle
 from common.data.shapes import CLASS_NAMES, ShapesSource
 
@@ -78,28 +79,18 @@ class DrawnObjects:
 
     def ground_truth(self) -> dict[str, Any]:
         """Returns all pictures and their objects as COCO's JSON has them."""
-        images, annotations = [], []
-        for index in range(len(self)):
-            example, (height, width) = self[index], self.sizes[index].tolist()
-            images.append({"id": index + 1, "file_name": self.name(index)})
-            images[-1] |= {"height": height, "width": width}
-            for (x1, y1, x2, y2), label, mask in zip(
-                example["boxes"].tolist(), example["labels"], example["masks"], strict=True
-            ):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": index + 1,
-                        "category_id": self.category_ids[label],
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": float(mask.sum()),
-                        "iscrowd": 0,
-                        "segmentation": encode_rle(mask),
-                    }
-                )
-        names = zip(self.category_ids, self.class_names, strict=True)
-        categories = [{"id": number, "name": name} for number, name in names]
-        return {"images": images, "annotations": annotations, "categories": categories}
+        categories = dict(zip(self.category_ids, self.class_names, strict=True))
+        return coco_json(map(self._entries, range(len(self))), categories)
+
+    def _entries(self, index: int) -> tuple[ImageEntry, list[ObjectEntry]]:
+        example, name = self[index], self.name(index)
+        objects = []
+        for (x1, y1, x2, y2), label, mask in zip(
+            example["boxes"].tolist(), example["labels"].tolist(), example["masks"], strict=True
+        ):
+            bbox, area = (x1, y1, x2 - x1, y2 - y1), float(mask.sum())
+            objects.append(ObjectEntry(index, bbox, label, False, area, 0, encode_rle(mask)))
+        return ImageEntry(index + 1, name, name, *self.sizes[index].tolist()), objects
 
     def check(self, max_corrupt: int = 0) -> None:
         """Does nothing: there are no files."""

@@ -13,6 +13,12 @@ import numpy as np
 from common.errors import UserError, did_you_mean
 
 HELD_OUT = ("eval", "val", "validation", "test")  # what the part may be called
+_ALIKE = ("val", "valid", "validation", "eval")
+
+
+def split_names(split: str) -> list[str]:
+    """Returns what a split may be called in data, as it is called first: "valid" is also "val"."""
+    return [*dict.fromkeys([split, *(_ALIKE if split in _ALIKE else ())])]
 
 
 def check_part(split: str, train_split: str, where: str) -> None:
