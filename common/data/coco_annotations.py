@@ -17,6 +17,8 @@ from common.data.pair_layouts import image_paths
 from common.data.trailing_paths import TrailingPaths
 from common.errors import UserError, did_you_mean
 
+# Those of COCO's 80 categories; numbers between were given up before the first release.
+COCO_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 NO_ID = "image without a whole number as id"
 NO_NAME = "image without file name"
 SAME_ID = "image id used again"

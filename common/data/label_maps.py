@@ -37,7 +37,7 @@ from common.data.label_map_layouts import (
 )
 from common.errors import UserError, did_you_mean
 
-KINDS = ("ade20k", "voc", "cityscapes", "folder", "shapes", "coins")
+KINDS = ("ade20k", "voc", "cityscapes", "coco", "folder", "shapes", "coins")
 _UNREADABLE = "unreadable file"
 _UNFIT = "label map that does not fit its classes"
 _SIZES = "label map of another size than its image"
@@ -107,9 +107,10 @@ def make_label_map_source(
 
     Args:
       kind: "ade20k" (ADEChallengeData2016), "voc" (Pascal VOC; any folder in its layout, with
-        `labelmap.txt` for other classes), "cityscapes", "folder" (one's own: `images` and `masks`
-        with `classes.txt` or `labelmap.txt`, or CVAT's export "Segmentation mask 1.1"), "shapes"
-        (drawn scenes) or "coins" (a photo of scikit-image); the last two need no `root`.
+        `labelmap.txt` for other classes), "cityscapes", "coco" (outlines in COCO's JSON, also as
+        CVAT and Label Studio export them), "folder" (one's own: `images` and `masks` with
+        `classes.txt` or `labelmap.txt`, or CVAT's export "Segmentation mask 1.1"), "shapes" (drawn
+        scenes) or "coins" (a photo of scikit-image); the last two need no `root`.
       root: folder of the data set.
       split: "train", "val", or what the data calls its splits. Whatever isn't `train_split` is the
         held-out part of shapes, coins and data without splits, by any usual name.
@@ -135,10 +136,12 @@ def make_label_map_source(
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give the one that holds the data set")
-    if classes and kind in LAYOUTS:
+    if classes and (kind in LAYOUTS or kind == "coco"):
         raise UserError(f"classes={classes!r} has no use: those of {kind!r} are known; remove it")
     if kind in LAYOUTS:
         source = _public(kind, folder, split)
+    elif kind == "coco":
+        source = _of_objects(root, split, train_split, holdout)
     else:
         source = _ones_own(kind, folder, split, train_split, holdout, classes)
     if check:
@@ -156,6 +159,14 @@ def _own_pictures(kind: str, part: str, count: int, size: int) -> LabelMapSource
     from common.data.shapes import shapes_source
 
     return shapes_source(part, count=count or None, size=size or 128)
+
+
+def _of_objects(root: str, split: str, train_split: str, holdout: float) -> LabelMapSource:
+    from common.data.coco_label_maps import ObjectLabelMaps
+    from common.data.detection import make_detection_source
+
+    part = {"split": split, "train_split": train_split, "holdout": holdout}
+    return ObjectLabelMaps(make_detection_source("coco", root=root, **part, check=False))
 
 
 def _public(kind: str, folder: Path, split: str) -> "LabelMapFiles":

@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from common.data.coco_annotations import COCO_IDS
 from common.data.crops import image_size
 from common.data.detection import DetectionExample
 from common.data.detection_objects import ImageEntry, ObjectEntry, coco_json, usable_objects
 from common.data.tfds_builders import tfds_builder
 from common.errors import UserError, did_you_mean
-
-# Labels 0 to 79 of tfds stand for these; numbers between were given up before the first release.
-COCO_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 
 
 class TfdsDetection:
@@ -51,6 +49,7 @@ class TfdsDetection:
             )
         self.class_names = list(objects["label"].names)
         count = len(self.class_names)
+        # Labels 0 to 79 stand for ids.
         coco = builder.name == "coco" and count == len(COCO_IDS)
         self.category_ids = list(COCO_IDS if coco else range(1, count + 1))
         self.problems: dict[str, int] = {}

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
+from common.data.coco_annotations import COCO_IDS
 from common.data.detection import make_detection_source
-from common.data.tfds_detection import COCO_IDS
 from common.errors import UserError
 
 
