@@ -97,12 +97,12 @@ def find_coco(
 
 
 def _names(split: str) -> list[str]:
-    return [name + year for name in split_names(split) for year in ("", "2017", "2014")]
+    return [name + year for name in split_names(split) for year in ("", "2017", "2014") if split]
 
 
 def _refuse_other_split(root: Path, split: str, train_split: str) -> None:
     """A split that others are there instead of is not the held-out part of one file."""
-    for pattern, _ in _OF_SPLIT[:3]:
+    for pattern, _ in _OF_SPLIT:
         before, _, after = pattern.partition("{split}")
         if any((root / pattern.replace("{split}", n)).is_file() for n in _names(train_split)):
             files = root.glob(f"{before}*{after}")

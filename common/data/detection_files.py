@@ -85,6 +85,8 @@ def _sizes(root: Path, paths: Sequence[str]) -> list[tuple[int, int] | str]:
 class DetectionFiles:
     """Image files with objects; see `common.data.detection.DetectionSource`.
 
+    `problems` are those of all parts of the data.
+
     Args:
       found: what a reader found.
       holdout: share of the images that is the held-out part where the data has no splits; 0: both

@@ -169,6 +169,14 @@ def test_own_files(tmp_path):
         make(tmp_path, annotations="one.coco.json", images="photos")
 
 
+def test_a_training_file_alone_is_not_the_held_out_part_too(tmp_path):
+    photo(tmp_path / "images/a.jpg", (HEIGHT, WIDTH))
+    write(tmp_path / "train.json", [annotation()])
+    assert len(make(tmp_path)) == 1
+    with pytest.raises(UserError, match=r"no split 'val' in .*choose from train"):
+        make(tmp_path, split="val", holdout=0.5)
+
+
 def test_held_out(tmp_path):
     images = [image(i, f"{i}.jpg") for i in range(20)]
     folder(tmp_path, [annotation(i + 1, i) for i in range(20)], images)
