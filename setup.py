@@ -20,6 +20,7 @@ REQUIRED = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=13.0",
+    "PyYAML>=6.0",  # what lists the classes of data in YOLO's layout
     "rich>=15.0",
     "safetensors>=0.8",
     "scikit-learn>=1.9",  # the digits
@@ -32,6 +33,8 @@ REQUIRED = [
 TORCH = ["torch>=2.13,<2.14"]
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
+DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
+TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
 
 setup(
     name="multi-axis-jax",
@@ -50,7 +53,8 @@ setup(
         "torch": TORCH,
         "photos": PHOTOS,
         "video": VIDEO,
-        "test": [*TORCH, *PHOTOS, *VIDEO, "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"],
+        "detection": DETECTION,
+        "test": TORCH + PHOTOS + VIDEO + DETECTION + TEST,
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

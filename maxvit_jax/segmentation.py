@@ -21,8 +21,8 @@ from jax import numpy as jnp
 
 from common.config import require
 from common.data.images import CorruptImage, decode
-from common.data.label_map_transform import fitted_size, resize_image
 from common.data.preprocess import normalize
+from common.data.resized_crops import fitted_size, resize_image
 from common.errors import TooLarge, UserError, nearest_valid
 from common.layers.resize import interpolated
 from common.whole_images import PaddedSizes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.data.images import decode
-from common.data.label_map_transform import resize_image
+from common.data.resized_crops import resize_image
 from common.pictures import encoded, label_overlay
 from maxvit_jax.segmentation import Segmentation, Segmenter
 

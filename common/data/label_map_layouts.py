@@ -20,7 +20,6 @@ NOT_UNIQUE = "several images of one name"
 LABEL_MAPS_NOT_UNIQUE = "several label maps of one name"
 LOSSY = "label map that is no PNG, BMP or TIFF, which keep every value"
 _MISSING = "listed file that is missing"
-HELD_OUT = ("eval", "val", "validation", "test")  # names of the part of data without splits
 
 
 class FoundLabelMaps(NamedTuple):
@@ -275,14 +274,32 @@ def find_voc(root: Path, split: str, train_split: str) -> tuple[Path, FoundLabel
             f"no folder {root / VOC_IMAGES}; put the images there (in CVAT: export again with "
             "'Save images')"
         )
-    folder = root / _VOC_LISTS
-    lists = {file.stem: file for file in sorted(folder.glob("*.txt"))} if folder.is_dir() else {}
-    if set(lists) <= {"default"}:
-        if lists:
-            return root, _listed(root, lists["default"])
+    file, has_splits = split_list(root / _VOC_LISTS, split, train_split)
+    if file is None:
         if not (root / VOC_LABEL_MAPS).is_dir():
             raise UserError(f"no folder {root / VOC_LABEL_MAPS}; it holds the label maps")
         return root, match_folders(root, VOC_IMAGES, VOC_LABEL_MAPS)
+    return root, _listed(root, file)._replace(has_splits=has_splits)
+
+
+def split_list(folder: Path, split: str, train_split: str) -> tuple[Path | None, bool]:
+    """Finds the file in which Pascal VOC's layout lists the images of a split.
+
+    Args:
+      folder: of the lists, which need not exist.
+      split: as for `find_voc`.
+      train_split: likewise.
+
+    Returns:
+      The file, None where there are no lists; and whether the split chose it, which it doesn't
+      where CVAT's `default.txt` is all there is.
+
+    Raises:
+      UserError: there are lists, but none of the split.
+    """
+    lists = {file.stem: file for file in sorted(folder.glob("*.txt"))} if folder.is_dir() else {}
+    if set(lists) <= {"default"}:
+        return lists.get("default"), False
     alike = {"eval", "val", "validation"}
     wanted = alike if split.lower() in alike else {split.lower()}
     if split == train_split and split not in lists:
@@ -290,8 +307,7 @@ def find_voc(root: Path, split: str, train_split: str) -> tuple[Path, FoundLabel
     options = [name for name in lists if name.lower() in wanted]
     if not options:
         raise UserError(f"no list {split}.txt in {folder}; {did_you_mean(split, lists)}")
-    chosen = split if split in options else options[0]
-    return root, _listed(root, lists[chosen])._replace(has_splits=True)
+    return lists[split if split in options else options[0]], True
 
 
 def _listed(root: Path, file: Path) -> FoundLabelMaps:

@@ -1,26 +1,28 @@
 """What happens to an image and its label map between the source and the batch.
 
-Small and importing little: worker processes load it on start. Images are resized by Pillow's
-bilinear filter, which widens when it shrinks (antialiasing; enlarging, it is what OpenCV's
-"linear" is); label maps take the nearest value. Both have the centres of pixels at half numbers, so
-a boundary stays where it was. Only the part that is kept is resized: a crop after resizing and
-resizing a crop are the same, since the filter still sees what lies around the crop.
+Small and importing little: worker processes load it on start.
 """
 
 import dataclasses
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from common.data.class_lists import IGNORED
 from common.data.images import CorruptImage, decode
 from common.data.label_maps import LabelMapExample
+from common.data.resized_crops import (
+    Limits,
+    bilinear_crop,
+    fitted_size,
+    limit_factor,
+    nearest_crop,
+    scaled_size,
+)
 from common.errors import UserError
 
 _TRIES = 10
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18
-Limits = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,15 +64,15 @@ class TrainLabelMap:
 
     def __call__(self, example: LabelMapExample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image, label_map = _decoded(example)
-        factor = rng.uniform(*self.scale) * _factor(image.shape[:2], self.resize)
-        full = _scaled(image.shape[:2], factor)
+        factor = rng.uniform(*self.scale) * limit_factor(image.shape[:2], self.resize)
+        full = scaled_size(image.shape[:2], factor)
         crop = min(self.size, full[0]), min(self.size, full[1])
         for _ in range(_TRIES):
             top, left = (int(rng.integers(a - b + 1)) for a, b in zip(full, crop, strict=True))
-            part = _nearest(label_map, full, top, left, crop)
+            part = nearest_crop(label_map, full, top, left, crop)
             if self.max_class_share >= 1 or _largest_share(part) <= self.max_class_share:
                 break
-        image, label_map = _bilinear(image, full, top, left, crop), part
+        image, label_map = bilinear_crop(image, full, top, left, crop), part
         if self.flip and rng.random() < 0.5:
             image, label_map = image[:, ::-1], label_map[:, ::-1]
         if self.photometric:
@@ -98,30 +100,12 @@ class EvalLabelMap:
         image, label_map = _decoded(example)
         full = fitted_size(image.shape[:2], self.resize)
         if self.size is None:
-            image = _bilinear(image, full, 0, 0, full)
+            image = bilinear_crop(image, full, 0, 0, full)
             return {"image": image, "label_map": label_map, "size": np.array(full, np.int32)}
         crop = min(self.size, full[0]), min(self.size, full[1])
         top, left = ((a - b) // 2 for a, b in zip(full, crop, strict=True))
-        image = _bilinear(image, full, top, left, crop)
-        return _padded(image, _nearest(label_map, full, top, left, crop), self.size)
-
-
-def fitted_size(
-    shape: tuple[int, int], limits: Limits | None, factor: float = 1.0
-) -> tuple[int, int]:
-    """Returns the height and width that an image is resized to.
-
-    Args:
-      shape: height and width that it has.
-      limits: as `TrainLabelMap.resize`.
-      factor: of the size, beside that.
-    """
-    return _scaled(shape, factor * _factor(shape, limits))
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a uint8 `[height, width, 3]` image to a height and width."""
-    return _bilinear(image, size, 0, 0, size)
+        image = bilinear_crop(image, full, top, left, crop)
+        return _padded(image, nearest_crop(label_map, full, top, left, crop), self.size)
 
 
 def photometric_distortion(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -167,45 +151,6 @@ def _decoded(example: LabelMapExample) -> tuple[np.ndarray, np.ndarray]:
         (a, b), (c, d) = image.shape[:2], label_map.shape
         raise CorruptImage(f"the image is {b}x{a}, its label map {d}x{c}")
     return image, label_map
-
-
-def _factor(shape: tuple[int, int], limits: Limits | None) -> float:
-    if limits is None:
-        return 1.0
-    return min(max(limits) / max(shape), min(limits) / min(shape))
-
-
-def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
-    height, width = (max(int(side * factor + 0.5), 1) for side in shape)
-    return height, width
-
-
-def _bilinear(
-    image: np.ndarray, full: tuple[int, int], top: int, left: int, crop: tuple[int, int]
-) -> np.ndarray:
-    """The part `crop` at `(top, left)` of the image resized to `full`."""
-    if full == image.shape[:2]:
-        return image[top : top + crop[0], left : left + crop[1]]
-    y, x = image.shape[0] / full[0], image.shape[1] / full[1]
-    bottom = min((top + crop[0]) * y, image.shape[0])
-    right = min((left + crop[1]) * x, image.shape[1])
-    box = (left * x, top * y, right, bottom)
-    resized = Image.fromarray(image).resize(crop[::-1], Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
-
-
-def _nearest(
-    label_map: np.ndarray, full: tuple[int, int], top: int, left: int, crop: tuple[int, int]
-) -> np.ndarray:
-    """The same of a label map: the value at each new pixel's centre."""
-    for axis, (start, length) in enumerate(zip((top, left), crop, strict=True)):
-        have, want = label_map.shape[axis], full[axis]
-        if have == want:
-            positions = np.arange(start, start + length)
-        else:  # in integers: a centre on a border belongs to the pixel after it
-            positions = (2 * np.arange(start, start + length) + 1) * have // (2 * want)
-        label_map = np.take(label_map, positions, axis)
-    return label_map
 
 
 def _largest_share(label_map: np.ndarray) -> float:

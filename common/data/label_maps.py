@@ -5,7 +5,6 @@ to class indices.
 """
 
 import concurrent.futures
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +21,11 @@ from common.data.class_lists import (
     read_class_list,
     voc_classes,
 )
+from common.data.held_out import check_part, part_by_name
 from common.data.image_files import checked_size, is_turned, raise_problems, read_content
 from common.data.images import CorruptImage
 from common.data.label_map_files import label_map_size, read_label_map
 from common.data.label_map_layouts import (
-    HELD_OUT,
     LAYOUTS,
     TRAIN_IDS_ENDING,
     FoundLabelMaps,
@@ -38,7 +37,7 @@ from common.data.label_map_layouts import (
 )
 from common.errors import UserError, did_you_mean
 
-KINDS = ("ade20k", "voc", "cityscapes", "folder", "shapes", "coins")
+KINDS = ("ade20k", "voc", "cityscapes", "coco", "folder", "shapes", "coins")
 _UNREADABLE = "unreadable file"
 _UNFIT = "label map that does not fit its classes"
 _SIZES = "label map of another size than its image"
@@ -108,9 +107,10 @@ def make_label_map_source(
 
     Args:
       kind: "ade20k" (ADEChallengeData2016), "voc" (Pascal VOC; any folder in its layout, with
-        `labelmap.txt` for other classes), "cityscapes", "folder" (one's own: `images` and `masks`
-        with `classes.txt` or `labelmap.txt`, or CVAT's export "Segmentation mask 1.1"), "shapes"
-        (drawn scenes) or "coins" (a photo of scikit-image); the last two need no `root`.
+        `labelmap.txt` for other classes), "cityscapes", "coco" (outlines in COCO's JSON, also as
+        CVAT and Label Studio export them), "folder" (one's own: `images` and `masks` with
+        `classes.txt` or `labelmap.txt`, or CVAT's export "Segmentation mask 1.1"), "shapes" (drawn
+        scenes) or "coins" (a photo of scikit-image); the last two need no `root`.
       root: folder of the data set.
       split: "train", "val", or what the data calls its splits. Whatever isn't `train_split` is the
         held-out part of shapes, coins and data without splits, by any usual name.
@@ -129,17 +129,19 @@ def make_label_map_source(
     if kind not in KINDS:
         raise UserError(f"unknown data source {kind!r}; {did_you_mean(kind, KINDS)}")
     if kind in ("shapes", "coins"):
-        part = "train" if split == train_split else _held_out(split, train_split, kind)
-        return _own_pictures(kind, part, count, size)
+        check_part(split, train_split, kind)
+        return _own_pictures(kind, "train" if split == train_split else "test", count, size)
     if not root:
         raise UserError(f"data source {kind!r} needs root, which is empty; set it")
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give the one that holds the data set")
-    if classes and kind in LAYOUTS:
+    if classes and (kind in LAYOUTS or kind == "coco"):
         raise UserError(f"classes={classes!r} has no use: those of {kind!r} are known; remove it")
     if kind in LAYOUTS:
         source = _public(kind, folder, split)
+    elif kind == "coco":
+        source = _of_objects(root, split, train_split, holdout)
     else:
         source = _ones_own(kind, folder, split, train_split, holdout, classes)
     if check:
@@ -157,6 +159,14 @@ def _own_pictures(kind: str, part: str, count: int, size: int) -> LabelMapSource
     from common.data.shapes import shapes_source
 
     return shapes_source(part, count=count or None, size=size or 128)
+
+
+def _of_objects(root: str, split: str, train_split: str, holdout: float) -> LabelMapSource:
+    from common.data.coco_label_maps import ObjectLabelMaps
+    from common.data.detection import make_detection_source
+
+    part = {"split": split, "train_split": train_split, "holdout": holdout}
+    return ObjectLabelMaps(make_detection_source("coco", root=root, **part, check=False))
 
 
 def _public(kind: str, folder: Path, split: str) -> "LabelMapFiles":
@@ -194,22 +204,10 @@ def _ones_own(
         class_list = read_class_list(_class_file(folder, classes))
         found = find_own(folder, split, train_split)
     if not found.has_splits:
-        if not 0 <= holdout < 1:
-            raise UserError(f"holdout={holdout} is no share; choose a number from 0 to below 1")
-        if split != train_split:
-            _held_out(split, train_split, str(folder))
-        if holdout and (len(found.images) > 1 or not found.problems):  # these are told by the check
-            found = part_of(found, holdout, training=split == train_split)
+        check_part(split, train_split, str(folder))
+        if len(found.images) > 1 or not found.problems:  # these are told by the check
+            found = _part_of(found, holdout, training=split == train_split)
     return LabelMapFiles(found, folder, class_list)
-
-
-def _held_out(split: str, train_split: str, where: str) -> str:
-    """Makes sure that a split without files of its own is one by name."""
-    known = (train_split, *HELD_OUT)
-    if split and split not in known:
-        hint = did_you_mean(split, known)
-        raise UserError(f"no split {split!r} in {where}, which has no splits of its own; {hint}")
-    return "test"
 
 
 def _class_file(folder: Path, classes: str) -> Path:
@@ -224,34 +222,10 @@ def _class_file(folder: Path, classes: str) -> Path:
     )
 
 
-def part_of(found: FoundLabelMaps, holdout: float, *, training: bool) -> FoundLabelMaps:
-    """Returns the training or the held-out part, chosen by the names of the images alone.
-
-    Args:
-      found: all files.
-      holdout: share that is held out, in (0, 1); at least one image is, and one isn't.
-      training: which part.
-
-    Raises:
-      UserError: fewer than two images.
-    """
-    if len(found.images) < 2:
-        raise UserError(
-            f"{len(found.images)} images can't be divided by holdout={holdout}; add some"
-        )
-    numbers = np.array([_number(path) for path in found.images])
-    held_out = numbers < holdout
-    held_out[np.argmin(numbers)], held_out[np.argmax(numbers)] = True, False
-    keep = np.flatnonzero(held_out != training)
+def _part_of(found: FoundLabelMaps, holdout: float, *, training: bool) -> FoundLabelMaps:
+    keep = part_by_name(found.images, holdout, training=training)
     images, label_maps = ([paths[i] for i in keep] for paths in (found.images, found.label_maps))
     return found._replace(images=images, label_maps=label_maps)
-
-
-def _number(path: str) -> float:
-    """A fixed number in [0, 1) of a path without its suffix."""
-    name = os.path.splitext(path)[0].replace(os.sep, "/")
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
-    return int.from_bytes(digest, "big") / 2**32
 
 
 class LabelMapArrays:

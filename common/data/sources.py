@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
+from common.data.held_out import HELD_OUT
 from common.data.images import CorruptImage
+from common.data.tfds_builders import tfds_builder
 from common.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-_HOLDOUT_SPLITS = ("eval", "val", "validation", "test")
 _SPLIT_SEED = 0  # the same parts in every run, whatever the run's own seed
 
 
@@ -209,8 +210,8 @@ class FolderSource:
         return folder
 
     def _keep_part(self, split: str, train_split: str, holdout: float) -> None:
-        if split not in (train_split, *_HOLDOUT_SPLITS):
-            hint = did_you_mean(split, (train_split, *_HOLDOUT_SPLITS))
+        if split not in (train_split, *HELD_OUT):
+            hint = did_you_mean(split, (train_split, *HELD_OUT))
             raise UserError(
                 f"no split {split!r} in {self._root}, which has no split folders; {hint}"
             )
@@ -282,7 +283,7 @@ class TfdsSource:
         import tensorflow_datasets as tfds
 
         name, split, data_dir = self._args
-        self._builder = builder = _tfds_builder(name, data_dir)
+        self._builder = builder = tfds_builder(name, data_dir)
         kinds = {tfds.features.Image: "image", tfds.features.ClassLabel: "label"}
         keys = {}
         for key, feature in builder.info.features.items():
@@ -331,38 +332,6 @@ class TfdsSource:
                 return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         name, split, _ = self._args
         return f"{name}:{split}[{index}]"
-
-
-def _tfds_builder(name: str, data_dir: str | None) -> Any:
-    """Returns a builder whose data is on disk with random access."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
-        raise UserError(f"tfds knows no data set {name!r}; {hint}") from error
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"tfds can't open {name!r}: {' '.join(str(error).split())}") from error
-    home = data_dir or tfds.core.constants.DATA_DIR
-    prepare = (
-        f"tfds.builder({name!r}, data_dir={str(home)!r}, file_format='array_record')"
-        ".download_and_prepare()"
-    )
-    command = f'python -c "import tensorflow_datasets as tfds; {prepare}"'
-    if not builder.is_prepared():
-        manual = ""
-        if builder.name == "imagenet2012":  # its licence forbids automatic download
-            archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
-            manual = f"put {archives} in {home}/downloads/manual, then "
-        raise UserError(f"tfds data set {name!r} is not in {home}; {manual}run: {command}")
-    formats = sorted(file_format.value for file_format in builder.info.available_file_formats())
-    if "array_record" not in formats:
-        raise UserError(
-            f"tfds data set {name!r} in {builder.data_dir} is stored as {'/'.join(formats)}, which "
-            f"has no random access; move it away or choose another data_dir, then run: {command}"
-        )
-    return builder
 
 
 def digits_source(part: str) -> ArraySource:

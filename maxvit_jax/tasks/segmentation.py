@@ -43,8 +43,9 @@ class SegmentationData(LoaderConfig, Preparation):
     """The config's `data` section.
 
     Attributes:
-      source: one of `common.data.label_maps.KINDS`: `"ade20k"`, `"voc"`, `"cityscapes"`,
-        `"folder"` (your own), `"shapes"` (drawn) or `"coins"` (scikit-image's photo).
+      source: one of `common.data.label_maps.KINDS`: `"ade20k"`, `"voc"`, `"cityscapes"`, `"coco"`
+        (its JSON, or your own in that format), `"folder"` (your own), `"shapes"` (drawn) or
+        `"coins"` (scikit-image's photo).
       root: folder of the data set.
       train_split: split to train on.
       eval_split: split to evaluate on.

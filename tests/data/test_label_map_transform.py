@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import label_map_transform
 from common.data.images import CorruptImage
 from common.data.label_map_transform import EvalLabelMap, TrainLabelMap, photometric_distortion
+from common.data.resized_crops import bilinear_crop, nearest_crop
 from common.errors import UserError
 
 RNG = np.random.RandomState(0)
@@ -89,9 +89,9 @@ def test_a_crop_is_part_of_the_resized_image(full):
     labels = Image.fromarray(label_map).resize(full[::-1], Image.Resampling.NEAREST)
     for top, left in ((0, 0), (5, 9), (full[0] - 32, full[1] - 48)):
         box = slice(top, top + 32), slice(left, left + 48)
-        part = label_map_transform._bilinear(image, full, top, left, (32, 48))
+        part = bilinear_crop(image, full, top, left, (32, 48))
         assert np.abs(part.astype(int) - whole[box]).max() <= 1
-        part = label_map_transform._nearest(label_map, full, top, left, (32, 48))
+        part = nearest_crop(label_map, full, top, left, (32, 48))
         assert (part == np.asarray(labels)[box]).all()
 
 

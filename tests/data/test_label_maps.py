@@ -188,7 +188,8 @@ def test_classes_in_another_file(tmp_path):
 
 
 def test_workers_import_no_jax():
-    modules = "label_maps, label_map_transform, shapes, coins"
+    modules = "label_maps, label_map_transform, shapes, coins, detection, detection_transform"
+    modules += ", copy_paste, drawn_objects, coco_label_maps, voc_annotations, yolo_annotations"
     code = (
         f"import sys; from common.data import {modules};"
         "print(sorted({'jax', 'tensorflow', 'skimage', 'torch'} & set(sys.modules)))"

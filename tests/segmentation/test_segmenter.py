@@ -10,8 +10,8 @@ import pytest
 from jax import numpy as jnp
 from PIL import Image
 
-from common.data.label_map_transform import resize_image
 from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize
+from common.data.resized_crops import resize_image
 from common.errors import UserError
 from common.layers.resize import bilinear
 from maxvit_jax import segmentation

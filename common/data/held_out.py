@@ -1,0 +1,69 @@
+"""The held-out part of data that has no splits of its own, chosen by the images' names alone.
+
+Adding images moves none to another part, unless one was so small that it would have been empty, and
+got one image.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.errors import UserError, did_you_mean
+
+HELD_OUT = ("eval", "val", "validation", "test")  # what the part may be called
+_ALIKE = ("val", "valid", "validation", "eval")
+
+
+def split_names(split: str) -> list[str]:
+    """Returns what a split may be called in data, as it is called first: "valid" is also "val"."""
+    return [*dict.fromkeys([split, *(_ALIKE if split in _ALIKE else ())])]
+
+
+def check_part(split: str, train_split: str, where: str) -> None:
+    """Makes sure that a split without files of its own is a part by name.
+
+    Args:
+      split: what was asked for; "" is all of the data.
+      train_split: what the training part is called.
+      where: the data, for the message.
+
+    Raises:
+      UserError: it is neither `train_split` nor one of `HELD_OUT`.
+    """
+    known = (train_split, *HELD_OUT)
+    if split and split not in known:
+        hint = did_you_mean(split, known)
+        raise UserError(f"no split {split!r} in {where}, which has no splits of its own; {hint}")
+
+
+def part_by_name(names: Sequence[str], holdout: float, *, training: bool) -> np.ndarray:
+    """Returns the sorted positions, int64, of the training or of the held-out part.
+
+    Args:
+      names: relative paths of the images; suffixes don't count.
+      holdout: share that is held out, in [0, 1); 0: both parts are everything. Else at least one
+        image is held out, and one isn't.
+      training: which part.
+
+    Raises:
+      UserError: a share out of range, or fewer than two images to divide.
+    """
+    if not 0 <= holdout < 1:
+        raise UserError(f"holdout={holdout} is no share; choose a number from 0 to below 1")
+    if not holdout:
+        return np.arange(len(names))
+    if len(names) < 2:
+        raise UserError(f"{len(names)} images can't be divided by holdout={holdout}; add some")
+    numbers = np.array([_number(name) for name in names])
+    held_out = numbers < holdout
+    held_out[np.argmin(numbers)], held_out[np.argmax(numbers)] = True, False
+    return np.flatnonzero(held_out != training)
+
+
+def _number(path: str) -> float:
+    """A fixed number in [0, 1) of a path without its suffix."""
+    name = os.path.splitext(path)[0].replace(os.sep, "/")
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32

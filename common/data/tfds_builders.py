@@ -1,0 +1,46 @@
+"""Opening data sets that tfds has prepared on disk; nothing is ever downloaded."""
+
+from typing import Any
+
+from common.errors import UserError, did_you_mean
+
+
+def tfds_builder(name: str, data_dir: str | None) -> Any:
+    """Returns a builder whose data is on disk with random access.
+
+    Args:
+      name: as in tfds: "cifar10", "imagenet2012:5.1.0", "my_set/config".
+      data_dir: where data sets lie; None is tfds's default.
+
+    Raises:
+      UserError: an unknown name, or a data set that isn't prepared or has no random access; the
+        message says how to prepare it.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
+        raise UserError(f"tfds knows no data set {name!r}; {hint}") from error
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"tfds can't open {name!r}: {' '.join(str(error).split())}") from error
+    home = data_dir or tfds.core.constants.DATA_DIR
+    prepare = (
+        f"tfds.builder({name!r}, data_dir={str(home)!r}, file_format='array_record')"
+        ".download_and_prepare()"
+    )
+    command = f'python -c "import tensorflow_datasets as tfds; {prepare}"'
+    if not builder.is_prepared():
+        manual = ""
+        if builder.name == "imagenet2012":  # its licence forbids automatic download
+            archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
+            manual = f"put {archives} in {home}/downloads/manual, then "
+        raise UserError(f"tfds data set {name!r} is not in {home}; {manual}run: {command}")
+    formats = sorted(file_format.value for file_format in builder.info.available_file_formats())
+    if "array_record" not in formats:
+        raise UserError(
+            f"tfds data set {name!r} in {builder.data_dir} is stored as {'/'.join(formats)}, which "
+            f"has no random access; move it away or choose another data_dir, then run: {command}"
+        )
+    return builder
