@@ -21,12 +21,11 @@ from jax import numpy as jnp
 
 from common.config import require
 from common.data.images import CorruptImage, decode
-from common.data.preprocess import normalize
 from common.data.resized_crops import fitted_size, resize_image
 from common.errors import TooLarge, UserError, nearest_valid
 from common.layers.resize import interpolated
 from common.whole_images import PaddedSizes
-from maxvit_jax.segmenter_info import Preparation
+from maxvit_jax.dense_weights import Preparation, normalized
 
 Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 _MULTIPLE = 32  # official protocols round sides up to it
@@ -63,14 +62,6 @@ def map_logits(
       float32 `[batch, height / stride, width / stride, classes]`.
     """
     return model.apply(variables, normalized(data, images, sizes), train=False)
-
-
-def normalized(data: Any, images: Array, sizes: Array) -> Array:
-    """Normalises images; padding becomes zeros. Arguments as of `map_logits`."""
-    rows = jnp.arange(images.shape[1]) < sizes[:, :1]
-    columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
-    inside = (rows[:, :, None] & columns[:, None, :])[..., None]
-    return jnp.where(inside, normalize(images, data.mean, data.std), 0)
 
 
 class Segmenter:

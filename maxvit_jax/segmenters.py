@@ -12,8 +12,8 @@ from operator import attrgetter
 import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD, Export, Family, Registry
 from common.weights.writers import write_state_dict
+from maxvit_jax.dense_weights import fields_of_weights as fields_of_weights
 from maxvit_jax.models.segmentation import HEADS, SegmentationModel
-from maxvit_jax.segmenter_info import fields_of_weights as fields_of_weights
 from maxvit_jax.segmenter_info import stored_info as stored_info
 from maxvit_jax.weights import segmenter as weights
 

@@ -6,13 +6,11 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from absl import logging
 from etils import epath
 from jax import Array
 from jax import numpy as jnp
 from jax.sharding import Mesh
 
-import maxvit_jax
 from common.config import require
 from common.data import preprocess
 from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
@@ -26,14 +24,20 @@ from common.progress import ProgressReport
 from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
 from common.train.run_directory import require_same_labels
-from common.weights.mapping import flatten, unflatten
 from maxvit_jax import segmenters
+from maxvit_jax.dense_weights import (
+    Preparation,
+    backbone_of_weights,
+    holds_head,
+    info_of_weights,
+    normalized,
+)
 from maxvit_jax.models.segmentation import SegmentationModel
-from maxvit_jax.segmentation import Segmenter, map_logits, normalized
+from maxvit_jax.segmentation import Segmenter, map_logits
 from maxvit_jax.segmentation_loss import cross_entropy, dice
 from maxvit_jax.segmentation_report import evaluate_images
 from maxvit_jax.segmented_photos import SegmentedPhotos
-from maxvit_jax.segmenter_info import Preparation, holds_head, info_of_weights, meaning_of_weights
+from maxvit_jax.segmenter_info import meaning_of_weights
 
 SHEET_ROWS = 4
 
@@ -214,13 +218,7 @@ class SegmentationTask(Task):
         """See `common.task.Task`: of weights with the same head all, of others the backbone."""
         if holds_head(path, model.head_name) and not self.init_config.reset_head:
             return super().load(model, path)
-        backbone = model.make_backbone()
-        _, found, report = maxvit_jax.load_with_report(backbone, path)
-        logging.info("%s", report)
-        shapes = jax.eval_shape(model.init, jax.random.key(0), segmenters.example_images(model))
-        wanted = flatten(shapes)
-        named = {_of_backbone(n): a for n, a in flatten(found).items() if n not in report.fresh}
-        return unflatten({name: array for name, array in named.items() if name in wanted})
+        return backbone_of_weights(model, path, segmenters.example_images(model))
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
@@ -411,9 +409,3 @@ class SegmentationTask(Task):
             " classes; set it to that, or leave it out",
         )
         return source
-
-
-def _of_backbone(name: str) -> str:
-    """`params/stem/...` -> `params/backbone/stem/...`."""
-    collection, _, rest = name.partition("/")
-    return f"{collection}/backbone/{rest}"

@@ -15,8 +15,8 @@ from common.data.resized_crops import resize_image
 from common.errors import UserError
 from common.layers.resize import bilinear
 from maxvit_jax import segmentation
-from maxvit_jax.segmentation import Segmenter, normalized
-from maxvit_jax.segmenter_info import Preparation
+from maxvit_jax.dense_weights import Preparation, normalized
+from maxvit_jax.segmentation import Segmenter
 from tests.golden.weights import make_variables
 from tests.heads import micro
 

@@ -12,7 +12,8 @@ import maxvit_jax
 from common.errors import UserError
 from common.weights.mapping import flatten
 from maxvit_jax import segmenters
-from maxvit_jax.segmenter_info import holds_head, info_of_weights, meaning_of_weights
+from maxvit_jax.dense_weights import holds_head, info_of_weights
+from maxvit_jax.segmenter_info import meaning_of_weights
 from tests.golden.cases import write_arrays
 from tests.golden.weights import make_variables
 from tests.heads import micro

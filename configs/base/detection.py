@@ -1,0 +1,74 @@
+"""What recipes of detection share."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import maxvit_jax
+from common.registry import BACKBONE_AND_HEAD
+from configs.base.complete import complete
+from configs.base.imagenet import check_variant
+from maxvit_jax import detectors
+from maxvit_jax.models.dense import DenseModel, dense_fields
+from maxvit_jax.tasks.detection import DetectionTask
+
+HEADS = ("retinanet", "mask_rcnn", "cascade_mask_rcnn")
+_OF_THE_MODEL = {"num_classes", *(field.name for field in dataclasses.fields(DenseModel))}
+
+
+def start(
+    backbone: str, head: str, *, backbone_fields: Mapping[str, Any] | None = None, **fields: Any
+) -> ConfigDict:
+    """Returns a config with a model whose inner fields the command line can override.
+
+    Args:
+      backbone: any of `maxvit_jax.list_models()`.
+      head: one of `HEADS`.
+      backbone_fields: that differ from the variant's.
+      **fields: of the detector, that differ from its defaults.
+    """
+    check_variant(head, HEADS, "head")
+    name = f"{backbone}{BACKBONE_AND_HEAD}{head}"
+    model = maxvit_jax.create_model(backbone)
+    inner = {"drop_path_rate": model.drop_path_rate, **dense_fields(backbone)}
+    if not model.pad_inputs:  # a field then
+        inner["pad_inputs"] = True
+    found = detectors.find(name)
+    family = detectors.FAMILIES[found.family]
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(family.model)
+        if field.name not in _OF_THE_MODEL
+    }
+    variant = {n: v for n, v in family.variants[name].items() if n in defaults}
+    config = ConfigDict()
+    config.seed = 0
+    config.model = {
+        "name": name,
+        "backbone_fields": inner | dict(backbone_fields or {}),
+        **defaults,
+        **variant,
+        **fields,
+    }
+    return config
+
+
+def short_run(
+    config: ConfigDict, *, steps: int, smoke: bool, learning_rate: float, ema_decay: float
+) -> ConfigDict:
+    """Completes a recipe [ours] of minutes on a CPU; `smoke` stops after six steps."""
+    steps = 6 if smoke else steps
+    every = steps if smoke else steps // 2
+    config.optimizer = {
+        "learning_rate": learning_rate,
+        "weight_decay": 0.05,
+        "clip_norm": 10.0,
+        "ema_decay": ema_decay,
+    }
+    config.schedule = {"warmup_steps": steps // 10, "decay_steps": steps}
+    config.train = {"num_steps": steps, "log_every": 2 if smoke else 50}
+    config.eval = {"every_steps": every}
+    config.checkpoint = {"every_steps": every}
+    return complete(config, DetectionTask)

@@ -1,0 +1,107 @@
+"""Photos in, objects out: what `launch.predict` writes of a detector."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from common.coco_tools import decoded_mask
+from common.config import require
+from common.data.images import decode
+from common.detections import Detections, coco_results
+from common.errors import did_you_mean
+from common.pictures import box_overlay, encoded
+from maxvit_jax.detection import Detector
+
+Found = tuple[np.ndarray, Detections]
+
+
+class DetectedPhotos:
+    """A detector as `common.predict.FilePredictor`.
+
+    Args:
+      detector: with a meaning.
+      score: leave out what has a lower one.
+      classes: names to keep, comma-separated; "": all.
+      batch_size: photos at once.
+
+    Raises:
+      UserError: a class that the detector doesn't know.
+    """
+
+    writes_files = True
+
+    def __init__(self, detector: Detector, score: float, classes: str, *, batch_size: int = 1):
+        self.batch_size = batch_size
+        self._detector, self._score = detector, score
+        self._names = detector.meaning.class_names or [
+            f"category {number}" for number in detector.meaning.category_ids
+        ]
+        wanted = [name.strip() for name in classes.split(",") if name.strip()]
+        for name in wanted:
+            hint = did_you_mean(name, self._names)
+            require(name in self._names, f"--classes: there is no class {name!r}; {hint}")
+        self._kept = [not wanted or name in wanted for name in self._names]
+
+    def prepare(self, photo: bytes) -> np.ndarray:
+        """See `common.predict.Predictor`."""
+        return decode(photo)
+
+    def run(self, prepared: Sequence[np.ndarray]) -> list[Found]:
+        """See `common.predict.Predictor`."""
+        padding = [prepared[-1]] * (self.batch_size - len(prepared))
+        found = self._detector.of_batch([*prepared, *padding])
+        pairs = zip(prepared, found, strict=False)
+        return [(photo, self._chosen(objects)) for photo, objects in pairs]
+
+    def rows(self, result: Found) -> list[dict[str, Any]]:
+        """See `common.predict.Predictor`: an object each, the surest first."""
+        _, found = result
+        return [
+            {
+                "name": self._names[kind],
+                "category_id": self._detector.meaning.category_ids[kind],
+                "score": f"{score:.6g}",
+                **{key: f"{x:.2f}" for key, x in zip(("x1", "y1", "x2", "y2"), box, strict=True)},
+            }
+            for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True)
+        ]
+
+    def text(self, result: Found) -> str:
+        """See `common.predict.Predictor`: how many of each class."""
+        counts = np.bincount(result[1].classes, minlength=len(self._names))
+        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        return ", ".join(f"{counts[k]} {self._names[k]}" for k in order) or "nothing"
+
+    def files(self, result: Found) -> dict[str, bytes]:
+        """See `common.predict.FilePredictor`: the photo with boxes, and COCO's results."""
+        photo, found = result
+        masks = found.masks
+        if masks is not None:
+            masks = (decoded_mask(mask, *photo.shape[:2]) for mask in masks)
+        drawn = box_overlay(
+            photo,
+            found.boxes,
+            found.classes,
+            self._names,
+            self._detector.meaning.palette,
+            scores=found.scores,
+            masks=masks,
+        )
+        results = coco_results({0: found}, self._detector.meaning.category_ids)
+        for row in results:  # a photo has no number; the file's name says which it is
+            del row["image_id"]
+        return {".objects.jpg": encoded(drawn, "JPEG"), ".json": json.dumps(results).encode()}
+
+    def folder_files(self) -> dict[str, bytes]:
+        """See `common.predict.FilePredictor`: names of the categories."""
+        ids = self._detector.meaning.category_ids
+        rows = [{"id": i, "name": name} for i, name in zip(ids, self._names, strict=True)]
+        return {"categories.json": json.dumps(rows, indent=2).encode()}
+
+    def _chosen(self, found: Detections) -> Detections:
+        found = found.above(self._score)
+        kept = np.flatnonzero([self._kept[k] for k in found.classes])
+        masks = None if found.masks is None else [found.masks[i] for i in kept]
+        return Detections(found.boxes[kept], found.scores[kept], found.classes[kept], masks)

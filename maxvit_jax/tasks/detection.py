@@ -1,0 +1,391 @@
+"""Detection: boxes, classes and masks of objects."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from jax import Array
+
+from common.config import require
+from common.data import preprocess
+from common.data.class_lists import distinct_colours
+from common.data.copy_paste import CopyPaste
+from common.data.detection import KINDS, DetectionSource, make_detection_source
+from common.data.detection_transform import MASK_SIZE, EvalDetection, TrainDetection, decoded
+from common.errors import UserError, did_you_mean
+from common.metrics.detection import DetectionEvaluator
+from common.metrics.evaluator import Evaluator
+from common.pictures import box_overlay, comparison_sheet
+from common.predict import FilePredictor
+from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables, option
+from common.train.run_directory import require_same_labels
+from maxvit_jax import detectors
+from maxvit_jax.dense_weights import (
+    backbone_of_weights,
+    holds_head,
+    info_of_weights,
+    normalized,
+)
+from maxvit_jax.detected_photos import DetectedPhotos
+from maxvit_jax.detection import Detector, find_objects
+from maxvit_jax.detection_report import MIN_SCORE, write_detection_report
+from maxvit_jax.detector_info import Canvas, meaning_of_weights
+from maxvit_jax.models.detection import DetectionModel
+
+SHEET_ROWS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionData(LoaderConfig, Canvas):
+    """The config's `data` section.
+
+    Attributes:
+      source: one of `common.data.detection.KINDS`: `"coco"` (COCO's JSON: its own layout, or what
+        annotation tools export), `"voc"`, `"yolo"`, `"tfds"` (boxes alone), `"shapes"` (drawn) or
+        `"coins"` (scikit-image's photo).
+      root: folder of the data set.
+      train_split: split to train on.
+      eval_split: split to evaluate on.
+      holdout: share of the images kept for evaluation where the data has no splits.
+      annotations: of `"coco"`: the JSON below `root`; `{split}` in it stands for the split.
+      images: of `"coco"`: folder of the images below `root`, likewise.
+      name: of `"tfds"`: the data set, such as "coco/2017".
+      data_dir: of `"tfds"`: where data sets lie; None is tfds's default.
+      scenes: how many `"shapes"` draws to train on; 0: 2,000. To evaluate on there are 200.
+      scene_size: their side in pixels; 0: 128.
+      image_size: side in pixels of the square canvas that images are put on.
+      scale: training images are resized by a random factor between these, relative to what fits
+        the canvas (or is `resize`), and cropped.
+      flip: mirror half of the training images left to right.
+      copy_paste: share of the training images that get objects of another one; they need masks.
+      max_objects: of a training image; those beyond are left out.
+    """
+
+    source: str
+    root: str = ""
+    train_split: str = "train"
+    eval_split: str = "val"
+    holdout: float = 0.1
+    annotations: str = ""
+    images: str = ""
+    name: str = ""
+    data_dir: str | None = None
+    scenes: int = 0
+    scene_size: int = 0
+    image_size: int = 640
+    scale: tuple[float, ...] = (0.1, 2.0)
+    flip: bool = True
+    copy_paste: float = 0.0
+    max_objects: int = 100
+    mean: tuple[float, ...] = preprocess.IMAGENET_MEAN
+    std: tuple[float, ...] = preprocess.IMAGENET_STD
+
+    def __post_init__(self):
+        LoaderConfig.__post_init__(self)
+        Canvas.__post_init__(self)
+        hint = did_you_mean(self.source, KINDS)
+        require(self.source in KINDS, f"config.data.source={self.source!r}: {hint}")
+        for name in ("holdout", "copy_paste"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"config.data.{name} must be in [0, 1)")
+        for name in ("scenes", "scene_size"):
+            require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
+        require(self.max_objects > 0, "config.data.max_objects must be positive")
+        factors = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
+        require(factors, f"config.data.scale={self.scale}: a smaller and a larger factor")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """The config's `task` section.
+
+    Attributes:
+      kind: of job.
+      weights: of the model's losses, by name; those that aren't named have 1.
+    """
+
+    kind: Literal["detection"] = "detection"
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorInit(InitConfig):
+    """The config's `init` section.
+
+    Attributes:
+      reset_head: take only the backbone of weights that are a detector's.
+    """
+
+    reset_head: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionReportOptions:
+    """What `launch.evaluate` takes for detection."""
+
+    score: float = option(MIN_SCORE, "Score from which detections are drawn and errors counted.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """What `launch.predict` takes for detection."""
+
+    score: float = option(MIN_SCORE, "Leave out detections with a lower score.")
+    classes: str = option("", "Only these classes: names, comma-separated.")
+
+    def __post_init__(self):
+        require(0 <= self.score <= 1, f"--score={self.score}: a number from 0 to 1")
+
+
+class DetectionTask(Task):
+    """Trains and evaluates detectors on images with boxes, and masks.
+
+    Args:
+      config: the whole config; sections `init`, `model`, `task` and `data` are read.
+      train_source: images with objects to train on instead of those that `data` names.
+      eval_source: the same for evaluation.
+
+    Raises:
+      UserError: a section that doesn't hold together, or data that isn't there.
+    """
+
+    kind = "detection"
+    package = detectors
+    sections = {"init": DetectorInit, "task": DetectionConfig, "data": DetectionData}
+    resumable = (*Task.resumable, "data.root", "data.annotations", "data.images", "data.data_dir")
+    best_metric = "eval/box_ap"
+    shown = SHEET_ROWS
+    weights_config = "evaluate_detection.py:model={name}"
+    report_options = DetectionReportOptions
+    predict_options = DetectionOptions
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        train_source: DetectionSource | None = None,
+        eval_source: DetectionSource | None = None,
+    ):
+        super().__init__(config)
+        self._train_source, self._eval_source = train_source, eval_source
+        self._min_score = MIN_SCORE
+        # Masks are the model's field, which the data has to have.
+        self._masks = getattr(self.create_model(num_classes=1), "masks", False)
+        classes = self.model_config.get("num_classes")
+        found = len(self.eval_source().class_names)
+        require(
+            classes in (None, found),
+            f"config.model.num_classes={classes}, but the data has {found} classes; set it to that,"
+            " or leave it out",
+        )
+        self.model: DetectionModel = self.create_model(num_classes=found)
+
+    def labels(self) -> dict[str, Any]:
+        """See `common.task.Task`."""
+        source = self.eval_source()
+        return {
+            "class_names": list(source.class_names),
+            "category_ids": list(source.category_ids),
+        }
+
+    # ---------------------------------------------------------------- training
+
+    def load(self, model: DetectionModel, path: str) -> Variables:
+        """See `common.task.Task`: of such a detector's weights all, of others the backbone."""
+        head = self.model_config["name"].partition(detectors.BACKBONE_AND_HEAD)[2]
+        if holds_head(path, head) and not self.init_config.reset_head:
+            return super().load(model, path)
+        return backbone_of_weights(model, path, detectors.example_images(model))
+
+    def abstract_batch(self, size: int) -> Batch:
+        """See `common.task.Task`."""
+        data = self.data
+        objects = size, data.max_objects
+        batch = {
+            "image": jax.ShapeDtypeStruct((size, *[data.image_size] * 2, 3), np.uint8),
+            "size": jax.ShapeDtypeStruct((size, 2), np.int32),
+            "boxes": jax.ShapeDtypeStruct((*objects, 4), np.float32),
+            "labels": jax.ShapeDtypeStruct(objects, np.int32),
+        }
+        if self._masks:
+            batch["masks"] = jax.ShapeDtypeStruct((*objects, MASK_SIZE, MASK_SIZE), np.uint8)
+        return batch
+
+    def loss(
+        self, variables: Variables, batch: Batch, rng: Array
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        """See `common.task.Task`."""
+        dropout, drawn = jax.random.split(rng)
+        losses, updates = self.model.apply(
+            variables,
+            normalized(self.data, batch["image"], batch["size"]),
+            batch,
+            drawn,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout},
+            method="losses",
+        )
+        weights = self.task_config.weights
+        unknown = sorted(weights.keys() - losses.keys())
+        hint = unknown and did_you_mean(unknown[0], losses)
+        require(not unknown, f"config.task.weights: {unknown}, {hint}")
+        total = sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
+        return total, (updates.get("batch_stats", {}), losses)
+
+    def train_data(self) -> Dataset:
+        """See `common.task.Task`."""
+        data = self.data
+        if self._train_source is None:
+            self._train_source = self._make_source(data.train_split)
+        source = self._train_source
+        require_same_labels("the evaluation data", self.labels(), _names(source))
+        logging.info("to train on: %s", source.summary)
+        transform = TrainDetection(
+            size=data.image_size,
+            resize=data.resize,
+            scale=data.scale,
+            flip=data.flip,
+            max_objects=data.max_objects,
+        )
+        if data.copy_paste:
+            require(
+                source.has_masks, "config.data.copy_paste needs objects with masks; set it to 0"
+            )
+            transform = CopyPaste(
+                transform=transform,
+                source=source,
+                probability=data.copy_paste,
+                scale=data.scale,
+            )
+        return Dataset(source, transform)
+
+    # ---------------------------------------------------------------- evaluation
+
+    def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
+        """See `common.task.Task`: the 100 best objects, as `maxvit_jax.heads.select.Objects`."""
+        return find_objects(self.model, self.data, variables, batch["image"], batch["size"])
+
+    def eval_data(self) -> dict[str, Dataset]:
+        """See `common.task.Task`."""
+        transform = EvalDetection(size=self.data.image_size, resize=self.data.resize)
+        return {"eval": Dataset(self.eval_source(), transform)}
+
+    def eval_source(self) -> DetectionSource:
+        """Returns the images to evaluate on."""
+        if self._eval_source is None:
+            self._eval_source = self._make_source(self.data.eval_split)
+            logging.info("to evaluate on: %s", self._eval_source.summary)
+        return self._eval_source
+
+    def evaluators(self) -> list[Evaluator]:
+        """See `common.task.Task`."""
+        source = self.eval_source()
+        return [DetectionEvaluator(source.ground_truth(), source.category_ids, self._masks)]
+
+    def visualise(
+        self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """See `common.task.Task`: boxes on the images, as trained on or found."""
+        names = self.eval_source().class_names
+        palette = distinct_colours(len(names))
+        pictures = []
+        for i, (height, width) in enumerate(np.asarray(batch["size"])[:SHEET_ROWS]):
+            image = batch["image"][i, :height, :width]
+            if outputs is None:
+                there = np.flatnonzero(batch["labels"][i] >= 0)
+                boxes, kinds, scores = batch["boxes"][i], batch["labels"][i], None
+            else:
+                there = np.flatnonzero(outputs["scores"][i] >= MIN_SCORE)
+                boxes, kinds = outputs["boxes"][i], outputs["classes"][i]
+                scores = outputs["scores"][i][there]
+            drawn = box_overlay(image, boxes[there], kinds[there], names, palette, scores=scores)
+            pictures.append(drawn)
+        caption = "to learn" if outputs is None else f"found with a score of at least {MIN_SCORE:g}"
+        rows = [[picture] for picture in pictures]
+        return {"objects": comparison_sheet(rows, [[caption]] * len(rows))}
+
+    # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def of_weights(
+        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
+    ) -> tuple["DetectionTask", Variables]:
+        """See `common.task.Task`: on COCO, or what `--config.data...` says."""
+        held = config.model.name
+        require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
+        model, variables = detectors.load_pretrained(name, path)
+        config, info = config.to_dict(), info_of_weights(path, Canvas)
+        data = config["data"]
+        if asked is not None:  # the config's fields are defaults: the weights know better
+            stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
+            data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
+        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
+        task = cls({**config, "model": section, "data": data})
+        if "class_names" in info:
+            require_same_labels(path, info, task.labels())
+        return task, variables
+
+    def report(
+        self, variables: Variables, folder: epath.Path, mesh: Any, options: DetectionReportOptions
+    ) -> Any:
+        """See `common.task.Task`."""
+        self._min_score = options.score
+        return super().report(variables, folder, mesh, options)
+
+    def write_report(
+        self, folder: epath.Path, metrics: Mapping[str, float], evaluators: Sequence[Evaluator]
+    ) -> list[str]:
+        """See `common.task.Task`."""
+        source, (evaluator,) = self.eval_source(), evaluators
+        place = {row["id"]: i for i, row in enumerate(evaluator.ground_truth["images"])}
+        return write_detection_report(
+            folder,
+            evaluator,
+            lambda image_id: decoded(source[place[image_id]]),
+            min_score=self._min_score,
+        )
+
+    @classmethod
+    def predictor(
+        cls, name: str, path: str, options: DetectionOptions, *, batch_size: int, dtype: str
+    ) -> FilePredictor:
+        """See `common.task.Task`."""
+        model, variables = detectors.load_pretrained(name, path, dtype=dtype)
+        canvas, meaning = meaning_of_weights(path, model.num_classes)
+        detector = Detector(model, variables, canvas, meaning)
+        return DetectedPhotos(detector, options.score, options.classes, batch_size=batch_size)
+
+    # ---------------------------------------------------------------- parts
+
+    def _make_source(self, split: str) -> DetectionSource:
+        data = self.data
+        source = make_detection_source(
+            data.source,
+            root=data.root,
+            split=split,
+            train_split=data.train_split,
+            holdout=data.holdout,
+            annotations=data.annotations,
+            images=data.images,
+            name=data.name,
+            data_dir=data.data_dir,
+            masks=self._masks,
+            count=data.scenes if split == data.train_split else 0,
+            size=data.scene_size,
+            max_corrupt=data.max_corrupt,
+        )
+        if self._masks and not source.has_masks:
+            raise UserError(
+                f"split {split!r} has objects without masks ({source.summary}); set"
+                " config.model.masks=False for boxes alone, or take +retinanet"
+            )
+        return source
+
+
+def _names(source: DetectionSource) -> dict[str, Any]:
+    return {"class_names": list(source.class_names)}
