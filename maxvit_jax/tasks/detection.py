@@ -101,15 +101,13 @@ class DetectionData(LoaderConfig, Canvas):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionConfig:
-    """The config's `task` section.
+    """The config's `task` section: the losses are the model's.
 
     Attributes:
       kind: of job.
-      weights: of the model's losses, by name; those that aren't named have 1.
     """
 
     kind: Literal["detection"] = "detection"
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,13 +174,9 @@ class DetectionTask(Task):
         # Masks are the model's field, which the data has to have.
         self._masks = getattr(self.create_model(num_classes=1), "masks", False)
         classes = self.model_config.get("num_classes")
-        found = len(self.eval_source().class_names)
-        require(
-            classes in (None, found),
-            f"config.model.num_classes={classes}, but the data has {found} classes; set it to that,"
-            " or leave it out",
-        )
-        self.model: DetectionModel = self.create_model(num_classes=found)
+        if classes is None:
+            classes = len(self.eval_source().class_names)
+        self.model: DetectionModel = self.create_model(num_classes=classes)
 
     def labels(self) -> dict[str, Any]:
         """See `common.task.Task`."""
@@ -229,12 +223,7 @@ class DetectionTask(Task):
             rngs={"dropout": dropout},
             method="losses",
         )
-        weights = self.task_config.weights
-        unknown = sorted(weights.keys() - losses.keys())
-        hint = unknown and did_you_mean(unknown[0], losses)
-        require(not unknown, f"config.task.weights: {unknown}, {hint}")
-        total = sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
-        return total, (updates.get("batch_stats", {}), losses)
+        return sum(losses.values()), (updates.get("batch_stats", {}), losses)
 
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
@@ -378,6 +367,12 @@ class DetectionTask(Task):
             count=data.scenes if split == data.train_split else 0,
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
+        )
+        found, expected = len(source.class_names), self.model_config.get("num_classes")
+        require(
+            expected in (None, found),
+            f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
+            " classes; set it to that, or leave it out",
         )
         if self._masks and not source.has_masks:
             raise UserError(
