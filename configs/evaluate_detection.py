@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "root": "",
         "resize": (1333, 800),
         "image_size": 1344,
+        "short_side": 800,
         "batch_size": 1,
     }
     config.optimizer = {"learning_rate": 1e-4}

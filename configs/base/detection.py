@@ -89,6 +89,7 @@ def one_schedule(config: ConfigDict, *, batch_size: int, learning_rate: float) -
     config.data = COCO | {
         "resize": (1333, 800),
         "image_size": 1344,
+        "short_side": 800,
         "scale": (1.0, 1.0),
         "batch_size": batch_size,
     }
@@ -107,7 +108,15 @@ def finish(config: ConfigDict, steps: int, smoke: bool) -> ConfigDict:
     every = 5000
     if smoke:
         steps, every = 3, 3
-        config.data.update({"batch_size": 2, "image_size": 64, "resize": None, "num_workers": 0})
+        config.data.update(
+            {
+                "batch_size": 2,
+                "image_size": 64,
+                "short_side": None,
+                "resize": None,
+                "num_workers": 0,
+            }
+        )
         config.schedule.update({"warmup_steps": 0, "decay_steps": steps, "milestones": (1,)})
         config.init = {}
     config.train = {"num_steps": steps, "log_every": 1 if smoke else 50}
