@@ -1,6 +1,9 @@
-"""Optional settings of a CPU process; measured, see docs/benchmarks.md. Nothing depends on them."""
+"""Settings of a CPU process; measured, see docs/benchmarks.md. Nothing depends on them."""
 
 import ctypes
+import importlib.metadata
+import importlib.util
+import os
 import sys
 
 # Passed per compilation: dots and convolutions by Eigen, 512-bit vectors.
@@ -8,6 +11,15 @@ CPU_COMPILER_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
     "xla_cpu_prefer_vector_width": "512",
 }
+
+
+def has_cpu_alone() -> bool:
+    """Whether JAX will compute on the CPU, told before JAX starts: no plugin of a device is
+    installed, or `JAX_PLATFORMS` says so."""
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        return platforms == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
 
 
 def tune_allocator() -> bool:

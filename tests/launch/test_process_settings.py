@@ -1,0 +1,43 @@
+"""Settings of a CPU process do what they say, in a process of their own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from launch.process_settings import has_cpu_alone
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from launch.process_settings import tune_allocator
+
+if sys.argv[1] == "tuned":
+    assert tune_allocator()
+faults = []
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**24)  # 128 MB, more than glibc keeps unless it is told to
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(faults[1] / faults[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_used_again():
+    def again(how):
+        command = [sys.executable, "-c", FAULTS, how]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert again("plain") > 0.9
+    assert again("tuned") < 0.1
+
+
+def test_platform_is_known_before_jax_starts(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert has_cpu_alone()
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert not has_cpu_alone()
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["cuda"])
+    assert not has_cpu_alone()
