@@ -27,7 +27,7 @@ class PhotoTable:
 
     Attributes:
       path: where it is until it is complete.
-      done: the photos that it has.
+      done: the photos that it has; those without rows are not among them.
     """
 
     def __init__(self, path: Path, file: TextIO):

@@ -116,7 +116,7 @@ def voc_colours(count: int) -> np.ndarray:
 
 
 def class_lists_in(folder: Path) -> list[Path]:
-    """Returns the files in a folder that list its classes: one, none, or the first counts."""
+    """Returns the files in a folder that list its classes; the first one counts."""
     places = (folder / name for name in ("classes.txt", "labelmap.txt"))
     return [place for place in places if place.is_file()]
 
