@@ -211,8 +211,8 @@ class Registry:
 
         Args:
           name_or_model: a name for `create_model`, or a model.
-          path: a directory that `save_pretrained` made, a run directory, a TensorFlow name-based
-            checkpoint, `.npz`, `.safetensors` or `.pth`.
+          path: a directory that `save_pretrained` made, a run directory, a TensorFlow checkpoint,
+            `.npz`, `.safetensors` or `.pth`.
           **overrides: fields, as for `create_model`.
 
         Returns:

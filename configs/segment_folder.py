@@ -6,8 +6,8 @@
         --config.data.root=mine --config.init.weights=caformer_s18.pth --workdir=runs/mine
 
 `mine/images` and `mine/masks` hold files of equal names, `mine/classes.txt` one class per line; an
-export of CVAT ("Segmentation mask 1.1") will do too. A tenth is held out to evaluate on, unless
-there are `mine/train` and `mine/val`: docs/segmentation.md.
+export of CVAT ("Segmentation mask 1.1") or Label Studio ("COCO with Images") will do too. A tenth
+is held out to evaluate on, unless there are `mine/train` and `mine/val`: docs/segmentation.md.
 `init.weights` takes anything that `load_pretrained` reads, of the backbone or of a segmenter with
 the same classes; without it everything is learned from your photos alone.
 Recipe: ours; a pretrained backbone learns at a tenth of the rate. A GPU, or patience.

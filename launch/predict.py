@@ -13,17 +13,18 @@ Where what is predicted are pictures, the output is a folder: per photo of a seg
 PNG of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share
 of every class; `classes.csv` has names and colours.
 
+Until it is complete, the table is called `predictions.unfinished.csv` (`all.unfinished.csv` for
+`all.csv`). That is what an interruption leaves, and the same command goes on with it.
+
 Exit status: 0 all is done, 1 some photos could not be read (they are named), 2 a mistake in the
 arguments.
 """
 
 import contextlib
-import csv
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,14 @@ from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge
-from common.predict import Predictor
+from common.photo_table import PhotoTable, photo_table, unfinished
+from common.predict import FilePredictor, Predictor
 from common.progress import ProgressReport
 from common.report import write_bytes
 from common.train.run_directory import read_config, read_model_name
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
 from launch.tasks import task_of, task_of_weights
-
-Row = dict[str, Any]
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
@@ -53,6 +53,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Photos at once.", lower_bou
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _OPTIONS = JobFlags("predict_options")
 
+_TABLE = "predictions.csv"  # in a folder of pictures
 _SECONDS_BETWEEN_LINES = 10
 
 
@@ -60,28 +61,43 @@ def main(argv: list[str]) -> None:
     """Predicts what the flags say."""
     del argv
     compilation_cache()
-    paths, output = _photos(Path(_INPUT.value)), _OUTPUT.value
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value) if _OUTPUT.value else None
     taken = f"--output: {output} exists already: choose another or remove it"
-    require(not output or not Path(output).exists(), taken)
+    goes_on = output and unfinished(output / _TABLE).is_file()
+    require(not output or not output.exists() or goes_on, taken)
+    paths = _photos(source, output)
     predictor = _predictor(len(paths))
-    table = output
-    if output and predictor.writes_files:
-        table = f"{output}/predictions.csv"
-        Path(output).mkdir(parents=True)
-        for name, content in predictor.folder_files().items():
-            write_bytes(epath.Path(output) / name, content)
-    with _csv_writer(table) as write:
-        failed = _predict_all(predictor, paths, write)
+    folder = output if output and predictor.writes_files else None
+    path = folder / _TABLE if folder else output
+    require(not path or not path.exists(), taken)
+    places = _places(source, paths) if folder else {}
+    with photo_table(path) if path else contextlib.nullcontext() as table:
+        todo = _rest(table, paths) if table else paths
+        if folder:
+            _write_folder_files(predictor, folder)
+
+        def write(photo: Path, result: Any) -> None:
+            for ending, content in predictor.files(result).items() if folder else ():
+                place = folder / f"{places[photo]}{ending}"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(epath.Path(place), content)
+            if table:
+                table.write(photo, predictor.rows(result))
+
+        failed = _predict_all(predictor, todo, write)
+    earlier = len(paths) - len(todo)
     print(
-        f"predicted {len(paths) - len(failed)} of {len(paths)} photos"
+        f"predicted {len(todo) - len(failed)} of {len(paths)} photos"
+        + f", {earlier} were there already" * bool(earlier)
         + f", {len(failed)} could not be read" * bool(failed)
-        + f"; the table is in {table}" * bool(table)
+        + f"; the table is in {path}" * bool(path)
     )
     if failed:
         sys.exit(1)
 
 
-def _photos(source: Path) -> list[Path]:
+def _photos(source: Path, output: Path | None) -> list[Path]:
+    """Photos of a folder; an output folder inside it is no input."""
     require(source.exists(), f"--input: there is no {source}")
     if not source.is_dir():
         return [source]
@@ -91,9 +107,32 @@ def _photos(source: Path) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and not (output and path.resolve().is_relative_to(output.resolve()))
     )
     require(bool(found), f"--input: no photos in {source} ({', '.join(IMAGE_SUFFIXES)})")
     return found
+
+
+def _rest(table: PhotoTable, paths: list[Path]) -> list[Path]:
+    """The photos that a table lacks."""
+    others = sorted(table.done - {str(path) for path in paths})
+    named = ", ".join(others[:3])
+    is_of_others = f"{table.path} is of other photos ({named}): give their --input to go on"
+    require(not others, f"--output: {is_of_others}, or choose another --output")
+    if table.done:
+        there = f"{table.path} has {len(table.done)} of {len(paths)} photos"
+        print(f"{there}: going on with the others; another --output begins again")
+    return [path for path in paths if str(path) not in table.done]
+
+
+def _write_folder_files(predictor: FilePredictor, folder: Path) -> None:
+    for name, content in predictor.folder_files().items():
+        place = folder / name
+        require(
+            not place.exists() or place.read_bytes() == content,
+            f"--output: {place} is of another model: choose another --output, or remove {folder}",
+        )
+        write_bytes(epath.Path(place), content)
 
 
 def _predictor(photos: int) -> Predictor:
@@ -111,12 +150,10 @@ def _predictor(photos: int) -> Predictor:
 
 
 def _predict_all(
-    predictor: Predictor, paths: list[Path], write: Callable[[Path, list[Row]], None]
+    predictor: Predictor, paths: list[Path], write: Callable[[Path, Any], None]
 ) -> list[Path]:
     """Prints and writes what is predicted of every photo; returns those that can't be read."""
     failed, named, prepared = [], [], []
-    folder = Path(_OUTPUT.value) if _OUTPUT.value and predictor.writes_files else None
-    places = _places(paths) if folder else {}
     with ProgressReport(len(paths), unit="photo") as progress:
         started = shown = time.monotonic()
         for done, path in enumerate(paths, start=1):
@@ -133,13 +170,9 @@ def _predict_all(
                     failed += named
                     progress.log(f"can't do {', '.join(map(str, named))}: {error}")
                     named, results = [], []
-                for path, result in zip(named, results, strict=True):
-                    progress.log(f"{path}: {predictor.text(result)}")
-                    write(path, predictor.rows(result))
-                    for ending, content in predictor.files(result).items() if folder else ():
-                        place = folder / f"{places[path]}{ending}"
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        write_bytes(epath.Path(place), content)
+                for photo, result in zip(named, results, strict=True):
+                    progress.log(f"{photo}: {predictor.text(result)}")
+                    write(photo, result)
                 named, prepared = [], []
             progress.advance(done)
             if (now := time.monotonic()) - shown > _SECONDS_BETWEEN_LINES:
@@ -148,18 +181,28 @@ def _predict_all(
     return failed
 
 
-def _places(paths: list[Path]) -> dict[Path, Path]:
+def _places(source: Path, paths: list[Path]) -> dict[Path, Path]:
     """Where in the output folder a photo's files begin: its name without suffix, if that is enough
-    to tell it from the others."""
-    source = Path(_INPUT.value)
-    inside = {
-        path: path.relative_to(source if source.is_dir() else source.parent) for path in paths
-    }
-    stems = Counter(place.with_suffix("") for place in inside.values())
+    to tell it from the others. Case doesn't tell names apart: in some file systems it can't."""
+    root = source if source.is_dir() else source.parent
+    inside = {path: path.relative_to(root) for path in paths}
+    path_of: dict[str, Path] = {}
+    for path, place in inside.items():
+        other = path_of.setdefault(_key(place), path)
+        require(other is path, f"--input: {other} and {path} differ in case alone: rename one")
+    stems = Counter(_key(place.with_suffix("")) for place in inside.values())
+
+    def is_enough(stem: Path) -> bool:
+        return stems[_key(stem)] == 1 and _key(stem) not in path_of
+
     return {
-        path: place if stems[place.with_suffix("")] > 1 else place.with_suffix("")
+        path: stem if is_enough(stem := place.with_suffix("")) else place
         for path, place in inside.items()
     }
+
+
+def _key(place: Path) -> str:
+    return str(place).casefold()
 
 
 def _read(path: Path) -> bytes:
@@ -167,31 +210,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CorruptImage(error.strerror) from error
-
-
-@contextlib.contextmanager
-def _csv_writer(target: str | None) -> Iterator[Callable[[Path, list[Row]], None]]:
-    """Gives a function that takes a photo's rows; the file is complete or not there."""
-    if not target:
-        yield lambda path, rows: None
-        return
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("w", newline="") as file:
-            table = csv.writer(file)
-
-            def write(photo: Path, rows: list[Row]) -> None:
-                if rows and not file.tell():
-                    table.writerow(["image", *rows[0]])
-                for row in rows:
-                    table.writerow([photo, *row.values()])
-
-            yield write
-        scratch.rename(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,32 @@ def voc_colours(count: int) -> np.ndarray:
     return np.sum(bits, axis=0).astype(np.uint8).reshape(count, 3)
 
 
+def class_lists_in(folder: Path) -> list[Path]:
+    """Returns the files in a folder that list its classes; the first one counts."""
+    places = (folder / name for name in ("classes.txt", "labelmap.txt"))
+    return [place for place in places if place.is_file()]
+
+
+def class_list_of(folder: Path, classes: str = "") -> Path:
+    """Returns the file that lists the classes of one's own data.
+
+    Args:
+      folder: of the data.
+      classes: the file, if it isn't the one in the folder.
+
+    Raises:
+      UserError: there is none.
+    """
+    if classes:
+        return Path(classes).expanduser()
+    if found := class_lists_in(folder):
+        return found[0]
+    raise UserError(
+        f"no classes.txt in {folder}; write one with a line per class, in the order of the values "
+        "in the masks (the first is 0): its name, or 'name r g b' if masks hold colours"
+    )
+
+
 def read_class_list(file: str | os.PathLike[str]) -> ClassList:
     """Reads `classes.txt` or `labelmap.txt`.
 

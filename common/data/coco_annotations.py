@@ -52,6 +52,11 @@ class CocoFiles(NamedTuple):
     has_splits: bool
 
 
+def is_coco(root: Path) -> bool:
+    """Whether a folder looks like an export of outlines or boxes in COCO's format."""
+    return any((root / name).is_file() for name, _ in _OF_ALL)
+
+
 def find_coco(
     root: Path, split: str, train_split: str, annotations: str = "", images: str = ""
 ) -> CocoFiles:

@@ -1,6 +1,7 @@
 """Label maps drawn from objects with masks, such as COCO's."""
 
 import numpy as np
+from absl import logging
 
 from common.data.class_lists import MAX_CLASSES, distinct_colours
 from common.data.coco_annotations import COCO_IDS
@@ -26,6 +27,8 @@ class ObjectLabelMaps:
     def __init__(self, objects: DetectionSource):
         if not objects.has_masks:
             raise UserError(f"label maps are drawn from outlines: {objects.summary}; draw them all")
+        if objects.problems:
+            logging.warning("%s", objects.summary)
         self._objects = objects
         ids = objects.category_ids
         self._classes = np.array(ids if tuple(ids) == COCO_IDS else range(1, len(ids) + 1))

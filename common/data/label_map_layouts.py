@@ -6,6 +6,7 @@ as public code reads them, CVAT's export ("Segmentation mask 1.1") as its docume
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +91,8 @@ LAYOUTS = {
 _VOC_INSIDE = "VOCdevkit/VOC2012"
 VOC_IMAGES, VOC_LABEL_MAPS = "JPEGImages", "SegmentationClass"
 _VOC_LISTS = "ImageSets/Segmentation"
+# Label Studio's file of one label in one image, which is known by its task's number alone.
+_BRUSH_LABEL = re.compile(r"task-\d+-annotation-\d+-by-.*-\d+\.(png|npy)")
 
 
 def real_root(root: Path, inside: str, needed: str) -> Path:
@@ -165,6 +168,18 @@ def find_own(root: Path, split: str, train_split: str) -> FoundLabelMaps:
                 f"{images.format(split=train_split)}; add it, or name another as train_split"
             )
     return _some(root, "images", "masks")
+
+
+def refuse_brush_labels(root: Path) -> None:
+    """Raises UserError for an export of Label Studio that doesn't say what its masks are of."""
+    for place in (root, root / "masks"):
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
+            if _BRUSH_LABEL.fullmatch(file.name):
+                raise UserError(
+                    f"{file} is of Label Studio's export of brush labels to PNG or NumPy, where"
+                    " names of files don't say which image they are of; export 'Brush labels to"
+                    " COCO' instead, and put the images into the folder 'images' of that"
+                )
 
 
 def _some(root: Path, images: str, label_maps: str) -> FoundLabelMaps:

@@ -17,6 +17,8 @@ from common.data.class_lists import (
     ClassList,
     ade20k_classes,
     cityscapes_classes,
+    class_list_of,
+    class_lists_in,
     distinct_colours,
     read_class_list,
     voc_classes,
@@ -34,6 +36,7 @@ from common.data.label_map_layouts import (
     find_voc,
     is_voc,
     real_root,
+    refuse_brush_labels,
 )
 from common.errors import UserError, did_you_mean
 
@@ -107,9 +110,9 @@ def make_label_map_source(
 
     Args:
       kind: "ade20k" (ADEChallengeData2016), "voc" (Pascal VOC; any folder in its layout, with
-        `labelmap.txt` for other classes), "cityscapes", "coco" (outlines in COCO's JSON, also as
-        CVAT and Label Studio export them), "folder" (one's own: `images` and `masks` with
-        `classes.txt` or `labelmap.txt`, or CVAT's export "Segmentation mask 1.1"), "shapes" (drawn
+        `labelmap.txt` for other classes), "cityscapes", "coco" (outlines in COCO's JSON), "folder"
+        (one's own: `images` and `masks` with `classes.txt` or `labelmap.txt`, or what CVAT exports
+        as "Segmentation mask 1.1" or "COCO 1.0", and Label Studio as "COCO"), "shapes" (drawn
         scenes) or "coins" (a photo of scikit-image); the last two need no `root`.
       root: folder of the data set.
       split: "train", "val", or what the data calls its splits. Whatever isn't `train_split` is the
@@ -140,7 +143,7 @@ def make_label_map_source(
         raise UserError(f"classes={classes!r} has no use: those of {kind!r} are known; remove it")
     if kind in LAYOUTS:
         source = _public(kind, folder, split)
-    elif kind == "coco":
+    elif kind == "coco" or (kind == "folder" and _has_outlines(folder, classes)):
         source = _of_objects(root, split, train_split, holdout)
     else:
         source = _ones_own(kind, folder, split, train_split, holdout, classes)
@@ -190,6 +193,13 @@ def _ade20k_names(file: Path) -> list[str]:
     return names if len(names) == len(set(names)) == 150 else []
 
 
+def _has_outlines(folder: Path, classes: str) -> bool:
+    """Whether one's own data are outlines, not label maps, which have a list of classes beside."""
+    from common.data.coco_annotations import is_coco
+
+    return is_coco(folder) and not (classes or class_lists_in(folder))
+
+
 def _ones_own(
     kind: str, folder: Path, split: str, train_split: str, holdout: float, classes: str
 ) -> "LabelMapFiles":
@@ -197,29 +207,18 @@ def _ones_own(
         folder, found = find_voc(folder, split, train_split)
         file = Path(classes).expanduser() if classes else folder / "labelmap.txt"
         if classes or file.is_file() or kind == "folder":
-            class_list = read_class_list(_class_file(folder, classes))
+            class_list = read_class_list(class_list_of(folder, classes))
         else:
             class_list = voc_classes()
     else:
-        class_list = read_class_list(_class_file(folder, classes))
+        refuse_brush_labels(folder)
+        class_list = read_class_list(class_list_of(folder, classes))
         found = find_own(folder, split, train_split)
     if not found.has_splits:
         check_part(split, train_split, str(folder))
         if len(found.images) > 1 or not found.problems:  # these are told by the check
             found = _part_of(found, holdout, training=split == train_split)
     return LabelMapFiles(found, folder, class_list)
-
-
-def _class_file(folder: Path, classes: str) -> Path:
-    if classes:
-        return Path(classes).expanduser()
-    for name in ("classes.txt", "labelmap.txt"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(
-        f"no classes.txt in {folder}; write one with a line per class, in the order of the values "
-        "in the masks (the first is 0): its name, or 'name r g b' if masks hold colours"
-    )
 
 
 def _part_of(found: FoundLabelMaps, holdout: float, *, training: bool) -> FoundLabelMaps:

@@ -86,7 +86,8 @@ class Table:
       separator: between the parts of their names.
       rows: see the module.
       respell: (pattern, replacement) pairs for names that come in several spellings.
-      idle: patterns of names that the source's models hold but never compute with.
+      idle: patterns of names that the source's models hold but never compute with, or that are of
+        another part, such as a decoder.
     """
 
     source: str
@@ -118,7 +119,7 @@ class Table:
         return name
 
     def is_idle(self, name: str) -> bool:
-        """Whether a foreign name stands for an array that is never computed with."""
+        """Whether a foreign name stands for an array that the model never computes with."""
         return any(re.fullmatch(pattern, name) for pattern in self.idle)
 
     def theirs(self, our_name: str) -> tuple[tuple[str, ...], Layout]:
@@ -205,12 +206,19 @@ class Report:
 
 def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
     """Returns the table that knows most of a file's names; None if none knows half of them."""
-    known, table = max(
-        ((sum(t.ours(name) is not None for name in file.arrays), t) for t in tables),
-        key=lambda pair: pair[0],
-        default=(0, None),
+    known, idle, table = max(
+        ((*_told(file, table), table) for table in tables),
+        key=lambda told: told[0],
+        default=(0, 0, None),
     )
-    return table if 2 * known >= len(file.arrays) else None
+    return table if known and 2 * known >= len(file.arrays) - idle else None
+
+
+def _told(file: WeightFile, table: Table) -> tuple[int, int]:
+    """How many names of a file a table knows, and how many others it knows to be idle."""
+    known = [table.ours(name) is not None for name in file.arrays]
+    idle = [table.is_idle(table.spelling(name)) for name in file.arrays]
+    return sum(known), sum(b and not a for a, b in zip(known, idle, strict=True))
 
 
 def import_arrays(

@@ -11,6 +11,7 @@ import pathlib
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -43,6 +44,8 @@ _SAFETENSORS_DTYPES = {
 }
 _SCHEME = re.compile(r"[A-Za-z][\w.+-]+:(//)?")  # one letter is a Windows drive
 _BUCKETS = ("gs://", "s3://", "az://")
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_OF_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TF_INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of an index file
 _NOT_WEIGHTS = (
     (re.compile(rb"\s*<"), "is a web page (HTML), not weights: a failed download?"),
@@ -101,8 +104,8 @@ def read_arrays(path: epath.PathLike) -> WeightFile:
     """Reads the arrays of a weight file.
 
     Args:
-      path: an `.npz`, `.safetensors` or `.pth` file, or a name-based TensorFlow checkpoint: its
-        prefix, its `.index` file or its directory.
+      path: an `.npz`, `.safetensors` or `.pth` file, or a TensorFlow checkpoint: its prefix, its
+        `.index` file or its directory.
 
     Raises:
       UserError: the path is missing, damaged, of an unknown format or not data only.
@@ -330,17 +333,37 @@ def _read_tensorflow(prefix: str) -> WeightFile:
 
     try:
         reader = tf.train.load_checkpoint(prefix)
-        names = set(reader.get_variable_to_shape_map())
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
-            raise UserError(
-                f"{prefix} is an object-based (Keras) checkpoint, which does not keep variable"
-                " names: save it name-based (tf.compat.v1.train.Saver) or as .npz"
-            )
-        wanted = set(published_names(sorted(names)).values())
+        keys = reader.get_variable_to_shape_map().keys()
+        key_of = {key: key for key in keys}
+        if _OBJECT_GRAPH in keys:
+            key_of = _keys_of_variables(reader.get_tensor(_OBJECT_GRAPH))
+        wanted = set(published_names(sorted(key_of)).values())
         # Slots can be twice as large as the weights: they are not even read.
-        stored = {n: reader.get_tensor(n) if n in wanted else None for n in sorted(names)}
-    except UserError:
-        raise
+        stored = {n: reader.get_tensor(key_of[n]) if n in wanted else None for n in sorted(key_of)}
     except Exception as error:  # tf.errors.OpError, RuntimeError, ValueError: all mean damaged
         raise _damaged(prefix, "TensorFlow checkpoint", error) from error
     return _weight_file(prefix, "TensorFlow", stored)
+
+
+def _keys_of_variables(graph: bytes) -> dict[str, str]:
+    """Name of every variable in an object-based checkpoint -> the key that it is stored under.
+
+    A variable's name is that in the code that made it, which need not be the only one of that name:
+    then it is the path of attributes to it. Slots of optimizers keep their keys.
+    """
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
+    stored = [attribute for node in nodes for attribute in node.attributes]
+    name_of = {
+        item.checkpoint_key: item.full_name
+        for item in stored
+        if item.checkpoint_key.endswith(_OF_VARIABLE)
+    }
+    times = Counter(name_of.values())
+    key_of = {}
+    for key, name in name_of.items():
+        path = key.removesuffix(_OF_VARIABLE)
+        plain = name and times[name] == 1 and not _BOOKKEEPING.fullmatch(path)
+        key_of[name if plain else path] = key
+    return key_of

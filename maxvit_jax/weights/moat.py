@@ -53,6 +53,7 @@ OFFICIAL = Table(
         ("head/logits", "moat/logits_head", _CONV_1X1),
     ],
     respell=[(r"^((conv|norm)_\d+/)", r"moat/stem/\1")],  # eager Keras drops the stem's name
+    idle=[r"(?!moat/).+"],  # deeplab2's dense models have decoders beside it
 )
 
 

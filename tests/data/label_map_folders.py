@@ -1,5 +1,6 @@
 """Folders of images and label maps, as tests need them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,35 @@ def cvat(root: Path) -> None:
         for name in ("SegmentationClass", "SegmentationObject"):
             (root / name).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(root / f"{name}/{stem}.png")
+
+
+def label_studio(root: Path, count: int = 4) -> None:
+    """What Label Studio exports as "COCO with Images": outlines on all images but the last."""
+    images, annotations = [], []
+    for i in range(count):
+        name = f"{i:08x}-photo {i}.jpg"
+        photo(root / "images" / name, (30, 40))
+        entry = {"width": 40, "height": 30, "id": i, "file_name": f"../upload/1/{name}"}
+        images.append(entry)
+        boxes = [(10, 5, 10, 10), (25, 20, 10, 5)] if i < count - 1 else []
+        for category, (x, y, width, height) in enumerate(boxes):
+            outline = [x, y, x + width, y, x + width, y + height, x, y + height]
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": i,
+                    "category_id": category,
+                    "segmentation": [[float(value) for value in outline]],
+                    "bbox": [float(value) for value in (x, y, width, height)],
+                    "ignore": 0,
+                    "iscrowd": 0,
+                    "area": float(width * height),
+                }
+            )
+    data = {
+        "images": images,
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        "annotations": annotations,
+        "info": {"year": 2024, "version": "1.0", "description": "", "contributor": "Label Studio"},
+    }
+    (root / "result.json").write_text(json.dumps(data, indent=2))

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from common.data.label_maps import make_label_map_source
 from common.data.rle import encode_rle
 from common.errors import UserError
 from tests.data.detection_folders import HEIGHT, WIDTH, annotation, folder, image
-from tests.data.label_map_folders import photo
+from tests.data.label_map_folders import folder as own_folder
+from tests.data.label_map_folders import label_studio
 
 
 def rectangle(x1: int, y1: int, x2: int, y2: int) -> dict:
@@ -43,20 +46,53 @@ def test_ones_own(tmp_path):
     assert [len(part) for part in parts] == [1, 1]
 
 
-def test_label_studio_counts_categories_from_zero(tmp_path):
-    """As its converter writes polygons: backslashes, ids from 0, `ignore`."""
-    photo(tmp_path / "images/0a1b2c3d-a.jpg", (HEIGHT, WIDTH))
-    row = annotation(0, 0, 0, ignore=0) | rectangle(10, 5, 20, 15)
-    data = {
-        "images": [image(0, "images\\0a1b2c3d-a.jpg")],
-        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
-        "annotations": [row],
-        "info": {"year": 2024, "version": "1.0", "contributor": "Label Studio"},
-    }
-    (tmp_path / "result.json").write_text(json.dumps(data, indent=2))
-    source = make(tmp_path)
-    assert source.class_names == ["background", "cat", "dog"]
-    assert (source[0]["label_map"][5:15, 10:20] == 1).all() and source[0]["label_map"].sum() == 100
+def test_label_studio(tmp_path):
+    """As it exports "COCO with Images": ids from 0, `ignore`, names of files that were uploaded."""
+    label_studio(tmp_path)
+    for kind in ("folder", "coco"):
+        source = make_label_map_source(kind, root=str(tmp_path))
+        assert source.class_names == ["background", "cat", "dog"] and len(source) == 4
+        label_map = source[0]["label_map"]
+        assert (label_map[5:15, 10:20] == 1).all() and (label_map == 1).sum() == 100
+        assert (label_map == 2).sum() == 50 and not source[3]["label_map"].any()
+    held_out = make_label_map_source("folder", root=str(tmp_path), split="val", holdout=0.3)
+    assert 1 <= len(held_out) < 4
+
+
+def test_label_studios_brush_labels(tmp_path):
+    """As it exports "Brush labels to COCO": ids from 1, names without folders, and no images."""
+    label_studio(tmp_path)
+    data = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").unlink()
+    for entry in data["images"]:
+        entry["path"] = f"/data/upload/1/{Path(entry['file_name']).name}"
+        entry["file_name"] = Path(entry["file_name"]).name
+    for entry in data["categories"]:
+        entry |= {"id": entry["id"] + 1, "supercategory": "", "color": "#122824", "metadata": {}}
+    for entry in data["annotations"]:
+        entry["category_id"] += 1
+    (tmp_path / "result_coco.json").write_text(json.dumps(data))
+    for file in (tmp_path / "images").iterdir():  # one's own photos are not called as uploads
+        file.rename(file.with_name(file.name.partition("-")[2]))
+    source = make_label_map_source("folder", root=str(tmp_path))
+    assert source.name(0) == "photo 0.jpg" and (source[0]["label_map"] == 1).sum() == 100
+    shutil.rmtree(tmp_path / "images")
+    with pytest.raises(UserError, match=r"no images in .*images, which .*result_coco\.json"):
+        make_label_map_source("folder", root=str(tmp_path))
+
+
+def test_a_list_of_classes_means_label_maps(tmp_path):
+    own_folder(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    source = make_label_map_source("folder", root=str(tmp_path))
+    assert source.class_names == ["sky", "sea", "land"]
+
+
+def test_what_is_left_out_is_said(tmp_path, caplog):
+    objects = [annotation(), annotation(2, category=9)]
+    with caplog.at_level("WARNING"):
+        make(folder(tmp_path, objects))
+    assert "left out" in caplog.text and "unknown category" in caplog.text
 
 
 def test_cocos_own_categories_keep_their_ids(tmp_path):

@@ -176,3 +176,15 @@ def test_cvat_project_with_subsets_and_without_images(tmp_path):
     os.remove(tmp_path / "labelmap.txt")
     with pytest.raises(UserError, match=r"no classes\.txt in"):
         make(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "masks"])
+@pytest.mark.parametrize("classes", [None, CLASSES])
+def test_label_studios_brush_labels_as_pictures(tmp_path, place, classes):
+    """Names that say no image, wherever they were put."""
+    photo(tmp_path / "images/0a1b2c3d-a.jpg")
+    mask(tmp_path / place / "task-7-annotation-9-by-ann@host.org-tag-Leaf-0.png", 255)
+    if classes:
+        (tmp_path / "classes.txt").write_text(classes)
+    with pytest.raises(UserError, match=r"task-7-.*-0\.png is of Label Studio's.*labels to COCO"):
+        make(tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.label_map_folders import label_studio
 from tests.launch.forks import run_commands
 from tests.tasks.label_maps import Squares
 from tests.train import tiny
@@ -28,6 +29,7 @@ def commands(tmp):
     data = f"--config.data.root={tmp}/mine"
     train = ["launch.train", RECIPE, *SMALL, data]
     killed, run = f"--workdir={tmp}/killed", f"--workdir={tmp}/run"
+    of_outlines = f"--workdir={tmp}/outlines"
     return {
         "train": [*train, run],
         "killed": ["tests.launch.killed", f"{tmp}/killed/checkpoints/2", *train, killed],
@@ -53,6 +55,8 @@ def commands(tmp):
             *("launch.evaluate", run, f"--config.data.classes={tmp}/renamed.txt"),
             f"--output={tmp}/none",
         ],
+        "outlines": [*train[:-1], f"--config.data.root={tmp}/label studio", of_outlines],
+        "evaluate outlines": ["launch.evaluate", of_outlines],
         "bad scales": ["launch.evaluate", run, "--scales=big", f"--output={tmp}/none"],
         "not for it": ["launch.predict", run, f"--input={tmp}/photos", "--top=3"],
         "no masks": [*train[:-1], f"--config.data.root={tmp}/photos", f"--workdir={tmp}/none"],
@@ -71,6 +75,7 @@ def tmp(tmp_path_factory):
         Image.fromarray(example["image"]).save(folder / "mine" / "images" / f"{i}.png")
         Image.fromarray(example["label_map"]).save(folder / "mine" / "masks" / f"{i}.png")
     (folder / "mine" / "classes.txt").write_text("ground\nred\nblue\n")
+    label_studio(folder / "label studio", count=8)
     (folder / "renamed.txt").write_text("ground\nblue\nred\n")
     rng = np.random.default_rng(0)
     for name in ("a.png", "a.jpg", "inner/b.png"):
@@ -112,6 +117,13 @@ def test_evaluated_with_reports(results, tmp):
     succeeded(results["in windows"])
     windows = json.loads((tmp / "windows" / "metrics.json").read_text())
     assert windows["examples"] == found["examples"] > 0
+
+
+def test_label_studios_export_needs_no_more_than_its_root(results, tmp):
+    succeeded(results["outlines"])
+    labels = json.loads((tmp / "outlines" / "labels.json").read_text())
+    assert labels["class_names"] == ["background", "cat", "dog"]
+    assert "eval/miou: " in succeeded(results["evaluate outlines"]).out
 
 
 def test_predicted_masks(results, tmp):

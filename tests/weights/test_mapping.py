@@ -205,6 +205,9 @@ def test_detection_wants_half_of_the_names():
     assert detect(weight_file(theirs), [other, TABLE]) is TABLE
     assert detect(weight_file({"fc.weight": 0}), [other, TABLE]) is other
     assert detect(weight_file({"fc.weight": 0, "a": 0, "b": 0}), [other, TABLE]) is None
+    whole = Table("with a decoder", ".", other.rows, idle=["[ab]"])
+    assert detect(weight_file({"fc.weight": 0, "a": 0, "b": 0}), [whole, TABLE]) is whole
+    assert detect(weight_file({"a": 0, "b": 0}), [whole, TABLE]) is None
 
 
 def test_flatten_inverts():

@@ -223,10 +223,22 @@ def test_tensorflow_checkpoint_without_data_or_index(tmp_path):
 
 
 def test_object_based_tensorflow_checkpoint(tmp_path):
+    """Variables have the names that code gave them; of those with one name, the paths tell."""
     import tensorflow as tf
 
-    tf.train.Checkpoint(w=tf.Variable([1.0])).write(str(tmp_path / "model"))
-    assert "object-based" in refusal(tmp_path / "model")
+    def variable(name, *values):
+        return tf.Variable(np.array(values, np.float32), name=name)
+
+    part = tf.train.Checkpoint(gamma=variable("norm/gamma", 1), beta=variable("norm/beta", 2))
+    other = tf.train.Checkpoint(gamma=variable("norm/gamma", 3))
+    prefix = tf.train.Checkpoint(encoder=part, decoder=other).save(str(tmp_path / "model"))
+    file = read_arrays(prefix)
+    assert {name: float(a[0]) for name, a in file.arrays.items()} == {
+        "norm/beta": 2,
+        "encoder/gamma": 1,
+        "decoder/gamma": 3,
+    }
+    assert file.ignored == ("save_counter",)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from common.weights.mapping import flatten
 from maxvit_jax import segmenters
 from maxvit_jax.dense_weights import holds_head, info_of_weights
 from maxvit_jax.segmenter_info import meaning_of_weights
-from tests.golden.cases import write_arrays
+from tests.golden.cases import load_module_case, write_arrays
 from tests.golden.weights import make_variables
 from tests.heads import micro
+from tests.tasks.label_maps import make_task
 
 IMAGES = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
 
@@ -131,3 +132,68 @@ def test_which_files_have_a_head(mmsegmentation, tmp_path):
     assert holds_head(mmsegmentation, "upernet") and holds_head(tmp_path / "own", "semantic_fpn")
     assert not holds_head(tmp_path / "own", "upernet")
     assert not holds_head(tmp_path / "backbone", "semantic_fpn")
+
+
+def tree_of(arrays, names=None):
+    """Nested objects with a variable per path, named after it unless `names` says otherwise."""
+    import tensorflow as tf
+
+    tree = tf.train.Checkpoint()
+    for path, array in arrays.items():
+        *parents, leaf = path.split("/")
+        place = tree
+        for part in parents:
+            if not hasattr(place, part):
+                setattr(place, part, tf.train.Checkpoint())
+            place = getattr(place, part)
+        setattr(place, leaf, tf.Variable(array, name=(names or {}).get(path, path)))
+    return tree
+
+
+def write_deeplab2(path, encoder, decoder, kind):
+    """What deeplab2 stores of a dense model: encoder, decoder, and a count of steps."""
+    if kind == "by name":
+        arrays = encoder | decoder | {"global_step": np.int64(7)}
+        return write_arrays(path, arrays, "tf")
+    # Its trainer's: keys are paths of objects, names of layers stand beside them.
+    layers = {f"_blocks/{i}/_layer/weight": a for i, a in enumerate(encoder.values())}
+    names = dict(zip(layers, encoder, strict=True))
+    parts = {f"deeplab_v3plus{name}": array for name, array in decoder.items()}
+    layer = {name: "/".join(name.split("/")[-2:]) for name in parts}
+    tree = tree_of(parts, layer)
+    tree.encoder = tree_of(layers, names)
+    return tree.save(str(path))
+
+
+@pytest.mark.parametrize("kind", ["by name", "by object"])
+def test_of_deeplab2s_dense_moat_the_encoder_is_read(kind, tmp_path):
+    name = "tiny_moat_0+deeplabv3plus"
+    model, variables = made("tiny_moat_0", "deeplabv3plus")
+    wanted = {n: v["backbone"] for n, v in variables.items() if "backbone" in v}
+    encoder = maxvit_jax.export_weights(model.make_backbone(), wanted, "official")
+    decoder = load_module_case("deeplabv3plus")[0].variables()
+    path = write_deeplab2(tmp_path / "model", encoder, decoder, kind)
+
+    _, loaded, report = maxvit_jax.load_with_report(model.make_backbone(), path)
+    assert set(report.fresh) == {"params/head/norm/scale", "params/head/norm/bias"}
+    del loaded["params"]["head"]  # of a classifier: deeplab2 stores none, and no segmenter has it
+    assert_same(loaded, wanted)
+    assert report.used == len(encoder) and len(report.left) == len(decoder)
+    assert "left in the file: " in str(report) and "aspp" in str(report)
+
+    section = {n: getattr(model, n) for n in ("num_classes", "backbone_fields", "head_fields")}
+    changes = {"model": {"name": name} | section, "init": {"weights": path}}
+    found = make_task(changes).pretrained()
+    assert_same(found, {n: {"backbone": v} for n, v in wanted.items()})
+
+
+def test_a_part_of_the_encoder_that_is_missing_is_named(tmp_path):
+    model, variables = made("tiny_moat_0", "deeplabv3plus")
+    backbone = {n: v["backbone"] for n, v in variables.items() if "backbone" in v}
+    encoder = maxvit_jax.export_weights(model.make_backbone(), backbone, "official")
+    lacking = "moat/block_03_00/attention/o/bias"
+    del encoder[lacking]
+    decoder = load_module_case("deeplabv3plus")[0].variables()
+    path = write_arrays(tmp_path / "model.npz", encoder | decoder, "npz")
+    with pytest.raises(UserError, match=rf"1 missing \({lacking}\)$"):
+        maxvit_jax.load_pretrained(model.make_backbone(), path)

@@ -1,0 +1,97 @@
+"""A table of what was found in photos, which an interruption leaves usable.
+
+with photo_table(Path("predictions.csv")) as table:
+    for photo in photos:
+        if str(photo) not in table.done:
+            table.write(photo, rows_of(photo))
+"""
+
+import contextlib
+import csv
+import fcntl
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.errors import UserError
+
+
+def unfinished(path: Path) -> Path:
+    """Returns where a table is until it is complete: `predictions.unfinished.csv`."""
+    return path.with_name(f"{path.stem}.unfinished{path.suffix}")
+
+
+class PhotoTable:
+    """A CSV file that grows by the rows of a photo at a time; see `photo_table`.
+
+    Attributes:
+      path: where it is until it is complete.
+      done: the photos that it has; those without rows are not among them.
+    """
+
+    def __init__(self, path: Path, file: TextIO):
+        self.path, self._file = path, file
+        self.done, self._columns = frozenset(), None
+        file.seek(0)
+        text = file.read()
+        columns, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
+        # A row may have been cut off, and rows of the last photo be missing: that is done again.
+        rows = rows if text.endswith("\r\n") else rows[:-1]
+        kept = [row for row in rows if row[:1] != rows[-1][:1]]
+        lines = _lines([columns, *kept]) if kept else ""
+        if not text.startswith(lines):
+            raise UserError(
+                f"{path} was changed after its interruption: remove it, or write another"
+            )
+        file.truncate(len(lines.encode(file.encoding, file.errors)))
+        if kept:
+            self.done, self._columns = frozenset(name for row in kept for name in row[:1]), columns
+
+    def write(self, photo: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds the rows of a photo, by column: they are in the file when this returns.
+
+        Raises:
+          UserError: rows with other columns than those before.
+        """
+        if not rows:
+            return
+        columns = ["image", *rows[0]]
+        if self._columns not in (None, columns):
+            raise UserError(
+                f"{self.path} has the columns {', '.join(self._columns)}, not {', '.join(columns)}:"
+                " it is of another model; remove it, or write another"
+            )
+        header = [columns] if self._columns is None else []
+        self._columns = columns
+        self._file.write(_lines([*header, *([photo, *row.values()] for row in rows)]))
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def photo_table(path: Path) -> Iterator[PhotoTable]:
+    """Opens a table, which has its name once the block ends well; until then `unfinished`.
+
+    What an interruption left under that name is gone on with.
+
+    Args:
+      path: of the CSV file.
+
+    Raises:
+      UserError: another process writes it, or what is there was changed.
+    """
+    place = unfinished(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a+", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{place} is being written by another process: wait for it") from None
+        yield PhotoTable(place, file)
+    place.rename(path)
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

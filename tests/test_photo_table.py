@@ -1,0 +1,88 @@
+"""A table that is complete, or named so and gone on with."""
+
+import csv
+
+import pytest
+
+from common.errors import UserError
+from common.photo_table import photo_table, unfinished
+
+ROWS = [{"class": 1, "name": "a cat, or two"}, {"class": 0, "name": ""}]
+
+
+def interrupt(path, *photos):
+    """Writes rows of some photos and is interrupted."""
+    with pytest.raises(KeyboardInterrupt), photo_table(path) as table:
+        for photo in photos:
+            table.write(photo, ROWS)
+        raise KeyboardInterrupt
+
+
+def images(path):
+    with path.open(newline="") as file:
+        return [row["image"] for row in csv.DictReader(file)]
+
+
+def test_complete(tmp_path):
+    path = tmp_path / "new" / "all.csv"
+    with photo_table(path) as table:
+        table.write("a.jpg", ROWS)
+        table.write("nothing.jpg", [])
+        assert not path.exists() and images(unfinished(path)) == ["a.jpg"] * 2  # while it grows
+    assert [file.name for file in path.parent.iterdir()] == ["all.csv"]
+    with path.open(newline="") as file:
+        assert [*csv.reader(file)][:2] == [
+            ["image", "class", "name"],
+            ["a.jpg", "1", ROWS[0]["name"]],
+        ]
+
+
+def test_an_interruption_leaves_what_is_gone_on_with(tmp_path):
+    path, whole = tmp_path / "all.csv", tmp_path / "whole.csv"
+    interrupt(path, "é.jpg", "b\n.jpg", "c.jpg")
+    assert not path.exists() and len(images(unfinished(path))) == 6
+    with photo_table(path) as table:
+        assert table.done == {"é.jpg", "b\n.jpg"}  # nothing says that the last photo is all there
+        table.write("c.jpg", ROWS)
+    with photo_table(whole) as table:
+        for photo in ("é.jpg", "b\n.jpg", "c.jpg"):
+            table.write(photo, ROWS)
+    assert path.read_bytes() == whole.read_bytes() and not unfinished(path).exists()
+
+
+@pytest.mark.parametrize("cut", range(1, 80, 6))
+def test_cut_off_anywhere(tmp_path, cut):
+    path = tmp_path / "all.csv"
+    interrupt(path, "a.jpg", "b.jpg")
+    whole = unfinished(path).read_bytes()
+    unfinished(path).write_bytes(whole[:-cut])
+    with photo_table(path) as table:
+        for photo in ("a.jpg", "b.jpg"):
+            if photo not in table.done:
+                table.write(photo, ROWS)
+    assert path.read_bytes() == whole
+
+
+def test_other_columns_are_refused(tmp_path):
+    path = tmp_path / "all.csv"
+    interrupt(path, "a.jpg", "b.jpg")
+    words = "columns image, class, name, not image, label"
+    with pytest.raises(UserError, match=words), photo_table(path) as table:
+        table.write("b.jpg", [{"label": 1}])
+    assert images(unfinished(path)) == ["a.jpg"] * 2
+
+
+def test_one_process_at_a_time(tmp_path):
+    path, words = tmp_path / "all.csv", r"all\.unfinished\.csv is being written by another process"
+    with pytest.raises(UserError, match=words), photo_table(path), photo_table(path):
+        pass
+
+
+def test_what_was_changed_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "all.csv"
+    interrupt(path, "a.jpg", "b.jpg")
+    changed = unfinished(path).read_bytes().replace(b"\r\n", b"\n")
+    unfinished(path).write_bytes(changed)
+    with pytest.raises(UserError, match="was changed after its int"), photo_table(path):
+        pass
+    assert unfinished(path).read_bytes() == changed
