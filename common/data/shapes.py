@@ -24,9 +24,9 @@ PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), distinct_colours(len(CLASS
 LEAST_SIZE, MOST_SIZE = 32, 1024
 _COUNTS = {"train": 2000, "test": 200}
 _SEEDS = {"train": 0, "test": 1}
-_MOST_OBJECTS = 6
-_HALF_SIDES = (1 / 14, 1 / 5)  # of the scene's side: sides of 1/7 to 2/5
-_LEAST_VISIBLE = 0.4  # of every shape
+_MOST_OBJECTS = 4
+_HALF_SIDES = (1 / 10, 1 / 4)  # of the scene's side: sides of 1/5 to 1/2
+_LEAST_VISIBLE = 0.7  # of every shape
 _TRIES = 8  # places before an object is given up
 _CONTRAST = 70.0  # least distance of an object's colour from the background's and its neighbours'
 _TEXTURE = 0.45  # share of a texture's own contrast
@@ -53,9 +53,9 @@ class Scene(NamedTuple):
 
 
 def scene(seed: int, index: int, size: int, textures: Sequence[np.ndarray]) -> Scene:
-    """Draws a scene of one to six shapes.
+    """Draws a scene of one to four shapes.
 
-    Every shape lies within the picture and at least two fifths of it are visible.
+    Every shape lies within the picture and at least seven tenths of it are visible.
 
     Args:
       seed: 0 or more.

@@ -1,5 +1,4 @@
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ def scenes():
 def test_everything_agrees(scenes):
     for drawn in scenes:
         count = len(drawn.classes)
-        assert 1 <= count <= 6
+        assert 1 <= count <= 4
         assert drawn.image.shape == (SIZE, SIZE, 3) and drawn.image.dtype == np.uint8
         assert drawn.masks.shape == (count, SIZE, SIZE) and drawn.masks.dtype == bool
         assert drawn.boxes.shape == (count, 4) and drawn.boxes.dtype == np.float32
@@ -34,10 +33,10 @@ def test_everything_agrees(scenes):
 
 
 def test_classes_and_numbers_vary(scenes):
-    counts = np.bincount([len(drawn.classes) for drawn in scenes], minlength=7)
+    counts = np.bincount([len(drawn.classes) for drawn in scenes], minlength=5)
     assert (counts[1:] > 2).all()
     classes = np.bincount(np.concatenate([drawn.classes for drawn in scenes]))
-    assert classes[0] == 0 and (classes[1:] > 40).all()
+    assert classes[0] == 0 and (classes[1:] > 30).all()
 
 
 def test_shapes_are_what_they_are_called(scenes):
@@ -127,14 +126,3 @@ def test_wrong_arguments():
         shapes_source("test", size=5000)
     with pytest.raises(UserError, match="0 scenes"):
         shapes_source("test", count=0)
-
-
-def test_drawing_is_fast():
-    source = shapes_source("train", size=128)
-    source[0]
-    times = []
-    for i in range(20):
-        start = time.perf_counter()
-        source[i]
-        times.append(time.perf_counter() - start)
-    assert np.median(times) < 0.02  # about 2 ms, on a machine with nothing else to do
