@@ -40,6 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "scene_size": 96,
         "image_size": 96,
         "scale": (1.0, 1.0),
+        "max_objects": 8,
         "batch_size": 8,
         "eval_batch_size": 40,
     }
