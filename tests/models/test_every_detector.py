@@ -82,7 +82,7 @@ def names(head):
 
 def run(which, targets=TARGETS, *, only=None):
     """Losses, statistics and the gradient, of some losses or of all."""
-    model, variables = built(*which)
+    _, variables = built(*which)
     weights = {name: float(only is None or name in only) for name in names(which[1])}
     gradient, (losses, updates) = program(*which)(variables["params"], targets, weights)
     assert losses.keys() == weights.keys()
