@@ -31,11 +31,13 @@ class Dataset(NamedTuple):
     """A random-access source, and what turns its examples into arrays.
 
     The transform of a training set takes an example and a generator, that of an evaluation set an
-    example alone.
+    example alone. Its arrays have one shape, or one for each of the `groups` (int `[examples]`),
+    which batches are made within: the program is compiled for each.
     """
 
     source: Any
     transform: Callable[..., dict[str, np.ndarray]]
+    groups: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,8 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def abstract_batch(self, size: int) -> Batch:
-        """Returns shapes of a training batch of `size` examples, as the data will be."""
+        """Returns shapes of a training batch of `size` examples, as the data will be: of one group
+        where it has several."""
 
     @abc.abstractmethod
     def loss(

@@ -1,7 +1,8 @@
 """What happens to an image and its objects between the source and the batch.
 
 Small and importing little: worker processes load it on start. All shapes are static: images lie at
-the top left of a canvas, objects are followed by padding.
+the top left of a canvas, objects are followed by padding. There may be two canvases, one for
+landscape and one for portrait images, whose batches then are those of `orientations`.
 """
 
 import dataclasses
@@ -42,6 +43,7 @@ class TrainDetection:
       scale: smallest and largest factor of that size, drawn evenly; (1.0, 1.0): no jitter.
       flip: mirror half of the images left to right.
       max_objects: those after so many, in the data's order, are left out.
+      turned: portrait images get the canvas turned: (800, 1344) is (1344, 800) for them.
 
     Raises:
       UserError: a number out of range.
@@ -52,9 +54,10 @@ class TrainDetection:
     scale: tuple[float, float] = (0.1, 2.0)
     flip: bool = True
     max_objects: int = 100
+    turned: bool = False
 
     def __post_init__(self):
-        _check_sizes(self.size, self.resize)
+        _check_sizes(self.size, self.resize, self.turned)
         least, most = self.scale
         if not 0 < least <= most:
             raise UserError(f"scale={self.scale} is no range of factors; such as (0.1, 2.0)")
@@ -64,8 +67,9 @@ class TrainDetection:
     def __call__(
         self, example: DetectionExample, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        image, canvas = decoded(example), _canvas(self.size)
+        image = decoded(example)
         shape = image.shape[:2]
+        canvas = _canvas(self.size, turned=self.turned and shape[0] > shape[1])
         limit = limit_factor(shape, self.resize) if self.resize else fit_factor(shape, canvas)
         full = scaled_size(shape, rng.uniform(*self.scale) * limit)
         crop = min(canvas[0], full[0]), min(canvas[1], full[1])
@@ -110,17 +114,20 @@ class EvalDetection:
     Attributes:
       size: height and width of the canvas, or its side, in pixels.
       resize: as in `TrainDetection`; an image that would be larger than the canvas fits it.
+      turned: as in `TrainDetection`.
     """
 
     size: int | tuple[int, int]
     resize: Limits | None = None
+    turned: bool = False
 
     def __post_init__(self):
-        _check_sizes(self.size, self.resize)
+        _check_sizes(self.size, self.resize, self.turned)
 
     def __call__(self, example: DetectionExample) -> dict[str, np.ndarray]:
-        image, canvas = decoded(example), _canvas(self.size)
+        image = decoded(example)
         shape = image.shape[:2]
+        canvas = _canvas(self.size, turned=self.turned and shape[0] > shape[1])
         factor = fit_factor(shape, canvas)
         if self.resize:
             factor = min(factor, limit_factor(shape, self.resize))
@@ -130,6 +137,18 @@ class EvalDetection:
             "original_size": np.array(shape, np.int32),
             "image_id": np.int32(example["image_id"]),
         }
+
+
+def orientations(sizes: np.ndarray) -> np.ndarray:
+    """Returns the groups of images whose canvases are `turned` alike: 1 is portrait, 0 is not.
+
+    Args:
+      sizes: int `[images, 2]`: height and width.
+
+    Returns:
+      int8 `[images]`.
+    """
+    return (sizes[:, 0] > sizes[:, 1]).astype(np.int8)
 
 
 def decoded(example: DetectionExample) -> np.ndarray:
@@ -190,12 +209,19 @@ def _on_canvas(image: np.ndarray, canvas: tuple[int, int]) -> dict[str, np.ndarr
     return {"image": pixels, "size": np.array([height, width], np.int32)}
 
 
-def _canvas(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def _canvas(size: int | tuple[int, int], *, turned: bool = False) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return (width, height) if turned else (height, width)
 
 
-def _check_sizes(size: int | tuple[int, int], resize: Limits | None) -> None:
-    if min(_canvas(size)) < 1:
+def _check_sizes(size: int | tuple[int, int], resize: Limits | None, turned: bool) -> None:
+    height, width = _canvas(size)
+    if min(height, width) < 1:
         raise UserError(f"size={size} leaves no image; choose positive numbers")
     if resize is not None and min(resize) < 1:
         raise UserError(f"resize={resize} leaves no image; such as (1333, 800)")
+    if turned and height >= width:
+        raise UserError(
+            f"turned=True takes the canvas of landscape images as size, lower than wide, such as"
+            f" (800, 1344); {size} is none"
+        )

@@ -23,6 +23,7 @@ import grain
 import numpy as np
 from absl import flags, logging
 
+from common.data.grouped_order import ENDLESS, GroupedOrder, eval_order
 from common.data.images import CorruptImage
 from common.data.sources import Example, Source
 from common.errors import UserError
@@ -37,6 +38,7 @@ _LOST_WORKER = "Worker process was terminated unexpectedly"  # said by grain
 def train_batches(
     source: Source,
     transform: Callable[[Example, np.random.Generator], Batch],
+    groups: np.ndarray | None = None,
     *,
     batch_size: int,
     seed: int,
@@ -48,13 +50,15 @@ def train_batches(
     """Yields endless training batches, every epoch in another order.
 
     Batches run over the ends of epochs. An unreadable example is replaced by the next readable one
-    of the source. Workers that are killed are replaced; nothing is skipped or read twice.
+    of its group. Workers that are killed are replaced; nothing is skipped or read twice.
 
     Args:
       source: labelled images.
       transform: turns an example and a generator into a dict of arrays of fixed shapes; raises
         CorruptImage for an example that can't be used. It must not keep the generator. For workers
         it must be picklable; the fewer modules it comes from, the faster they start.
+      groups: int `[examples]`: a batch is of one group, so that shapes need only be fixed within
+        each; see `GroupedOrder`. None: all examples are of one.
       batch_size: examples per step over all processes.
       seed: of order and augmentation, 0 or more.
       start_step: the first batch to yield; costs nothing.
@@ -70,16 +74,18 @@ def train_batches(
       unreadable, another stands in its place). `close()` it to end its workers early.
 
     Raises:
-      UserError: an empty source, sizes that don't divide, or, while iterating, too many unreadable
-        examples in a row, or workers that keep ending.
+      UserError: an empty source, sizes that don't divide, groups of other examples, or, while
+        iterating, too many unreadable examples in a row, or workers that keep ending.
     """
-    _check(source, batch_size, parts)
+    _check(source, groups, batch_size, parts)
     if seed < 0:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
-    # Endless for all purposes; grain computes with lengths as floats, where more would overflow.
-    epochs = 2**53 // len(source)
-    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(epochs)
-    stream = stream.random_map(_TrainExample(source, transform))
+    if groups is None:
+        epochs = ENDLESS // len(source)
+        stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(epochs)
+    else:
+        stream = GroupedOrder(groups, batch_size, seed)
+    stream = stream.random_map(_TrainExample(source, transform, groups))
     stream = _BatchParts(stream, batch_size, parts)
     batches = stream.batch(stream.per_batch)[start_step:]
     return _prefetched(batches, num_workers, prefetch)
@@ -88,19 +94,21 @@ def train_batches(
 def eval_batches(
     source: Source,
     transform: Callable[[Example], Batch],
+    groups: np.ndarray | None = None,
     *,
     batch_size: int,
     num_workers: int = 0,
     prefetch: int = 4,
     parts: Parts = ((0,), 1),
 ) -> Iterator[Batch]:
-    """Yields every example of a source once, in order.
+    """Yields every example of a source once, in order, or group by group.
 
-    The last batch is filled up with zeros; all processes get the same number of batches.
+    The last batch of a group is filled up with zeros; all processes get the same number of batches.
 
     Args:
       source: labelled images.
       transform: turns an example into a dict of arrays of fixed shapes; otherwise as for training.
+      groups: as for training.
       batch_size: examples per step over all processes.
       num_workers: as for training.
       prefetch: as for training.
@@ -114,16 +122,22 @@ def eval_batches(
     Raises:
       UserError: as for training.
     """
-    _check(source, batch_size, parts)
-    padded = -(-len(source) // batch_size) * batch_size
-    stream = grain.MapDataset.range(padded).map(_EvalExample(source, transform))
+    _check(source, groups, batch_size, parts)
+    if groups is None:
+        groups = np.zeros(len(source), np.int8)
+    order = eval_order(groups, batch_size)
+    stream = grain.MapDataset.source(order).map(_EvalExample(source, transform, groups))
     stream = _BatchParts(stream, batch_size, parts)
     return _prefetched(stream.batch(stream.per_batch), num_workers, prefetch)
 
 
-def _check(source: Source, batch_size: int, parts: Parts) -> None:
+def _check(source: Source, groups: np.ndarray | None, batch_size: int, parts: Parts) -> None:
     if not len(source):
         raise UserError("the data source is empty")
+    if groups is not None and np.shape(groups) != (len(source),):
+        raise UserError(
+            f"groups of shape {np.shape(groups)} don't fit {len(source)} examples; give one of each"
+        )
     _, count = parts
     if batch_size < 1 or batch_size % count:
         raise UserError(
@@ -133,33 +147,38 @@ def _check(source: Source, batch_size: int, parts: Parts) -> None:
 
 
 class _TrainExample:
-    """Reads and transforms the example at a position, or the next readable one."""
+    """Reads and transforms the example at a position, or the next readable one of its group."""
 
-    def __init__(self, source: Source, transform: Callable):
-        self._source, self._transform = source, transform
+    def __init__(self, source: Source, transform: Callable, groups: np.ndarray | None):
+        self._source, self._transform, self._groups = source, transform, groups
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        for attempt in range(_MAX_TRIES):
-            position = (index + attempt) % len(self._source)
+        tries = 0
+        for position in _alike(index, len(self._source), self._groups):
             with contextlib.suppress(CorruptImage):
                 example = self._transform(self._source[position], rng)
-                return example | {"index": np.int64(index), "corrupt": np.bool_(attempt > 0)}
-        raise _too_many_corrupt(self._source, index)
+                return example | {"index": np.int64(index), "corrupt": np.bool_(tries > 0)}
+            tries += 1
+        raise _too_many_corrupt(self._source, index, tries)
 
 
 class _EvalExample:
-    """Reads and transforms the example at a position; zeros for fillings and unreadable ones."""
+    """Reads and transforms the example at a position; zeros for fillings and unreadable ones.
 
-    def __init__(self, source: Source, transform: Callable):
-        self._source, self._transform = source, transform
+    A filling is a negative number, `~position` of an example of its group.
+    """
+
+    def __init__(self, source: Source, transform: Callable, groups: np.ndarray):
+        self._source, self._transform, self._groups = source, transform, groups
+        self._blanks: dict[int, Batch] = {}
 
     def __call__(self, index: int) -> Batch:
-        if index >= len(self._source):
-            return self._flagged(self._blank, -1, mask=0, corrupt=False)
+        if index < 0:
+            return self._flagged(self._blank(~index), -1, mask=0, corrupt=False)
         try:
             example = self._transform(self._source[index])
         except CorruptImage:
-            return self._flagged(self._blank, index, mask=0, corrupt=True)
+            return self._flagged(self._blank(index), index, mask=0, corrupt=True)
         return self._flagged(example, index, mask=1, corrupt=False)
 
     def _flagged(self, example: Batch, index: int, mask: int, corrupt: bool) -> Batch:
@@ -169,17 +188,32 @@ class _EvalExample:
             "corrupt": np.bool_(corrupt),
         }
 
-    @functools.cached_property
-    def _blank(self) -> Batch:
-        for index in range(min(_MAX_TRIES, len(self._source))):
+    def _blank(self, index: int) -> Batch:
+        """Zeros in the shapes of the group of an example."""
+        first = int(np.argmax(self._groups == self._groups[index]))
+        if first not in self._blanks:
+            self._blanks[first] = self._zeros(first)
+        return self._blanks[first]
+
+    def _zeros(self, first: int) -> Batch:
+        tries = 0
+        for position in _alike(first, len(self._source), self._groups):
             with contextlib.suppress(CorruptImage):
-                example = self._transform(self._source[index])
+                example = self._transform(self._source[position])
                 return {key: np.zeros_like(value) for key, value in example.items()}
-        raise _too_many_corrupt(self._source, 0)
+            tries += 1
+        raise _too_many_corrupt(self._source, first, tries)
 
 
-def _too_many_corrupt(source: Source, index: int) -> UserError:
-    tries = min(_MAX_TRIES, len(source))
+def _alike(index: int, examples: int, groups: np.ndarray | None) -> Iterator[int]:
+    """Positions to try: this one and those of its group that come next, around the end."""
+    around = ((index + offset) % examples for offset in range(examples))
+    if groups is not None:
+        around = (position for position in around if groups[position] == groups[index])
+    return itertools.islice(around, _MAX_TRIES)
+
+
+def _too_many_corrupt(source: Source, index: int, tries: int) -> UserError:
     try:
         source[index]
         reason = ""

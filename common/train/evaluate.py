@@ -21,7 +21,7 @@ _BOOKKEEPING = ("index", "corrupt")  # of the host
 
 
 class EvalLoop:
-    """Runs a task's `predict` over data sets; compiled once per set of evaluators.
+    """Runs a task's `predict` over data sets; compiled once per set of evaluators, for each shape.
 
     Only what evaluators name leaves the devices, and a few examples for the pictures.
 
@@ -66,8 +66,7 @@ class EvalLoop:
         made, done, waiting = {}, 0, pictures
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
         batches = eval_batches(
-            dataset.source,
-            dataset.transform,
+            *dataset,
             batch_size=self._batch_size,
             num_workers=self._task.data.num_workers,
             parts=sharding.process_parts(self._mesh),

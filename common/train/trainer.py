@@ -277,8 +277,7 @@ class _Run:
     def _batches(self) -> Iterator[dict[str, Any]]:
         job = self.job
         return train_batches(
-            job.dataset.source,
-            job.dataset.transform,
+            *job.dataset,
             batch_size=job.task.data.batch_size,
             seed=job.plain["seed"],
             start_step=self.first_step,

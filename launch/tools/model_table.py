@@ -21,18 +21,22 @@ import maxim_jax
 import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD
 from maxim_jax.checkpoints import checkpoint_markdown
-from maxvit_jax import segmenters
+from maxvit_jax import detectors, segmenters
 from maxvit_jax.models.segmentation import HEADS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m launch.tools.model_table"
 MAXIM_SIZE = 256
-SEGMENTED_SIZE = 512
+SEGMENTED_SIZE, DETECTED_SIZE = 512, 640
 # Rows of the table of segmentation models: the smaller ones of every family.
 SEGMENTERS = (
     *("maxvit_tiny", "maxvit_small", "tiny_moat_0", "moat_0", "aewin_tiny"),
     *("poolformer_s12", "poolformer_s36", "caformer_s18", "convformer_s18"),
 )
+
+# Of the table of detectors.
+DETECTORS = ("maxvit_tiny", "tiny_moat_0", "moat_0", "aewin_tiny", "poolformer_s12", "caformer_s18")
+DETECTOR_HEADS = ("retinanet", "mask_rcnn", "cascade_mask_rcnn")
 
 # README's rows by name pattern: title, and what mixes positions.
 FAMILY_ROWS = {
@@ -144,6 +148,7 @@ def tables() -> Iterator[GeneratedTable]:
     yield maxim_table()
     yield published_table()
     yield segmentation_table()
+    yield detection_table()
 
 
 def families_table() -> GeneratedTable:
@@ -261,6 +266,27 @@ def segmentation_table() -> GeneratedTable:
         "segmenters",
         f"| backbone | {' | '.join(f'`{head}`' for head in HEADS)} |\n"
         f"| --- |{' ---: |' * len(HEADS)}",
+        facts,
+    )
+
+
+def detection_table() -> GeneratedTable:
+    """What backbones cost under each detector."""
+    facts = {}
+    for name in DETECTORS:
+        cells = []
+        for head in DETECTOR_HEADS:
+            model = detectors.create_model(f"{name}{BACKBONE_AND_HEAD}{head}")
+            variables = abstract_variables(model, DETECTED_SIZE)
+            macs = count_macs(model, variables, DETECTED_SIZE)
+            parameters = count_parameters(variables)
+            cells.append(f"{_millions(parameters)}, {macs / 1e9:.0f} G")
+        facts[name] = f"| `{name}` | {' | '.join(cells)} |"
+    return GeneratedTable(
+        "docs/detection.md",
+        "detectors",
+        f"| backbone | {' | '.join(f'`{head}`' for head in DETECTOR_HEADS)} |\n"
+        f"| --- |{' ---: |' * len(DETECTOR_HEADS)}",
         facts,
     )
 

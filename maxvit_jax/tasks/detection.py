@@ -15,7 +15,13 @@ from common.data import preprocess
 from common.data.class_lists import distinct_colours
 from common.data.copy_paste import CopyPaste
 from common.data.detection import KINDS, DetectionSource, make_detection_source
-from common.data.detection_transform import MASK_SIZE, EvalDetection, TrainDetection, decoded
+from common.data.detection_transform import (
+    MASK_SIZE,
+    EvalDetection,
+    TrainDetection,
+    decoded,
+    orientations,
+)
 from common.errors import UserError, did_you_mean
 from common.metrics.detection import DetectionEvaluator
 from common.metrics.evaluator import Evaluator
@@ -58,6 +64,8 @@ class DetectionData(LoaderConfig, Canvas):
       scenes: how many `"shapes"` draws to train on; 0: 2,000. To evaluate on there are 200.
       scene_size: their side in pixels; 0: 128.
       image_size: side in pixels of the square canvas that images are put on.
+      short_side: other side of a canvas that is turned for portrait images, so that there are two
+        shapes of batches; None: it is a square. Prediction takes the square in any case.
       scale: training images are resized by a random factor between these, relative to what fits
         the canvas (or is `resize`), and cropped.
       flip: mirror half of the training images left to right.
@@ -77,6 +85,7 @@ class DetectionData(LoaderConfig, Canvas):
     scenes: int = 0
     scene_size: int = 0
     image_size: int = 640
+    short_side: int | None = None
     scale: tuple[float, ...] = (0.1, 2.0)
     flip: bool = True
     copy_paste: float = 0.0
@@ -89,6 +98,8 @@ class DetectionData(LoaderConfig, Canvas):
         Canvas.__post_init__(self)
         hint = did_you_mean(self.source, KINDS)
         require(self.source in KINDS, f"config.data.source={self.source!r}: {hint}")
+        fits = self.short_side is None or 0 < self.short_side <= self.image_size
+        require(fits, f"config.data.short_side={self.short_side} is not in 1 to image_size")
         for name in ("holdout", "copy_paste"):
             share = getattr(self, name)
             require(0 <= share < 1, f"config.data.{name} must be in [0, 1)")
@@ -101,15 +112,13 @@ class DetectionData(LoaderConfig, Canvas):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionConfig:
-    """The config's `task` section.
+    """The config's `task` section: the losses are the model's.
 
     Attributes:
       kind: of job.
-      weights: of the model's losses, by name; those that aren't named have 1.
     """
 
     kind: Literal["detection"] = "detection"
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,13 +185,9 @@ class DetectionTask(Task):
         # Masks are the model's field, which the data has to have.
         self._masks = getattr(self.create_model(num_classes=1), "masks", False)
         classes = self.model_config.get("num_classes")
-        found = len(self.eval_source().class_names)
-        require(
-            classes in (None, found),
-            f"config.model.num_classes={classes}, but the data has {found} classes; set it to that,"
-            " or leave it out",
-        )
-        self.model: DetectionModel = self.create_model(num_classes=found)
+        if classes is None:
+            classes = len(self.eval_source().class_names)
+        self.model: DetectionModel = self.create_model(num_classes=classes)
 
     def labels(self) -> dict[str, Any]:
         """See `common.task.Task`."""
@@ -206,7 +211,7 @@ class DetectionTask(Task):
         data = self.data
         objects = size, data.max_objects
         batch = {
-            "image": jax.ShapeDtypeStruct((size, *[data.image_size] * 2, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, *self._canvas["size"], 3), np.uint8),
             "size": jax.ShapeDtypeStruct((size, 2), np.int32),
             "boxes": jax.ShapeDtypeStruct((*objects, 4), np.float32),
             "labels": jax.ShapeDtypeStruct(objects, np.int32),
@@ -229,12 +234,7 @@ class DetectionTask(Task):
             rngs={"dropout": dropout},
             method="losses",
         )
-        weights = self.task_config.weights
-        unknown = sorted(weights.keys() - losses.keys())
-        hint = unknown and did_you_mean(unknown[0], losses)
-        require(not unknown, f"config.task.weights: {unknown}, {hint}")
-        total = sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
-        return total, (updates.get("batch_stats", {}), losses)
+        return sum(losses.values()), (updates.get("batch_stats", {}), losses)
 
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
@@ -245,7 +245,7 @@ class DetectionTask(Task):
         require_same_labels("the evaluation data", self.labels(), _names(source))
         logging.info("to train on: %s", source.summary)
         transform = TrainDetection(
-            size=data.image_size,
+            **self._canvas,
             resize=data.resize,
             scale=data.scale,
             flip=data.flip,
@@ -261,7 +261,7 @@ class DetectionTask(Task):
                 probability=data.copy_paste,
                 scale=data.scale,
             )
-        return Dataset(source, transform)
+        return Dataset(source, transform, self._groups(source))
 
     # ---------------------------------------------------------------- evaluation
 
@@ -271,8 +271,9 @@ class DetectionTask(Task):
 
     def eval_data(self) -> dict[str, Dataset]:
         """See `common.task.Task`."""
-        transform = EvalDetection(size=self.data.image_size, resize=self.data.resize)
-        return {"eval": Dataset(self.eval_source(), transform)}
+        source = self.eval_source()
+        transform = EvalDetection(**self._canvas, resize=self.data.resize)
+        return {"eval": Dataset(source, transform, self._groups(source))}
 
     def eval_source(self) -> DetectionSource:
         """Returns the images to evaluate on."""
@@ -362,6 +363,15 @@ class DetectionTask(Task):
 
     # ---------------------------------------------------------------- parts
 
+    @property
+    def _canvas(self) -> dict[str, Any]:
+        """Arguments of the transforms."""
+        long, short = self.data.image_size, self.data.short_side
+        return {"size": (short or long, long), "turned": short is not None}
+
+    def _groups(self, source: DetectionSource) -> np.ndarray | None:
+        return orientations(source.sizes) if self._canvas["turned"] else None
+
     def _make_source(self, split: str) -> DetectionSource:
         data = self.data
         source = make_detection_source(
@@ -378,6 +388,12 @@ class DetectionTask(Task):
             count=data.scenes if split == data.train_split else 0,
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
+        )
+        found, expected = len(source.class_names), self.model_config.get("num_classes")
+        require(
+            expected in (None, found),
+            f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
+            " classes; set it to that, or leave it out",
         )
         if self._masks and not source.has_masks:
             raise UserError(

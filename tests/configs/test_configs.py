@@ -88,7 +88,17 @@ SEGMENTATION = {
     "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 3800, 8, 1.5e-3),
     "segment_coins": ("tiny_moat_0+semantic_fpn", None, 300, 8, 3e-3),
 }
-EVALUATION = {"evaluate", "evaluate_segmentation"}
+# The same of detection.
+DETECTION = {
+    "maxvit_coco": ("maxvit_tiny+cascade_mask_rcnn", 80, 90_000, 256, 2e-3),
+    "poolformer_coco": ("poolformer_s12+retinanet", 80, 88_704, 16, 1e-4),
+    "aewin_coco": ("aewin_tiny+mask_rcnn", 80, 88_704, 16, 1e-4),
+    "caformer_coco": ("caformer_s18+mask_rcnn", 80, 88_704, 16, 1e-4),
+    "moat_coco": ("tiny_moat_0+cascade_mask_rcnn", 80, 184_800, 64, 1e-4),
+    "detect_shapes": ("tiny_moat_0+retinanet", None, 3000, 8, 1.5e-3),
+    "detect_coins": ("tiny_moat_0+retinanet", None, 300, 4, 3e-3),
+}
+EVALUATION = {"evaluate", "evaluate_segmentation", "evaluate_detection"}
 
 
 def module(name):
@@ -123,13 +133,13 @@ def build_step(config):
 
 
 def test_there_is_a_file_for_every_recipe():
-    expected = {"evaluate", "maxvit_folder", *CHOICES}
+    expected = {"maxvit_folder", *CHOICES}
     expected |= {f"{family}_digits" for family in maxvit_jax.FAMILIES}
     expected |= {"metaformer_ablation_digits"}
     expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
     expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
     expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
-    expected |= {"evaluate_segmentation", "segment_folder", *SEGMENTATION}
+    expected |= {"segment_folder", *SEGMENTATION, "detect_folder", *DETECTION, *EVALUATION}
     assert set(FILES) == expected
 
 
@@ -380,12 +390,14 @@ def test_published_weights_of_the_recipe(name, variant):
         assert data[field] == value or field == "interpolation", field
 
 
-@pytest.mark.parametrize("name", SEGMENTATION)
-def test_segmentation(name):
+@pytest.mark.parametrize("name", SEGMENTATION | DETECTION)
+def test_dense_recipes(name):
     config = get(name)
-    model, classes, steps, batch, rate = SEGMENTATION[name]
+    model, classes, steps, batch, rate = (SEGMENTATION | DETECTION)[name]
     assert config.model.name == model and config.model.num_classes == classes
-    assert config.train.num_steps == config.schedule.decay_steps == steps
+    assert config.train.num_steps == steps
+    if name != "maxvit_coco":  # whose cosine would go on
+        assert config.schedule.decay_steps == steps
     assert config.data.batch_size == batch and config.optimizer.learning_rate == rate
     if classes:  # published: somebody's backbone
         assert config.init.weights == ""
@@ -549,6 +561,27 @@ def test_docstring_says_how_to_run_the_file(name):
             assert key in get(name)[section]
     if "Published" in text:
         assert "Recipe:" in text and "Hardware:" in text
-    if "Published" in text and name not in {*RESTORATION, *CHOICES, *SEGMENTATION}:
+    named = {*RESTORATION, *CHOICES, *SEGMENTATION, *DETECTION}
+    if "Published" in text and name not in named:
         letter = {"tiny": "T", "small": "S", "base": "B", "large": "L", "xlarge": "XL"}
         assert text.startswith(f"MaxViT-{letter[name.split('_')[1]]} ")
+
+
+def test_detection_as_published():
+    """MaxViT against Model Garden's files; the others against mmdetection's."""
+    config = get("maxvit_coco", "variant=maxvit_small,size=896")
+    assert config.train.num_steps == 115_750 and config.schedule.decay_steps == 90_000
+    assert config.optimizer.learning_rate == 3e-3 and config.optimizer.weight_decay == 0.05
+    assert config.model.backbone_fields.window_size == 28
+    assert config.model.backbone_fields.drop_path_rate == 0.5
+    model = make_task(config).model
+    assert model.iou_thresholds == (0.6, 0.7) and model.convention == "mg"
+    assert model.strides == [8, 16, 32, 64, 128]
+    config = get("maxvit_coco", "variant=maxvit_base,head=retinanet")
+    assert config.optimizer.kind == "sgd" and config.optimizer.learning_rate == 0.32
+    assert make_task(config).model.strides == [8, 16, 32, 64, 128]
+    config = get("poolformer_coco", "variant=poolformer_s24,head=mask_rcnn")
+    assert config.optimizer.learning_rate == 2e-4 and config.optimizer.no_decay == ""
+    assert config.schedule.milestones == (59_136, 81_312) and config.data.resize == (1333, 800)
+    assert make_task(config).model.strides == [4, 8, 16, 32, 64]
+    assert make_task(get("moat_coco")).model.scale_gradient

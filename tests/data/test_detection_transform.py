@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from common.data.detection import make_detection_source
-from common.data.detection_transform import EvalDetection, TrainDetection, decoded, mask_bounds
+from common.data.detection_transform import (
+    EvalDetection,
+    TrainDetection,
+    decoded,
+    mask_bounds,
+    orientations,
+)
 from common.data.images import CorruptImage
 from common.data.pipeline import eval_batches, train_batches
 from common.data.rle import bounding_box
@@ -217,6 +223,37 @@ def test_through_the_pipeline():
     assert first["image_id"].tolist() == [1, 2, 3, 4] and last["mask"].tolist() == [1, 1, 0, 0]
 
 
+def test_portrait_images_get_the_canvas_turned():
+    """As in the 1333 x 800 recipe, ten times smaller; squares lie on the landscape canvas."""
+    sizes = np.array([(60, 90), (90, 60), (70, 70)])
+    assert orientations(sizes).tolist() == [0, 1, 0]
+    recipe = {"size": (80, 134), "resize": (133, 80), "turned": True}
+    train = TrainDetection(scale=(1.0, 1.0), flip=False, **recipe)
+    fitting = [[80, 120], [120, 80], [80, 80]]
+    for size, group, expected in zip(sizes, orientations(sizes), fitting, strict=True):
+        data = example(*size)
+        for batch in (train(data, rng()), EvalDetection(**recipe)(data)):
+            assert batch["image"].shape == ((134, 80, 3) if group else (80, 134, 3))
+            assert batch["size"].tolist() == expected
+        boxes = data["boxes"] * expected[0] / size[0]
+        assert np.abs(train(data, rng())["boxes"][:3] - boxes).max() < 1e-3
+
+
+def test_two_canvases_through_the_pipeline():
+    examples = [example(*size) for size in [(60, 90), (90, 60), (40, 50), (50, 40), (30, 20)]]
+    groups = orientations(np.array([e["image"].shape[:2] for e in examples]))
+    canvas = {"size": (32, 48), "turned": True}
+    batches = train_batches(examples, TrainDetection(**canvas), groups, batch_size=2, seed=0)
+    shapes = {next(batches)["image"].shape for _ in range(5)}
+    batches.close()
+    assert shapes == {(2, 32, 48, 3), (2, 48, 32, 3)}
+    shapes = [
+        (batch["image"].shape[1:3], batch["mask"].tolist())
+        for batch in eval_batches(examples, EvalDetection(**canvas), groups, batch_size=2)
+    ]
+    assert shapes == [((32, 48), [1, 1]), ((48, 32), [1, 1]), ((48, 32), [1, 0])]
+
+
 def test_other_sizes_are_corrupt():
     data = example()
     data["masks"] = data["masks"][:, :, 1:]
@@ -230,6 +267,8 @@ def test_other_sizes_are_corrupt():
         ({"size": 0}, "size=0 leaves no image"),
         ({"size": (10, -1)}, "leaves no image"),
         ({"size": 8, "resize": (0, 5)}, "resize="),
+        ({"size": 8, "turned": True}, "lower than wide, such as .800, 1344.; 8 is none"),
+        ({"size": (9, 8), "turned": True}, r"turned=True .* \(9, 8\) is none"),
         ({"size": 8, "scale": (2.0, 1.0)}, "no range of factors"),
         ({"size": 8, "scale": (0.0, 1.0)}, "no range of factors"),
         ({"size": 8, "max_objects": 0}, "nearest valid: 1"),

@@ -77,6 +77,17 @@ def test_decoding_is_told_from_the_rest():
     assert found["augment"] == pytest.approx(2 / 3, abs=0.15)
 
 
+def test_images_of_two_shapes():
+    """Only those of one are put together."""
+
+    def transform(example, rng):
+        return {"image": example}
+
+    dataset = Dataset([np.zeros((2, 3 + i % 2)) for i in range(9)], transform, np.arange(9) % 2)
+    assert one_thread(dataset, 4, 0, images=20)["images_per_core_second"] > 0
+    assert measure(dataset, DATA, 0, 0, 0.0)["batch_size"] == 4
+
+
 INPUT = ["launch.benchmark", "--input"]
 SHORT = ["--seconds=0.01", "--workers=0"]
 COMMANDS = {

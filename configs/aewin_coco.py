@@ -1,0 +1,30 @@
+"""AEWin with Mask R-CNN on COCO at 1333 x 800, 12 epochs.
+
+    python -m launch.train --config=configs/aewin_coco.py:variant=aewin_tiny \\
+        --config.init.weights=aewin_tiny.safetensors --config.data.root=coco \\
+        --workdir=runs/aewin_tiny_coco
+
+Variants: `aewin_tiny`, `aewin_small`, `aewin_base`.
+Recipe: not released. mmdetection's for Swin, once its schedule, without multi-scale [our reading].
+Published: no number that we know of. Our own: not run yet.
+Hardware: expected, not tried: several accelerators; global batch 16.
+"""
+
+from ml_collections import ConfigDict
+
+import maxvit_jax
+from common.config import parse_arg
+from configs.base.detection import finish, one_schedule, start
+from configs.base.imagenet import check_variant
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the recipe; `variant=aewin_tiny`, `smoke=true` stops after three small steps."""
+    arg = parse_arg(arg, variant="aewin_tiny", smoke=False)
+    check_variant(arg.variant, maxvit_jax.list_models("aewin_*"))
+    config = start(arg.variant, "mask_rcnn", backbone_fields={"drop_path_rate": 0.2})
+    config.init = {"weights": ""}
+    one_schedule(config, batch_size=16, learning_rate=1e-4)
+    config.optimizer.weight_decay = 0.05
+    config.schedule.warmup_steps = 1000
+    return finish(config, config.schedule.decay_steps, arg.smoke)
