@@ -20,12 +20,12 @@ def rectangles(count=8, sizes=((SIDE, SIDE),), class_names=CLASS_NAMES):
         height, width = sizes[index]
         image = rng.integers(0, 60, (height, width, 3), np.uint8)
         masks = np.zeros((0 if index % 4 == 3 else 2, height, width), bool)
-        labels = rng.integers(0, 2, len(masks))
+        labels = (index + np.arange(len(masks))) % 2
         for i, mask in enumerate(masks):
             top, left = i * height // 2 + rng.integers(1, 5), rng.integers(1, width // 2)
             mask[top : top + height // 3, left : left + width * 2 // 5] = True
             image[mask] = (250, 40, 40) if labels[i] == 0 else (40, 40, 250)
-        return Picture(image, masks, labels.astype(np.int64))
+        return Picture(image, masks, labels)
 
     names = [f"rectangles/{i}" for i in range(count)]
     return DrawnObjects(picture, names, sizes, class_names)
@@ -50,6 +50,8 @@ def config(changes=None, head="retinanet"):
             "batch_size": 4,
             "scale": [1.0, 1.0],
             "max_objects": 4,
+            "mean": [120.0] * 3,
+            "std": [60.0] * 3,
         },
     }
     return tiny.config(values | (changes or {}))

@@ -12,6 +12,7 @@ from PIL import Image
 import maxvit_jax
 from common.errors import UserError
 from common.train.run_directory import LABELS_FILE
+from common.train.sharding import MeshConfig, make_mesh
 from common.weights.mapping import flatten
 from maxvit_jax import detectors, segmenters
 from maxvit_jax.dense_weights import backbone_of_weights
@@ -47,7 +48,8 @@ def plain():
 def batch_of(task, seed):
     """Four training examples."""
     data = task.train_data()
-    rows = [data.transform(data.source[i], np.random.default_rng([seed, i])) for i in range(4)]
+    places = [(seed + i) % len(data.source) for i in (0, 1, 2, 4)]
+    rows = [data.transform(data.source[i], np.random.default_rng([seed, i])) for i in places]
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
@@ -74,20 +76,19 @@ def test_one_program_learns_from_all_batches():
         total, (_, losses) = loss(variables, batch, jax.random.key(seed))
         assert np.isfinite(total) and total == pytest.approx(float(sum(losses.values())))
         counts.add(int((batch["labels"] >= 0).sum()))
-    assert len(counts) > 2 and loss._cache_size() == 1
+    assert counts == {4, 6, 8} and loss._cache_size() == 1
 
 
-def test_weights_of_losses_and_their_names():
-    task, variables, loss = plain()
-    batch = batch_of(task, 0)
-    _, (_, losses) = loss(variables, batch, jax.random.key(0))
-    section = {"kind": "detection", "weights": {"box_loss": 3.0}}
-    heavier = make_task({"data.scale": [0.5, 1.5], "task": section})
-    total, _ = jax.jit(heavier.loss)(variables, batch, jax.random.key(0))
-    assert total == pytest.approx(float(losses["class_loss"] + 3 * losses["box_loss"]), rel=1e-5)
-    wrong = make_task({"task": {"kind": "detection", "weights": {"boxloss": 3.0}}})
-    with pytest.raises(UserError, match=r"config\.task\.weights: .*did you mean 'box_loss'"):
-        jax.eval_shape(wrong.loss, variables, batch, jax.random.key(0))
+def test_masks_are_in_a_batch_where_the_model_has_some():
+    for head in ("retinanet", "mask_rcnn"):
+        task = make_task(head=head)
+        assert ("masks" in batch_of(task, 0)) == ("masks" in task.abstract_batch(4))
+    boxes = make_task({"model.masks": False}, head="mask_rcnn")
+    assert not boxes.model.masks and "masks" not in batch_of(boxes, 0)
+    # Objects are pasted by their masks, whatever is learned.
+    pasted = {"data.copy_paste": 0.9, "data.scenes": 4, "data.scene_size": 48}
+    task = make_task(pasted, train_source=None, eval_source=None)
+    assert "masks" not in batch_of(task, 0)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def detector(trained):
 def test_photos_of_any_size_have_boxes_in_their_own_pixels(detector):
     for size in ((SIDE, SIDE), (96, 120), (40, 30)):
         example = rectangles(sizes=(size,))[0]
-        found = detector(example["image"]).above(0.4)
+        found = detector(example["image"]).above(0.3)
         assert len(found.boxes) == 2 and found.masks is None
         order = np.argsort(found.boxes[:, 1])
         limit = 0.15 * max(size)
@@ -148,9 +149,11 @@ def test_the_report_is_of_the_images_as_they_are(trained, tmp_path):
     workdir, results = trained
     task = make_task(TRAINED)
     _, variables = detectors.load_pretrained(task.model, workdir)
-    report = task.report(variables, tmp_path / "report", None, DetectionReportOptions(score=0.5))
-    assert not report.left_out and "correct" in report.lines[-1]
-    folder = tmp_path / "report"
+    options = DetectionReportOptions(score=0.5)
+    mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
+    report = task.report(variables, tmp_path / "report", mesh, options)
+    assert not report.left_out and "correct" in report.lines[-2]
+    folder = tmp_path / "report" / "eval"
     assert {p.name for p in folder.iterdir()} >= {
         *("metrics.json", "detections.json", "classes.csv", "errors.csv", "report.html"),
         *("precision_recall.png", "best.png", "worst.png"),
@@ -163,14 +166,14 @@ def test_the_report_is_of_the_images_as_they_are(trained, tmp_path):
 
 def test_photos_become_pictures_rows_and_cocos_results(detector):
     image = rectangles(sizes=((96, 120),))[0]["image"]
-    predictor = DetectedPhotos(detector, 0.4, "", batch_size=2)
+    predictor = DetectedPhotos(detector, 0.3, "", batch_size=2)
     (result,) = predictor.run([image])
-    assert predictor.text(result) == "2 red" or "1 " in predictor.text(result)
+    assert predictor.text(result) == "1 red, 1 blue"
     rows = predictor.rows(result)
     assert [list(row) for row in rows] == [
         ["name", "category_id", "score", "x1", "y1", "x2", "y2"]
     ] * 2
-    assert float(rows[0]["score"]) >= float(rows[1]["score"]) >= 0.4
+    assert float(rows[0]["score"]) >= float(rows[1]["score"]) >= 0.3
     files = predictor.files(result)
     assert set(files) == {".objects.jpg", ".json"}
     assert Image.open(io.BytesIO(files[".objects.jpg"])).size == (120, 96)
@@ -182,17 +185,15 @@ def test_photos_become_pictures_rows_and_cocos_results(detector):
         assert coco["category_id"] == row["category_id"] and height > 0
     categories = json.loads(predictor.folder_files()["categories.json"])
     assert categories == [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
-    kinds = {row["name"] for row in rows}
     for name in CLASS_NAMES:
-        of_one = DetectedPhotos(detector, 0.4, f" {name} ", batch_size=1)
+        of_one = DetectedPhotos(detector, 0.3, f" {name} ", batch_size=1)
         rows = of_one.rows(of_one.run([image])[0])
-        assert {row["name"] for row in rows} == kinds & {name}
+        assert [row["name"] for row in rows] == [name]
     of_none = DetectedPhotos(detector, 1.0, "", batch_size=1)
     assert of_none.text(of_none.run([image])[0]) == "nothing"
 
 
-def test_wrong_options(detector, trained):
-    workdir, _ = trained
+def test_wrong_options(detector):
     with pytest.raises(UserError, match="--classes: there is no class 'rde'; did you mean 'red'"):
         DetectedPhotos(detector, 0.3, "red,rde")
     for options in (DetectionOptions, DetectionReportOptions):
@@ -258,10 +259,10 @@ def test_a_run_is_kept_as_weights_with_what_they_mean(trained, tmp_path):
         ({"data.image_size": 0}, "image_size must be positive"),
         ({"data.copy_paste": 1.5}, r"copy_paste must be in \[0, 1\)"),
         ({"data.max_objects": 0}, "max_objects must be positive"),
-        ({"model.num_classes": 5}, "num_classes=5, but the data has 2 classes"),
+        ({"data.short_side": 64}, "short_side=64 is not in 1 to image_size"),
         ({"model.convention": "mmdet"}, "did you mean 'mm'"),
         ({"model.chanels": 8}, "did you mean 'channels'"),
-        ({"task": {"kind": "detection", "weigths": {}}}, "did you mean 'weights'"),
+        ({"task": {"kind": "detection", "kinds": 1}}, "did you mean 'kind'"),
     ],
 )
 def test_mistakes(changes, words):
@@ -270,6 +271,9 @@ def test_mistakes(changes, words):
 
 
 def test_data_that_lacks_something():
+    small = {"data.scenes": 2, "data.scene_size": 32, "model.num_classes": 5}
+    with pytest.raises(UserError, match=r"num_classes=5, but split 'train' of the data has 3"):
+        make_task(small, train_source=None).train_data()
     other = rectangles(class_names=("a", "b"))
     with pytest.raises(UserError, match="number 0 is 'red' there and 'a' here"):
         make_task(train_source=other).train_data()
