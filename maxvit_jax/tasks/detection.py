@@ -327,6 +327,8 @@ class DetectionTask(Task):
         data = config["data"]
         if asked is not None:  # the config's fields are defaults: the weights know better
             stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
+            if any(data[name] != stored[name] for name in ("image_size", "resize")):
+                stored["short_side"] = None  # is of the config's canvas
             data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}

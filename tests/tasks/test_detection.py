@@ -285,8 +285,9 @@ def test_data_that_lacks_something():
 
 @pytest.mark.slow
 def test_devices_change_neither_losses_nor_metrics(tmp_path):
-    changes = {"data.batch_size": 8, "data.eval_batch_size": 8, "train.num_steps": 3}
-    changes |= {"train.log_every": 1, "eval.every_steps": 3, "checkpoint.every_steps": 3}
+    changes = {"data.batch_size": 8, "data.eval_batch_size": 8, "train.num_steps": 2}
+    changes |= {"train.log_every": 1, "eval.every_steps": 2, "checkpoint.every_steps": 2}
+    changes |= {"model.sampling_ratio": 1, "model.masks": False}  # quick
     found = {}
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
@@ -294,7 +295,7 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
         task = make_task(changes, "mask_rcnn", eval_source=rectangles(12))
         results = tiny.run(config(changes, "mask_rcnn"), workdir, task=task, devices=devices)
         found[devices] = list(tiny.logged(workdir, "train/loss").values()), results
-    assert len(found[1][0]) == 3
+    assert len(found[1][0]) == 2
     np.testing.assert_allclose(found[1][0], found[8][0], rtol=1e-5)
     assert found[8][1]["eval/examples"] == 12
     for name, value in found[1][1].items():
