@@ -43,6 +43,7 @@ class TrainDetection:
       scale: smallest and largest factor of that size, drawn evenly; (1.0, 1.0): no jitter.
       flip: mirror half of the images left to right.
       max_objects: those after so many, in the data's order, are left out.
+      masks: return the masks of examples that have some; boxes are their bounds in any case.
       turned: portrait images get the canvas turned: (800, 1344) is (1344, 800) for them.
 
     Raises:
@@ -54,6 +55,7 @@ class TrainDetection:
     scale: tuple[float, float] = (0.1, 2.0)
     flip: bool = True
     max_objects: int = 100
+    masks: bool = True
     turned: bool = False
 
     def __post_init__(self):
@@ -93,7 +95,7 @@ class TrainDetection:
         padded = np.zeros((self.max_objects, 4), np.float32)
         padded[: len(keep)] = boxes
         batch = _on_canvas(image, canvas) | {"boxes": padded, "labels": labels}
-        if "masks" in example:
+        if self.masks and "masks" in example:
             batch["masks"] = np.zeros((self.max_objects, MASK_SIZE, MASK_SIZE), np.uint8)
             for i, position in enumerate(keep):
                 mask = _in_box(example["masks"][position], seen[position])

@@ -8,7 +8,7 @@ from jax import Array
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-from common.layers.norm import batch_norm
+from maxvit_jax.heads.box_norm import box_norm
 
 _POOLED_CONVS = 4  # of "mg"
 
@@ -44,10 +44,11 @@ class BoxHead(nn.Module):
           float32 logits `[boxes, classes + 1]`, the background last in any case; and deltas
           `[boxes, classes, 4]`, or `[boxes, 1, 4]`.
         """
+        norm = {"train": train, "dtype": self.dtype}
         if self.convention == "mg":
             for i in range(_POOLED_CONVS):
                 conv = nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype, name=f"conv_{i}")
-                x = self._norm(conv(x), real[:, None, None, None], train, f"conv_norm_{i}")
+                x = box_norm(conv(x), real, name=f"conv_norm_{i}", **norm)
         else:
             x = x.transpose(0, 3, 1, 2)  # as PyTorch flattens
         x = x.reshape(x.shape[0], -1)
@@ -56,7 +57,7 @@ class BoxHead(nn.Module):
             dense = nn.Dense(self.channels, kernel_init=init, dtype=self.dtype, name=f"dense_{i}")
             x = dense(x)
             if self.convention == "mg":
-                x = self._norm(x, real[:, None], train, f"dense_norm_{i}")
+                x = box_norm(x, real, name=f"dense_norm_{i}", **norm)
             else:
                 x = jax.nn.relu(x)
         logits = self._outputs(x, self.num_classes + 1, 0.01, "logits")
@@ -65,10 +66,6 @@ class BoxHead(nn.Module):
         boxes = 1 if self.class_agnostic else self.num_classes
         deltas = self._outputs(x, 4 * boxes, 0.001, "deltas")
         return logits, deltas.reshape(-1, boxes, 4)
-
-    def _norm(self, x: Array, real: Array, train: bool, name: str) -> Array:
-        norm = batch_norm(train=train, momentum=0.99, dtype=self.dtype, name=name)
-        return jax.nn.relu(norm(x, mask=real))
 
     def _outputs(self, x: Array, features: int, scale: float, name: str) -> Array:
         init = nn.initializers.normal(scale)

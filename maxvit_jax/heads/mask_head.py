@@ -8,7 +8,7 @@ from jax import Array
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-from common.layers.norm import batch_norm
+from maxvit_jax.heads.box_norm import box_norm
 from maxvit_jax.heads.conv_norm import he_normal
 
 _CONVS = 4
@@ -45,10 +45,9 @@ class MaskHead(nn.Module):
         for i in range(_CONVS):
             x = nn.Conv(self.channels, (3, 3), name=f"conv_{i}", **fields)(x)
             if self.convention == "mg":
-                name = f"norm_{i}"
-                norm = batch_norm(train=train, momentum=0.99, dtype=self.dtype, name=name)
-                x = norm(x, mask=real[:, None, None, None])
-            x = jax.nn.relu(x)
+                x = box_norm(x, real, train=train, dtype=self.dtype, name=f"norm_{i}")
+            else:
+                x = jax.nn.relu(x)
         x = nn.ConvTranspose(self.channels, (2, 2), (2, 2), name="upsample", **fields)(x)
         x = jax.nn.relu(x)
         return nn.Dense(self.num_classes, name="logits", **fields)(x).astype(jnp.float32)

@@ -50,11 +50,12 @@ def select_objects(boxes: Array, scores: Array, classes: Array) -> Objects:
     """Returns the objects among candidates: of each class those that no better one overlaps.
 
     Args:
-      boxes: `[candidates, 4]`.
+      boxes: `[candidates, 4]`; where one is empty, such as in padding, there is no object.
       scores: `[candidates]`; of 0.05 and less there is no object.
       classes: `[candidates]`.
     """
-    scores = jnp.where(scores > MIN_SCORE, scores, -jnp.inf)
+    there = (scores > MIN_SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(-1)
+    scores = jnp.where(there, scores, -jnp.inf)
     kept, real = nms(boxes, scores, _NMS_IOU, MOST, classes=classes)
     return Objects(
         jnp.where(real[:, None], boxes[kept], 0),

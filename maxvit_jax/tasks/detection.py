@@ -138,6 +138,9 @@ class DetectionReportOptions:
 
     score: float = option(MIN_SCORE, "Score from which detections are drawn and errors counted.")
 
+    def __post_init__(self):
+        _require_share(self.score)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionOptions:
@@ -147,7 +150,7 @@ class DetectionOptions:
     classes: str = option("", "Only these classes: names, comma-separated.")
 
     def __post_init__(self):
-        require(0 <= self.score <= 1, f"--score={self.score}: a number from 0 to 1")
+        _require_share(self.score)
 
 
 class DetectionTask(Task):
@@ -250,6 +253,7 @@ class DetectionTask(Task):
             scale=data.scale,
             flip=data.flip,
             max_objects=data.max_objects,
+            masks=self._masks,
         )
         if data.copy_paste:
             require(
@@ -323,6 +327,8 @@ class DetectionTask(Task):
         data = config["data"]
         if asked is not None:  # the config's fields are defaults: the weights know better
             stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
+            if any(data[name] != stored[name] for name in ("image_size", "resize")):
+                stored["short_side"] = None  # is of the config's canvas
             data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
@@ -373,7 +379,7 @@ class DetectionTask(Task):
         return orientations(source.sizes) if self._canvas["turned"] else None
 
     def _make_source(self, split: str) -> DetectionSource:
-        data = self.data
+        data, training = self.data, split == self.data.train_split
         source = make_detection_source(
             data.source,
             root=data.root,
@@ -384,8 +390,8 @@ class DetectionTask(Task):
             images=data.images,
             name=data.name,
             data_dir=data.data_dir,
-            masks=self._masks,
-            count=data.scenes if split == data.train_split else 0,
+            masks=self._masks or (training and data.copy_paste > 0),
+            count=data.scenes if training else 0,
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
         )
@@ -401,6 +407,10 @@ class DetectionTask(Task):
                 " config.model.masks=False for boxes alone, or take +retinanet"
             )
         return source
+
+
+def _require_share(score: float) -> None:
+    require(0 <= score <= 1, f"--score={score}: a number from 0 to 1")
 
 
 def _names(source: DetectionSource) -> dict[str, Any]:

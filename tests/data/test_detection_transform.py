@@ -1,5 +1,6 @@
 """Images with objects on their way into a batch: boxes and masks stay where the image is."""
 
+import dataclasses
 import pickle
 
 import cv2
@@ -277,3 +278,12 @@ def test_other_sizes_are_corrupt():
 def test_numbers_out_of_range(fields, message):
     with pytest.raises(UserError, match=message):
         TrainDetection(**fields)
+
+
+def test_masks_may_stay_behind_and_boxes_are_still_their_bounds():
+    transform = TrainDetection(size=64, max_objects=5)
+    bare = dataclasses.replace(transform, masks=False)
+    whole, boxes = (t(example(), np.random.default_rng(3)) for t in (transform, bare))
+    assert whole.keys() - boxes.keys() == {"masks"}
+    for key in boxes:
+        np.testing.assert_array_equal(boxes[key], whole[key])
