@@ -1,6 +1,7 @@
 """Photos in, rows of a table out: what `launch.predict` runs, for every job."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -12,7 +13,7 @@ class Predictor(Protocol):
 
     Attributes:
       batch_size: photos at once, at most.
-      writes_files: results are files too: it has `files` and `folder_files`.
+      writes_files: results are files too: see `FilePredictor`.
     """
 
     batch_size: int
@@ -34,11 +35,23 @@ class Predictor(Protocol):
 class FilePredictor(Predictor, Protocol):
     """A predictor whose results are files."""
 
-    def files(self, result: Any) -> Mapping[str, bytes]:
-        """Returns files about one photo, by what follows its name, such as `".png"`."""
+    def files(self, result: Any, image_id: int | str) -> Mapping[str, bytes]:
+        """Returns files about one photo, by what follows its name, such as `".png"`.
+
+        Args:
+          result: of `run`.
+          image_id: tells the photo from the others of its folder.
+        """
 
     def folder_files(self) -> Mapping[str, bytes]:
-        """Returns files about all of them, by name."""
+        """Returns files about all of them that are known beforehand, by name."""
+
+    def closing_files(self, folder: Path) -> Mapping[str, bytes]:
+        """Returns files about all of them, by name, made from what `files` gave.
+
+        Args:
+          folder: has those of every photo, of earlier interrupted commands too.
+        """
 
 
 class Predicts(Protocol):

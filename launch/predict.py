@@ -23,7 +23,6 @@ arguments.
 import contextlib
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge
+from common.photo_names import image_ids, places, relative_paths
 from common.photo_table import PhotoTable, photo_table, unfinished
 from common.predict import FilePredictor, Predictor
 from common.progress import ProgressReport
@@ -70,21 +70,27 @@ def main(argv: list[str]) -> None:
     folder = output if output and predictor.writes_files else None
     path = folder / _TABLE if folder else output
     require(not path or not path.exists(), taken)
-    places = _places(source, paths) if folder else {}
+    root = source if source.is_dir() else source.parent
+    place_of = places(relative_paths(root, paths)) if folder else {}
+    id_of = image_ids(place_of)
     with photo_table(path) if path else contextlib.nullcontext() as table:
         todo = _rest(table, paths) if table else paths
         if folder:
             _write_folder_files(predictor, folder)
 
         def write(photo: Path, result: Any) -> None:
-            for ending, content in predictor.files(result).items() if folder else ():
-                place = folder / f"{places[photo]}{ending}"
+            files = predictor.files(result, id_of[photo]) if folder else {}
+            for ending, content in files.items():
+                place = folder / f"{place_of[photo]}{ending}"
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(epath.Path(place), content)
             if table:
                 table.write(photo, predictor.rows(result))
 
         failed = _predict_all(predictor, todo, write)
+        if folder:
+            for name, content in predictor.closing_files(folder).items():
+                write_bytes(epath.Path(folder / name), content)
     earlier = len(paths) - len(todo)
     print(
         f"predicted {len(todo) - len(failed)} of {len(paths)} photos"
@@ -179,30 +185,6 @@ def _predict_all(
                 progress.metrics(done, {"images_per_second": done / (now - started)})
                 shown = now
     return failed
-
-
-def _places(source: Path, paths: list[Path]) -> dict[Path, Path]:
-    """Where in the output folder a photo's files begin: its name without suffix, if that is enough
-    to tell it from the others. Case doesn't tell names apart: in some file systems it can't."""
-    root = source if source.is_dir() else source.parent
-    inside = {path: path.relative_to(root) for path in paths}
-    path_of: dict[str, Path] = {}
-    for path, place in inside.items():
-        other = path_of.setdefault(_key(place), path)
-        require(other is path, f"--input: {other} and {path} differ in case alone: rename one")
-    stems = Counter(_key(place.with_suffix("")) for place in inside.values())
-
-    def is_enough(stem: Path) -> bool:
-        return stems[_key(stem)] == 1 and _key(stem) not in path_of
-
-    return {
-        path: stem if is_enough(stem := place.with_suffix("")) else place
-        for path, place in inside.items()
-    }
-
-
-def _key(place: Path) -> str:
-    return str(place).casefold()
 
 
 def _read(path: Path) -> bytes:

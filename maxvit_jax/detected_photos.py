@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from common.pictures import box_overlay, encoded
 from maxvit_jax.detection import Detector
 
 Found = tuple[np.ndarray, Detections]
+
+_RESULTS = ".objects.json"  # of a photo
 
 
 class DetectedPhotos:
@@ -74,13 +77,19 @@ class DetectedPhotos:
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         return ", ".join(f"{counts[k]} {self._names[k]}" for k in order) or "nothing"
 
-    def files(self, result: Found) -> dict[str, bytes]:
+    def files(self, result: Found, image_id: int | str) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: the photo with boxes, and COCO's results."""
+        results = coco_results({image_id: result[1]}, self._detector.meaning.category_ids)
+        picture = encoded(self.picture(result), "JPEG")
+        return {".objects.jpg": picture, _RESULTS: json.dumps(results).encode()}
+
+    def picture(self, result: Found) -> np.ndarray:
+        """Returns the photo with boxes, names, scores and masks, uint8 `[height, width, 3]`."""
         photo, found = result
         masks = found.masks
         if masks is not None:
             masks = (decoded_mask(mask, *photo.shape[:2]) for mask in masks)
-        drawn = box_overlay(
+        return box_overlay(
             photo,
             found.boxes,
             found.classes,
@@ -89,16 +98,19 @@ class DetectedPhotos:
             scores=found.scores,
             masks=masks,
         )
-        results = coco_results({0: found}, self._detector.meaning.category_ids)
-        for row in results:  # a photo has no number; the file's name says which it is
-            del row["image_id"]
-        return {".objects.jpg": encoded(drawn, "JPEG"), ".json": json.dumps(results).encode()}
 
     def folder_files(self) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: names of the categories."""
         ids = self._detector.meaning.category_ids
         rows = [{"id": i, "name": name} for i, name in zip(ids, self._names, strict=True)]
         return {"categories.json": json.dumps(rows, indent=2).encode()}
+
+    def closing_files(self, folder: Path) -> dict[str, bytes]:
+        """See `common.predict.FilePredictor`: COCO's results of all photos."""
+        photos = [path.read_bytes() for path in sorted(folder.rglob(f"*{_RESULTS}"))]
+        # Joined as text: many masks take several times the memory as objects.
+        rows = b",\n".join(text[1:-1] for text in photos if text != b"[]")
+        return {"detections.json": b"[" + rows + b"]"} if photos else {}
 
     def _chosen(self, found: Detections) -> Detections:
         found = found.above(self._score)
