@@ -14,10 +14,12 @@ class Predictor(Protocol):
     Attributes:
       batch_size: photos at once, at most.
       writes_files: results are files too: see `FilePredictor`.
+      takes_videos: it is a `VideoPredictor`.
     """
 
     batch_size: int
     writes_files: bool
+    takes_videos: bool
 
     def prepare(self, photo: bytes) -> Any:
         """Decodes one photo; raises CorruptImage for something that is none."""
@@ -54,6 +56,21 @@ class FilePredictor(Predictor, Protocol):
         """
 
 
+class VideoPredictor(FilePredictor, Protocol):
+    """A predictor whose photos may be frames of a video: `prepare` takes pixels too.
+
+    Frames are uint8 `[height, width, 3]`.
+
+    Attributes:
+      columns: of all `rows`.
+    """
+
+    columns: Sequence[str]
+
+    def picture(self, result: Any) -> np.ndarray:
+        """Returns the frame with what was found in it, uint8 `[height, width, 3]`."""
+
+
 class Predicts(Protocol):
     """The part of a `common.task.Task` that `PhotoPredictor` uses."""
 
@@ -73,7 +90,7 @@ class PhotoPredictor:
       batch_size: photos at once.
     """
 
-    writes_files = False
+    writes_files = takes_videos = False
 
     def __init__(self, task: Predicts, variables: Any, *, batch_size: int = 8):
         self.batch_size = batch_size

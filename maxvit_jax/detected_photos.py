@@ -1,4 +1,4 @@
-"""Photos in, objects out: what `launch.predict` writes of a detector."""
+"""Photos and frames in, objects out: what `launch.predict` writes of a detector."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _RESULTS = ".objects.json"  # of a photo
 
 
 class DetectedPhotos:
-    """A detector as `common.predict.FilePredictor`.
+    """A detector as `common.predict.VideoPredictor`.
 
     Args:
       detector: with a meaning.
@@ -33,7 +33,8 @@ class DetectedPhotos:
       UserError: a class that the detector doesn't know.
     """
 
-    writes_files = True
+    writes_files = takes_videos = True
+    columns = ("name", "category_id", "score", "x1", "y1", "x2", "y2")
 
     def __init__(self, detector: Detector, score: float, classes: str, *, batch_size: int = 1):
         self.batch_size = batch_size
@@ -47,7 +48,7 @@ class DetectedPhotos:
             require(name in self._names, f"--classes: there is no class {name!r}; {hint}")
         self._kept = [not wanted or name in wanted for name in self._names]
 
-    def prepare(self, photo: bytes) -> np.ndarray:
+    def prepare(self, photo: bytes | np.ndarray) -> np.ndarray:
         """See `common.predict.Predictor`."""
         return decode(photo)
 
@@ -61,15 +62,12 @@ class DetectedPhotos:
     def rows(self, result: Found) -> list[dict[str, Any]]:
         """See `common.predict.Predictor`: an object each, the surest first."""
         _, found = result
-        return [
-            {
-                "name": self._names[kind],
-                "category_id": self._detector.meaning.category_ids[kind],
-                "score": f"{score:.6g}",
-                **{key: f"{x:.2f}" for key, x in zip(("x1", "y1", "x2", "y2"), box, strict=True)},
-            }
+        ids = self._detector.meaning.category_ids
+        rows = (
+            (self._names[kind], ids[kind], f"{score:.6g}", *(f"{x:.2f}" for x in box))
             for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True)
-        ]
+        )
+        return [dict(zip(self.columns, row, strict=True)) for row in rows]
 
     def text(self, result: Found) -> str:
         """See `common.predict.Predictor`: how many of each class."""
@@ -84,7 +82,7 @@ class DetectedPhotos:
         return {".objects.jpg": picture, _RESULTS: json.dumps(results).encode()}
 
     def picture(self, result: Found) -> np.ndarray:
-        """Returns the photo with boxes, names, scores and masks, uint8 `[height, width, 3]`."""
+        """See `common.predict.VideoPredictor`: with boxes, names, scores and masks."""
         photo, found = result
         masks = found.masks
         if masks is not None:

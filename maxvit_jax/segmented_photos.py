@@ -26,6 +26,7 @@ class SegmentedPhotos:
 
     batch_size = 1
     writes_files = True
+    takes_videos = False
 
     def __init__(self, segmenter: Segmenter, palette: np.ndarray):
         self._segmenter, self._palette = segmenter, palette
