@@ -59,7 +59,7 @@ def in_original_pixels(
 
 
 def coco_results(
-    detections: Mapping[int, Detections], category_ids: Sequence[int]
+    detections: Mapping[int | str, Detections], category_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Returns detections as the list of COCO's results format, which is JSON.
 
@@ -76,7 +76,7 @@ def coco_results(
         corners = np.hstack([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]])
         for i, (box, score, k) in enumerate(zip(corners, found.scores, found.classes, strict=True)):
             result = {
-                "image_id": int(image_id),
+                "image_id": image_id,
                 "category_id": int(category_ids[k]),
                 "bbox": box.tolist(),
                 "score": float(score),

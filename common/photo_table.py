@@ -72,7 +72,7 @@ class PhotoTable:
 def photo_table(path: Path) -> Iterator[PhotoTable]:
     """Opens a table, which has its name once the block ends well; until then `unfinished`.
 
-    What an interruption left under that name is gone on with.
+    What an interruption left under that name is gone on with. A table without rows is not kept.
 
     Args:
       path: of the CSV file.
@@ -88,7 +88,10 @@ def photo_table(path: Path) -> Iterator[PhotoTable]:
         except BlockingIOError:
             raise UserError(f"{place} is being written by another process: wait for it") from None
         yield PhotoTable(place, file)
-    place.rename(path)
+    if place.stat().st_size:
+        place.rename(path)
+    else:
+        place.unlink()
 
 
 def _lines(rows: Iterable[Sequence[Any]]) -> str:

@@ -1,6 +1,7 @@
 """Photos in, rows of a table out: what `launch.predict` runs, for every job."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -12,11 +13,13 @@ class Predictor(Protocol):
 
     Attributes:
       batch_size: photos at once, at most.
-      writes_files: results are files too: it has `files` and `folder_files`.
+      writes_files: results are files too: see `FilePredictor`.
+      takes_videos: it is a `VideoPredictor`.
     """
 
     batch_size: int
     writes_files: bool
+    takes_videos: bool
 
     def prepare(self, photo: bytes) -> Any:
         """Decodes one photo; raises CorruptImage for something that is none."""
@@ -34,11 +37,38 @@ class Predictor(Protocol):
 class FilePredictor(Predictor, Protocol):
     """A predictor whose results are files."""
 
-    def files(self, result: Any) -> Mapping[str, bytes]:
-        """Returns files about one photo, by what follows its name, such as `".png"`."""
+    def files(self, result: Any, image_id: int | str) -> Mapping[str, bytes]:
+        """Returns files about one photo, by what follows its name, such as `".png"`.
+
+        Args:
+          result: of `run`.
+          image_id: tells the photo from the others of its folder.
+        """
 
     def folder_files(self) -> Mapping[str, bytes]:
-        """Returns files about all of them, by name."""
+        """Returns files about all of them that are known beforehand, by name."""
+
+    def closing_files(self, folder: Path) -> Mapping[str, bytes]:
+        """Returns files about all of them, by name, made from what `files` gave.
+
+        Args:
+          folder: has those of every photo, of earlier interrupted commands too.
+        """
+
+
+class VideoPredictor(FilePredictor, Protocol):
+    """A predictor whose photos may be frames of a video: `prepare` takes pixels too.
+
+    Frames are uint8 `[height, width, 3]`.
+
+    Attributes:
+      columns: of all `rows`.
+    """
+
+    columns: Sequence[str]
+
+    def picture(self, result: Any) -> np.ndarray:
+        """Returns the frame with what was found in it, uint8 `[height, width, 3]`."""
 
 
 class Predicts(Protocol):
@@ -60,7 +90,7 @@ class PhotoPredictor:
       batch_size: photos at once.
     """
 
-    writes_files = False
+    writes_files = takes_videos = False
 
     def __init__(self, task: Predicts, variables: Any, *, batch_size: int = 8):
         self.batch_size = batch_size

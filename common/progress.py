@@ -8,6 +8,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.progress import TimeRemainingColumn as ETAColumn
 from rich.text import Text
 
+_SECONDS_BETWEEN_LINES = 10
+
 
 class ProgressReport:
     """Shows step, metrics, images/s, ETA and the share of time spent waiting for data.
@@ -70,6 +72,36 @@ class ProgressReport:
         self._console.print(line, markup=False)
         if not self._quiet:
             self._console.file.flush()
+
+
+class Pace:
+    """Shows how far the work is and how fast it goes, as text every few seconds.
+
+    Args:
+      progress: where it is shown.
+      total: where the work ends; may be an estimate.
+    """
+
+    def __init__(self, progress: ProgressReport, total: int):
+        self._progress, self._total = progress, total
+        self._started = self._shown = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Shows how many images are done."""
+        self._progress.advance(done)
+        if self._is_due() or done == self._total:
+            rate = done / (time.monotonic() - self._started)
+            self._progress.metrics(done, {"images_per_second": rate})
+            self._shown = time.monotonic()
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """Shows how many tiles of a large image are done."""
+        if self._is_due():
+            self._progress.log(f"{name}: tile {done}/{total}")
+            self._shown = time.monotonic()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._shown > _SECONDS_BETWEEN_LINES
 
 
 class _MetricsColumn(ProgressColumn):

@@ -1,8 +1,9 @@
-"""Predicts from photos: one, or a folder with all its subfolders.
+"""Predicts from photos and videos: one, or a folder with all its subfolders.
 
     python -m launch.predict --model=caformer_s18 --weights=caformer_s18.pth --input=photo.jpg
     python -m launch.predict --workdir=runs/digits --input=scans --output=predictions.csv --top=3
     python -m launch.predict --workdir=runs/seg --input=photos --output=masks
+    python -m launch.predict --workdir=runs/coins_found --input=clip.mp4 --output=found
 
 What is predicted is what the run was trained for. A classifier's photos of any size and kind are
 prepared as its weights say (a run's, or what `launch.convert` stored), or else as the model was
@@ -11,20 +12,21 @@ hand, or of `--class_names`, a file with one name per line.
 
 Where what is predicted are pictures, the output is a folder: per photo of a segmentation model a
 PNG of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share
-of every class; `classes.csv` has names and colours.
+of every class; `classes.csv` has names and colours. What a detector writes is in docs/detection.md.
 
-Until it is complete, the table is called `predictions.unfinished.csv` (`all.unfinished.csv` for
+Detectors take videos too, which needs PyAV: a video with the objects drawn in, and a table of them
+beside it. Other models leave videos out, and name them.
+
+Until all is done, the table is called `predictions.unfinished.csv` (`all.unfinished.csv` for
 `all.csv`). That is what an interruption leaves, and the same command goes on with it.
 
-Exit status: 0 all is done, 1 some photos could not be read (they are named), 2 a mistake in the
+Exit status: 0 all is done, 1 some files could not be read (they are named), 2 a mistake in the
 arguments.
 """
 
 import contextlib
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,15 @@ from etils import epath
 from common.config import require
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
-from common.errors import TooLarge
+from common.errors import TooLarge, UserError
+from common.photo_names import image_ids, places, relative_paths
 from common.photo_table import PhotoTable, photo_table, unfinished
-from common.predict import FilePredictor, Predictor
-from common.progress import ProgressReport
+from common.predict import FilePredictor, Predictor, VideoPredictor
+from common.predicted_video import predict_video, table_of
+from common.progress import Pace, ProgressReport
 from common.report import write_bytes
 from common.train.run_directory import read_config, read_model_name
+from common.video import FORMATS, count_frames
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
 from launch.tasks import task_of, task_of_weights
@@ -47,14 +52,13 @@ from launch.tasks import task_of, task_of_weights
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
-_INPUT = flags.DEFINE_string("input", None, "Photo, or folder of photos.")
+_INPUT = flags.DEFINE_string("input", None, "Photo or video, or folder of them.")
 _OUTPUT = flags.DEFINE_string("output", None, "CSV file, or folder of pictures, to write.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Photos at once.", lower_bound=1)
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _OPTIONS = JobFlags("predict_options")
 
 _TABLE = "predictions.csv"  # in a folder of pictures
-_SECONDS_BETWEEN_LINES = 10
 
 
 def main(argv: list[str]) -> None:
@@ -65,52 +69,79 @@ def main(argv: list[str]) -> None:
     taken = f"--output: {output} exists already: choose another or remove it"
     goes_on = output and unfinished(output / _TABLE).is_file()
     require(not output or not output.exists() or goes_on, taken)
-    paths = _photos(source, output)
-    predictor = _predictor(len(paths))
+    found = _inputs(source, output)
+    photos, films = ([p for p in found if _is_video(p) == kind] for kind in (False, True))
+    predictor = _predictor(_BATCH_SIZE.value if films else len(photos))
+    videos, left_out = (films, []) if predictor.takes_videos else ([], films)
+    no_videos = f"--input: {source}: this model takes no videos, give their frames as photos"
+    require(bool(photos or videos), no_videos)
+    if videos:
+        _require_folder(output)
     folder = output if output and predictor.writes_files else None
     path = folder / _TABLE if folder else output
     require(not path or not path.exists(), taken)
-    places = _places(source, paths) if folder else {}
+    everything, root = photos + videos, source if source.is_dir() else source.parent
+    inside = relative_paths(root, everything) if folder else {}
+    place_of = places({path: place for path, place in inside.items() if not _is_video(path)})
+    id_of = image_ids(place_of)
     with photo_table(path) if path else contextlib.nullcontext() as table:
-        todo = _rest(table, paths) if table else paths
+        todo = _rest(table, photos) if table else photos
         if folder:
             _write_folder_files(predictor, folder)
 
         def write(photo: Path, result: Any) -> None:
-            for ending, content in predictor.files(result).items() if folder else ():
-                place = folder / f"{places[photo]}{ending}"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(epath.Path(place), content)
+            if folder:
+                _write_all(folder, place_of[photo], predictor.files(result, id_of[photo]))
             if table:
                 table.write(photo, predictor.rows(result))
 
-        failed = _predict_all(predictor, todo, write)
-    earlier = len(paths) - len(todo)
+        failed = _predict_photos(predictor, todo, write)
+        targets = {video: folder / inside[video] for video in videos}
+        targets = {video: t for video, t in targets.items() if not table_of(t).exists()}
+        failed += _predict_videos(predictor, targets)
+        if folder:
+            _write_all(folder, "", predictor.closing_files(folder))
+    todo = [*todo, *targets]
+    earlier = len(everything) - len(todo)
+    kinds = " and ".join(["photos"] * bool(photos) + ["videos"] * bool(videos))
     print(
-        f"predicted {len(todo) - len(failed)} of {len(paths)} photos"
+        f"predicted {len(todo) - len(failed)} of {len(everything)} {kinds}"
         + f", {earlier} were there already" * bool(earlier)
         + f", {len(failed)} could not be read" * bool(failed)
-        + f"; the table is in {path}" * bool(path)
+        + f"; the table is in {path}" * bool(path and path.exists())
+        + f"; left out, as this model takes no videos: {_listed(left_out)}" * bool(left_out)
     )
     if failed:
         sys.exit(1)
 
 
-def _photos(source: Path, output: Path | None) -> list[Path]:
-    """Photos of a folder; an output folder inside it is no input."""
+def _inputs(source: Path, output: Path | None) -> list[Path]:
+    """Photos and videos of a folder; an output folder inside it is no input."""
     require(source.exists(), f"--input: there is no {source}")
     if not source.is_dir():
         return [source]
     found = sorted(
         path
         for path in source.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *FORMATS)
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
         and not (output and path.resolve().is_relative_to(output.resolve()))
     )
-    require(bool(found), f"--input: no photos in {source} ({', '.join(IMAGE_SUFFIXES)})")
+    known = ", ".join((*IMAGE_SUFFIXES, *FORMATS))
+    require(bool(found), f"--input: no photos in {source}, and no videos ({known})")
     return found
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS
+
+
+def _require_folder(output: Path | None) -> None:
+    """Videos and their tables need one."""
+    require(output is not None, "--output is missing: the folder for what is found in videos")
+    hint = f"a folder is written: name one, such as {output.with_suffix('')}"
+    require(not _is_video(output), f"--output: {output} is a video's name, {hint}")
 
 
 def _rest(table: PhotoTable, paths: list[Path]) -> list[Path]:
@@ -135,7 +166,15 @@ def _write_folder_files(predictor: FilePredictor, folder: Path) -> None:
         write_bytes(epath.Path(place), content)
 
 
-def _predictor(photos: int) -> Predictor:
+def _write_all(folder: Path, start: Path | str, files: Mapping[str, bytes]) -> None:
+    """Writes files whose names start alike."""
+    for ending, content in files.items():
+        place = folder / f"{start}{ending}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(epath.Path(place), content)
+
+
+def _predictor(largest_batch: int) -> Predictor:
     workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
     require(
         bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
@@ -145,17 +184,17 @@ def _predictor(photos: int) -> Predictor:
     else:
         require(bool(name and weights), "--model and --weights go together")
         job = task_of_weights(name, weights)
-    options, batch_size = _OPTIONS.options(job), min(_BATCH_SIZE.value, photos)
+    options, batch_size = _OPTIONS.options(job), min(_BATCH_SIZE.value, largest_batch)
     return job.predictor(name, weights, options, batch_size=batch_size, dtype=_DTYPE.value)
 
 
-def _predict_all(
+def _predict_photos(
     predictor: Predictor, paths: list[Path], write: Callable[[Path, Any], None]
 ) -> list[Path]:
     """Prints and writes what is predicted of every photo; returns those that can't be read."""
     failed, named, prepared = [], [], []
     with ProgressReport(len(paths), unit="photo") as progress:
-        started = shown = time.monotonic()
+        pace = Pace(progress, len(paths))
         for done, path in enumerate(paths, start=1):
             try:
                 prepared.append(predictor.prepare(_read(path)))
@@ -168,41 +207,33 @@ def _predict_all(
                     results = predictor.run(prepared)
                 except TooLarge as error:
                     failed += named
-                    progress.log(f"can't do {', '.join(map(str, named))}: {error}")
+                    progress.log(f"can't do {_listed(named)}: {error}")
                     named, results = [], []
                 for photo, result in zip(named, results, strict=True):
                     progress.log(f"{photo}: {predictor.text(result)}")
                     write(photo, result)
                 named, prepared = [], []
-            progress.advance(done)
-            if (now := time.monotonic()) - shown > _SECONDS_BETWEEN_LINES:
-                progress.metrics(done, {"images_per_second": done / (now - started)})
-                shown = now
+            pace(done)
     return failed
 
 
-def _places(source: Path, paths: list[Path]) -> dict[Path, Path]:
-    """Where in the output folder a photo's files begin: its name without suffix, if that is enough
-    to tell it from the others. Case doesn't tell names apart: in some file systems it can't."""
-    root = source if source.is_dir() else source.parent
-    inside = {path: path.relative_to(root) for path in paths}
-    path_of: dict[str, Path] = {}
-    for path, place in inside.items():
-        other = path_of.setdefault(_key(place), path)
-        require(other is path, f"--input: {other} and {path} differ in case alone: rename one")
-    stems = Counter(_key(place.with_suffix("")) for place in inside.values())
-
-    def is_enough(stem: Path) -> bool:
-        return stems[_key(stem)] == 1 and _key(stem) not in path_of
-
-    return {
-        path: stem if is_enough(stem := place.with_suffix("")) else place
-        for path, place in inside.items()
-    }
+def _predict_videos(predictor: VideoPredictor, targets: Mapping[Path, Path]) -> list[Path]:
+    """Writes every video with what is found in it; returns those that can't be."""
+    failed = []
+    for video, target in targets.items():
+        try:
+            total = count_frames(video)
+            with ProgressReport(total, unit="frame") as progress:
+                summary = predict_video(predictor, video, target, Pace(progress, total))
+            print(f"{video}: {summary}; the result is {target}")
+        except UserError as error:
+            failed.append(video)
+            print(f"failed: {video}: {error}")
+    return failed
 
 
-def _key(place: Path) -> str:
-    return str(place).casefold()
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _read(path: Path) -> bytes:

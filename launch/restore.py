@@ -15,7 +15,6 @@ the arguments.
 
 import os
 import sys
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,13 @@ from absl import flags
 from PIL import Image
 
 import maxim_jax
+from common import video
 from common.config import require
 from common.data.images import CorruptImage, decode
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError
 from common.pictures import comparison_sheet
-from common.progress import ProgressReport
+from common.progress import Pace, ProgressReport
 from common.train.run_directory import read_model_name
 from launch.main import compilation_cache, run_main
 from maxim_jax.checkpoints import checkpoint_table
@@ -54,7 +54,6 @@ _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before a
 
 _SHEET_ROWS = 8
 _SHEET_SIDE = 256
-_SECONDS_BETWEEN_LINES = 10
 
 
 def main(argv: list[str]) -> None:
@@ -163,7 +162,7 @@ def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path
         Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
     failed = []
     with ProgressReport(len(jobs), unit="photo") as progress:
-        pace = _Pace(progress, len(jobs))
+        pace = Pace(progress, len(jobs))
         for done, (path, target) in enumerate(jobs, start=1):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -227,8 +226,6 @@ def _center(image: np.ndarray) -> np.ndarray:
 
 
 def _restore_video(source: Path, output: Path) -> None:
-    from maxim_jax import video  # needs an optional dependency
-
     require(
         source.suffix.lower() in video.FORMATS,
         f"--input: {source} is no photo ({', '.join(IMAGE_SUFFIXES)})"
@@ -239,34 +236,9 @@ def _restore_video(source: Path, output: Path) -> None:
     total = video.count_frames(source)
     restorer = _restorer()
     with ProgressReport(total, unit="frame") as progress:
-        summary = video.restore_video(source, target, restorer, _Pace(progress, total))
-    print(
-        f"restored {summary.frames} frames, copied {summary.copied} sound tracks"
-        + f", {summary.damaged} damaged packets skipped" * bool(summary.damaged)
-        + f", left out: {', '.join(summary.dropped)}" * bool(summary.dropped)
-    )
-
-
-class _Pace:
-    """Shows how far the work is and how fast it goes, as text every few seconds."""
-
-    def __init__(self, progress: ProgressReport, total: int):
-        self._progress, self._total = progress, total
-        self._started = self._shown = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        self._progress.advance(done)
-        if now - self._shown > _SECONDS_BETWEEN_LINES or done == self._total:
-            rate = done / (now - self._started)
-            self._progress.metrics(done, {"images_per_second": rate})
-            self._shown = now
-
-    def part(self, name: str, done: int, total: int) -> None:
-        """The same within a large photo."""
-        if (now := time.monotonic()) - self._shown > _SECONDS_BETWEEN_LINES:
-            self._progress.log(f"{name}: tile {done}/{total}")
-            self._shown = now
+        change = partial(map, restorer)
+        summary = video.rewrite_video(source, target, change, Pace(progress, total))
+    print(f"restored {summary}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Photos in, objects out: what `launch.predict` writes of a detector."""
+"""Photos and frames in, objects out: what `launch.predict` writes of a detector."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from maxvit_jax.detection import Detector
 
 Found = tuple[np.ndarray, Detections]
 
+_RESULTS = ".objects.json"  # of a photo
+
 
 class DetectedPhotos:
-    """A detector as `common.predict.FilePredictor`.
+    """A detector as `common.predict.VideoPredictor`.
 
     Args:
       detector: with a meaning.
@@ -30,7 +33,8 @@ class DetectedPhotos:
       UserError: a class that the detector doesn't know.
     """
 
-    writes_files = True
+    writes_files = takes_videos = True
+    columns = ("name", "category_id", "score", "x1", "y1", "x2", "y2")
 
     def __init__(self, detector: Detector, score: float, classes: str, *, batch_size: int = 1):
         self.batch_size = batch_size
@@ -44,7 +48,7 @@ class DetectedPhotos:
             require(name in self._names, f"--classes: there is no class {name!r}; {hint}")
         self._kept = [not wanted or name in wanted for name in self._names]
 
-    def prepare(self, photo: bytes) -> np.ndarray:
+    def prepare(self, photo: bytes | np.ndarray) -> np.ndarray:
         """See `common.predict.Predictor`."""
         return decode(photo)
 
@@ -58,15 +62,12 @@ class DetectedPhotos:
     def rows(self, result: Found) -> list[dict[str, Any]]:
         """See `common.predict.Predictor`: an object each, the surest first."""
         _, found = result
-        return [
-            {
-                "name": self._names[kind],
-                "category_id": self._detector.meaning.category_ids[kind],
-                "score": f"{score:.6g}",
-                **{key: f"{x:.2f}" for key, x in zip(("x1", "y1", "x2", "y2"), box, strict=True)},
-            }
+        ids = self._detector.meaning.category_ids
+        rows = (
+            (self._names[kind], ids[kind], f"{score:.6g}", *(f"{x:.2f}" for x in box))
             for box, score, kind in zip(found.boxes, found.scores, found.classes, strict=True)
-        ]
+        )
+        return [dict(zip(self.columns, row, strict=True)) for row in rows]
 
     def text(self, result: Found) -> str:
         """See `common.predict.Predictor`: how many of each class."""
@@ -74,13 +75,19 @@ class DetectedPhotos:
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         return ", ".join(f"{counts[k]} {self._names[k]}" for k in order) or "nothing"
 
-    def files(self, result: Found) -> dict[str, bytes]:
+    def files(self, result: Found, image_id: int | str) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: the photo with boxes, and COCO's results."""
+        results = coco_results({image_id: result[1]}, self._detector.meaning.category_ids)
+        picture = encoded(self.picture(result), "JPEG")
+        return {".objects.jpg": picture, _RESULTS: json.dumps(results).encode()}
+
+    def picture(self, result: Found) -> np.ndarray:
+        """See `common.predict.VideoPredictor`: with boxes, names, scores and masks."""
         photo, found = result
         masks = found.masks
         if masks is not None:
             masks = (decoded_mask(mask, *photo.shape[:2]) for mask in masks)
-        drawn = box_overlay(
+        return box_overlay(
             photo,
             found.boxes,
             found.classes,
@@ -89,16 +96,19 @@ class DetectedPhotos:
             scores=found.scores,
             masks=masks,
         )
-        results = coco_results({0: found}, self._detector.meaning.category_ids)
-        for row in results:  # a photo has no number; the file's name says which it is
-            del row["image_id"]
-        return {".objects.jpg": encoded(drawn, "JPEG"), ".json": json.dumps(results).encode()}
 
     def folder_files(self) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: names of the categories."""
         ids = self._detector.meaning.category_ids
         rows = [{"id": i, "name": name} for i, name in zip(ids, self._names, strict=True)]
         return {"categories.json": json.dumps(rows, indent=2).encode()}
+
+    def closing_files(self, folder: Path) -> dict[str, bytes]:
+        """See `common.predict.FilePredictor`: COCO's results of all photos."""
+        photos = [path.read_bytes() for path in sorted(folder.rglob(f"*{_RESULTS}"))]
+        # Joined as text: many masks take several times the memory as objects.
+        rows = b",\n".join(text[1:-1] for text in photos if text != b"[]")
+        return {"detections.json": b"[" + rows + b"]"} if photos else {}
 
     def _chosen(self, found: Detections) -> Detections:
         found = found.above(self._score)

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class SegmentedPhotos:
 
     batch_size = 1
     writes_files = True
+    takes_videos = False
 
     def __init__(self, segmenter: Segmenter, palette: np.ndarray):
         self._segmenter, self._palette = segmenter, palette
@@ -57,8 +59,11 @@ class SegmentedPhotos:
         rows = self.rows(result)[:5]
         return ", ".join(f"{float(row['share']):.1%} {row['name'] or row['class']}" for row in rows)
 
-    def files(self, result: tuple[np.ndarray, Segmentation]) -> dict[str, bytes]:
+    def files(
+        self, result: tuple[np.ndarray, Segmentation], image_id: int | str
+    ) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: class indices with a palette, and an overlay."""
+        del image_id  # the files' names say enough
         photo, (label_map, _) = result
         files = {".png": encoded(label_map, palette=self._palette)}
         sides = label_map.shape
@@ -78,6 +83,11 @@ class SegmentedPhotos:
         for index, (name, color) in enumerate(zip(self._names, self._palette, strict=True)):
             table.writerow([index, name, *color])
         return {"classes.csv": text.getvalue().encode()}
+
+    def closing_files(self, folder: Path) -> dict[str, bytes]:
+        """See `common.predict.FilePredictor`: none."""
+        del folder
+        return {}
 
     @property
     def _names(self) -> Sequence[str]:

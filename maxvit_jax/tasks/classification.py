@@ -364,7 +364,7 @@ class ClassificationTask(Task):
 class _Photos:
     """A classifier as `common.predict.Predictor`."""
 
-    writes_files = False
+    writes_files = takes_videos = False
 
     def __init__(self, classifier: Classifier, top: int):
         self.batch_size = classifier.batch_size

@@ -1,13 +1,14 @@
-"""Restoring video files frame by frame (PyAV, an optional dependency).
+"""Video files written anew with other frames (PyAV, an optional dependency).
 
-Frames are decoded, restored and encoded one at a time. Their times, color description and bit depth
-are kept, rotation is applied; sound is copied as it is. Encoding is H.264, VP9 for WebM, near to
-lossless.
+Frames are decoded, changed and encoded as they come, in constant memory. Their times, color
+description and bit depth are kept, rotation is applied; sound is copied as it is. Encoding is
+H.264, VP9 for WebM, near to lossless.
 """
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class VideoSummary:
     """What became of a video.
 
     Attributes:
-      frames: restored ones.
+      frames: those written.
       damaged: packets that could not be decoded; the frame before stays on for their time.
       copied: sound tracks copied.
       dropped: kinds of streams left out, such as `"subtitle"`.
@@ -51,12 +52,19 @@ class VideoSummary:
     copied: int
     dropped: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return (
+            f"{self.frames} frames, copied {self.copied} sound tracks"
+            + f", {self.damaged} damaged packets skipped" * bool(self.damaged)
+            + f", left out: {', '.join(self.dropped)}" * bool(self.dropped)
+        )
+
 
 def count_frames(source: Path) -> int:
     """Returns the number of frames as far as a file says it, otherwise 0.
 
     Raises:
-      UserError: see `restore_video`.
+      UserError: see `rewrite_video`.
     """
     with _open(source) as reader:
         picture = reader.streams.video[0]
@@ -64,19 +72,20 @@ def count_frames(source: Path) -> int:
         return picture.frames or round(duration * (picture.average_rate or 0))
 
 
-def restore_video(
+def rewrite_video(
     source: Path,
     target: Path,
-    restore: Callable[[np.ndarray], np.ndarray],
+    change: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]],
     progress: Callable[[int], None] = lambda frames: None,
 ) -> VideoSummary:
-    """Restores a video's first picture stream, complete or not at all.
+    """Changes the frames of a video's first picture stream; the result is complete or not there.
 
     Args:
       source: the file to read.
       target: the file to write, in the format of its suffix; a file that is there is replaced.
-      restore: maps a float32 frame `[height, width, 3]` in 0..1 to one of the same size, which
-        may leave that range.
+      change: takes the frames, float32 `[height, width, 3]` in 0..1, and gives one of the same
+        size for each, in their order; these may leave that range. It may take some ahead, such as
+        a batch: those are held in memory.
       progress: called with the number of frames done after every one.
 
     Raises:
@@ -98,28 +107,36 @@ def restore_video(
             sound = reader.streams.audio
             encoder = _add_encoder(writer, picture, first)
             tracks = {stream.index: _add_copy(writer, stream, target) for stream in sound}
-            for packet in reader.demux(picture, *sound):
-                if packet.stream.index in tracks:
-                    if packet.dts is not None:  # the last, empty one
-                        packet.stream = tracks[packet.stream.index]
-                        writer.mux(packet)
-                    continue
-                try:
-                    decoded = packet.decode()
-                except av.error.InvalidDataError:
-                    damaged += 1
-                    continue
-                for frame in decoded:
-                    restored = restore(_pixels(frame))
-                    writer.mux(encoder.encode(_frame(restored, frame, encoder.pix_fmt)))
-                    frames += 1
-                    progress(frames)
+            originals: deque[av.VideoFrame] = deque()  # of frames that `change` has not given yet
+
+            def decoded() -> Iterator[np.ndarray]:
+                nonlocal damaged
+                for packet in reader.demux(picture, *sound):
+                    if packet.stream.index in tracks:
+                        if packet.dts is not None:  # the last, empty one
+                            packet.stream = tracks[packet.stream.index]
+                            writer.mux(packet)
+                        continue
+                    try:
+                        found = packet.decode()
+                    except av.error.InvalidDataError:
+                        damaged += 1
+                        continue
+                    for frame in found:
+                        originals.append(frame)
+                        yield _pixels(frame)
+
+            for pixels in change(decoded()):
+                frame = _frame(pixels, originals.popleft(), encoder.pix_fmt)
+                writer.mux(encoder.encode(frame))
+                frames += 1
+                progress(frames)
             writer.mux(encoder.encode(None))
             kept = {picture.index, *tracks}
             dropped = tuple(s.type for s in reader.streams if s.index not in kept)
         temporary.replace(target)
     except av.FFmpegError as error:
-        raise UserError(f"can't restore {source} to {target}: {error.strerror}") from error
+        raise UserError(f"can't write {target} from {source}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return VideoSummary(frames, damaged, len(tracks), dropped)
@@ -151,7 +168,7 @@ def _first_frame(source: Path) -> "av.VideoFrame":
 def _add_encoder(
     writer: "av.OutputContainer", picture: "av.VideoStream", first: "av.VideoFrame"
 ) -> "av.VideoStream":
-    """An encoder for restored frames: as the source's where it can be."""
+    """An encoder like the source's where it can be."""
     name, options = _VP9 if writer.format.name == "webm" else _H264
     encoder = writer.add_stream(name, rate=picture.average_rate, options=options)
     height, width = _pixels(first).shape[:2]

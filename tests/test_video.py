@@ -1,13 +1,15 @@
 """Small files made here, with sound, odd rates and rotation; PyAV says what came out."""
 
 from fractions import Fraction
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from common import video
 from common.errors import UserError
-from maxim_jax import video
-from maxim_jax.video import count_frames, restore_video
+from common.video import count_frames, rewrite_video
 
 av = pytest.importorskip("av")
 
@@ -76,6 +78,11 @@ def centers(frames):
     return np.float32(frames)[:, 8::16, 8::16]
 
 
+def rewrite(source, target, change, *progress):
+    """Changes every frame by itself."""
+    return rewrite_video(source, target, partial(map, change), *progress)
+
+
 def identity(image):
     assert image.dtype == np.float32 and image.min() >= 0 and image.max() <= 1
     return image
@@ -88,7 +95,7 @@ def test_pictures_times_and_sound_are_kept(tmp_path, suffix):
     sound = "libopus" if suffix == ".webm" else "aac"
     source = make_video(tmp_path / f"in{suffix}", times=times, sound=sound)
     seen = []
-    summary = restore_video(source, tmp_path / f"out{suffix}", identity, seen.append)
+    summary = rewrite(source, tmp_path / f"out{suffix}", identity, seen.append)
     assert (summary.frames, summary.damaged, summary.copied) == (COUNT, 0, 1)
     assert seen == list(range(1, COUNT + 1))
     assert count_frames(source) in (COUNT, 15)  # by duration where the file doesn't say
@@ -105,21 +112,21 @@ def test_pictures_times_and_sound_are_kept(tmp_path, suffix):
 def test_color_description(tmp_path, colors):
     """(matrix, range): the same tags, and the same colors by them."""
     source = make_video(tmp_path / "in.mp4", colors=colors)
-    restore_video(source, tmp_path / "out.mp4", identity)
+    rewrite(source, tmp_path / "out.mp4", identity)
     with av.open(str(tmp_path / "out.mp4")) as file, av.open(str(source)) as original:
         contexts = [f.streams.video[0].codec_context for f in (file, original)]
         assert contexts[0].colorspace == contexts[1].colorspace == colors[0]
         assert contexts[0].color_range == contexts[1].color_range
     old, new = read_video(source)[0], read_video(tmp_path / "out.mp4")[0]
     np.testing.assert_allclose(centers(new), centers(old), atol=12)
-    restored = []
-    restore_video(source, tmp_path / "again.mp4", lambda image: restored.append(image) or image)
-    np.testing.assert_allclose(255 * centers(restored), centers(FRAMES), atol=6)
+    seen = []
+    rewrite(source, tmp_path / "again.mp4", lambda image: seen.append(image) or image)
+    np.testing.assert_allclose(255 * centers(seen), centers(FRAMES), atol=6)
 
 
-def test_the_model_is_used(tmp_path):
+def test_frames_are_changed(tmp_path):
     source = make_video(tmp_path / "in.mp4")
-    restore_video(source, tmp_path / "out.mp4", lambda image: 2 * (0.75 - image))
+    rewrite(source, tmp_path / "out.mp4", lambda image: 2 * (0.75 - image))
     for old, new in zip(
         *(read_video(tmp_path / f"{n}.mp4")[0] for n in ("in", "out")), strict=True
     ):
@@ -130,7 +137,7 @@ def test_the_model_is_used(tmp_path):
 def test_rotation_is_applied(tmp_path, rotation):
     source = make_video(tmp_path / "in.mp4", rotation=rotation)
     shapes = set()
-    restore_video(source, tmp_path / "out.mp4", lambda image: shapes.add(image.shape) or image)
+    rewrite(source, tmp_path / "out.mp4", lambda image: shapes.add(image.shape) or image)
     assert shapes == {(48, 64, 3) if rotation == 180 else (64, 48, 3)}
     old, new = read_video(source)[0], read_video(tmp_path / "out.mp4")[0]
     np.testing.assert_allclose(centers(new), centers(old), atol=12)
@@ -142,7 +149,7 @@ def test_ten_bits(tmp_path):
     """Neighbouring levels of 10 bits stay apart; in 8 bits most would be the same."""
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv420p10le", sound=None)
     levels = iter(np.float32((np.arange(500, 500 + COUNT) - 64) / 876))
-    restore_video(source, tmp_path / "out.mkv", lambda image: np.full_like(image, next(levels)))
+    rewrite(source, tmp_path / "out.mkv", lambda image: np.full_like(image, next(levels)))
     with av.open(str(tmp_path / "out.mkv")) as file:
         frames = list(file.decode(video=0))
     assert frames[0].format.name == "yuv420p10le"
@@ -154,7 +161,7 @@ def test_gray_levels_are_exact(tmp_path):
     """Rounding of the color conversions does not drift."""
     grays = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(COUNT)]
     source = make_video(tmp_path / "in.mkv", colors=(1, 1), sound=None, frames=grays)
-    restore_video(source, tmp_path / "out.mkv", identity)
+    rewrite(source, tmp_path / "out.mkv", identity)
     for path in (source, tmp_path / "out.mkv"):
         levels = [frame.mean() for frame in read_video(path)[0]]
         np.testing.assert_allclose(levels, 20 * np.arange(COUNT), atol=1)
@@ -163,7 +170,7 @@ def test_gray_levels_are_exact(tmp_path):
 def test_odd_sides(tmp_path):
     frames = [frame[:47, :63] for frame in FRAMES]
     source = make_video(tmp_path / "in.mkv", pix_fmt="yuv444p", frames=frames)
-    restore_video(source, tmp_path / "out.mkv", identity)
+    rewrite(source, tmp_path / "out.mkv", identity)
     new = read_video(tmp_path / "out.mkv")[0]
     assert new[0].shape == (47, 63, 3)
     np.testing.assert_allclose(centers(new), centers(frames), atol=12)
@@ -172,23 +179,40 @@ def test_odd_sides(tmp_path):
 def test_progress(tmp_path):
     source = make_video(tmp_path / "in.mp4", sound=None)
     order = []
-    summary = restore_video(
+    summary = rewrite(
         source,
         tmp_path / "out.mp4",
-        lambda image: order.append("restored") or image,
+        lambda image: order.append("changed") or image,
         order.append,
     )
-    assert order == [x for i in range(COUNT) for x in ("restored", i + 1)]
+    assert order == [x for i in range(COUNT) for x in ("changed", i + 1)]
     assert count_frames(source) == COUNT
     assert summary.copied == 0
 
 
+def test_frames_may_be_taken_ahead(tmp_path):
+    """Whoever works in batches still has every frame at its time."""
+    times = [*range(6), *range(9, 15)]
+    source = make_video(tmp_path / "in.mp4", times=times)
+
+    def in_fives(frames):
+        while batch := list(islice(frames, 5)):
+            yield from batch
+
+    summary = rewrite_video(source, tmp_path / "out.mp4", in_fives)
+    assert (summary.frames, summary.copied) == (COUNT, 1)
+    old, new = read_video(source), read_video(tmp_path / "out.mp4")
+    np.testing.assert_allclose(new[1], old[1], atol=2e-3)
+    np.testing.assert_allclose(centers(new[0]), centers(old[0]), atol=12)
+    assert new[2] == old[2]
+
+
 def test_damaged_and_truncated_files(tmp_path):
-    """What can be decoded is restored, the rest counted."""
+    """What can be decoded is written, the rest counted."""
     source = make_video(tmp_path / "in.mkv", sound=None)
     data = bytearray(source.read_bytes())
     source.write_bytes(data[: len(data) * 2 // 3])
-    summary = restore_video(source, tmp_path / "out.mkv", identity)
+    summary = rewrite(source, tmp_path / "out.mkv", identity)
     assert 0 < summary.frames < COUNT
 
 
@@ -199,21 +223,21 @@ def test_mistakes(tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("no film")
     with pytest.raises(UserError, match=r"can't read .*text.mp4: Invalid data"):
-        restore_video(text, tmp_path / "out.mp4", identity)
+        rewrite(text, tmp_path / "out.mp4", identity)
     with pytest.raises(UserError, match=r"can't write .*out.flv: choose .mp4"):
-        restore_video(text, tmp_path / "out.flv", identity)
+        rewrite(text, tmp_path / "out.flv", identity)
     with pytest.raises(UserError, match="No such file"):
-        restore_video(tmp_path / "no.mp4", tmp_path / "out.mp4", identity)
+        rewrite(tmp_path / "no.mp4", tmp_path / "out.mp4", identity)
     with_sound = make_video(tmp_path / "sound.mp4")
     with pytest.raises(UserError, match=r".webm files can't hold aac sound: try .mkv"):
-        restore_video(with_sound, tmp_path / "out.webm", identity)
+        rewrite(with_sound, tmp_path / "out.webm", identity)
     with av.open(str(tmp_path / "only.wav"), "w") as file:
         track = file.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 100), np.int16), "s16", "mono")
         frame.sample_rate = 8000
         file.mux([*track.encode(frame), *track.encode(None)])
     with pytest.raises(UserError, match=r"only.wav has no picture"):
-        restore_video(tmp_path / "only.wav", tmp_path / "out.mp4", identity)
+        rewrite(tmp_path / "only.wav", tmp_path / "out.mp4", identity)
     assert {p.name for p in tmp_path.iterdir()} == {"text.mp4", "sound.mp4", "only.wav"}
 
 
@@ -225,7 +249,7 @@ def test_a_failure_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        restore_video(source, tmp_path / "out.mp4", fail)
+        rewrite(source, tmp_path / "out.mp4", fail)
     assert (tmp_path / "out.mp4").read_text() == "precious"
     assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "out.mp4"}
 
@@ -233,4 +257,4 @@ def test_a_failure_leaves_nothing(tmp_path):
 def test_without_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "av", None)
     with pytest.raises(UserError, match=r"videos need PyAV: pip install '.\[video\]'"):
-        restore_video(tmp_path / "in.mp4", tmp_path / "out.mp4", identity)
+        rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", identity)
