@@ -4,6 +4,7 @@ import functools
 import re
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 from jax import numpy as jnp
@@ -264,3 +265,22 @@ def test_maps_beyond_the_backbones_may_be_none(convention):
     shapes = jax.eval_shape(model.init_with_output, jax.random.key(0), IMAGES)
     assert shapes[0].masks.shape == (2, 100, 28, 28)
     assert detectors.create_model("convformer_s18+mask_rcnn").strides == [4, 8, 16, 32, 64]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone, head, convention", [FAST[1]])
+def test_a_program_for_any_batch_and_platform(backbone, head, convention):
+    model, variables = built(backbone, head, convention)
+    batch = jax.export.symbolic_shape("b, 64, 64, 3")
+    images = jax.ShapeDtypeStruct(batch, jnp.float32)
+    sizes = jax.ShapeDtypeStruct((batch[0], 2), jnp.int32)
+    found = jax.jit(lambda v, x, s: model.apply(v, x, sizes=s))
+    program = jax.export.export(found, platforms=("cpu", "cuda", "tpu"))(variables, images, sizes)
+    assert [len(a.shape) for a in program.out_avals] == [3, 2, 2, 4]
+    larger = np.pad(IMAGES, ((0, 0), (0, 12), (0, 0), (0, 0)))
+    for got, want in zip(
+        program.call(variables, larger, TARGETS["size"]),
+        found(variables, larger, TARGETS["size"]),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, want, atol=1e-4)
