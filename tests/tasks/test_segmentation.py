@@ -244,7 +244,7 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
         # Twelve images: the last batch of the evaluation is padded.
         task = make_task(changes, eval_source=Squares(12))
         results = tiny.run(config(changes), workdir, task=task, devices=devices)
-        found[devices] = list(tiny.logged(workdir, "loss").values()), results
+        found[devices] = list(tiny.logged(workdir, "train/loss").values()), results
     np.testing.assert_allclose(found[1][0], found[8][0], rtol=1e-5)
     assert found[1][1] == found[8][1]
     assert found[8][1]["eval/examples"] == 12
