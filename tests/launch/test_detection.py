@@ -123,13 +123,13 @@ def test_predicted_objects(results, tmp):
     found = tmp / "found"
     names = {str(path.relative_to(found)) for path in found.rglob("*.*")}
     photos = {"a.png", "a.jpg", "inner/b", "turned"}  # two have one name but for the suffix
-    files = {f"{photo}{ending}" for photo in photos for ending in (".json", ".objects.jpg")}
-    assert names == files | {"categories.json", "predictions.csv"}
+    files = {f"{photo}{ending}" for photo in photos for ending in (".objects.json", ".objects.jpg")}
+    assert names == files | {"categories.json", "detections.json", "predictions.csv"}
     with Image.open(found / "turned.objects.jpg") as picture:
         assert picture.size == (20, 44)  # upright
     with (found / "predictions.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["image"].endswith("turned.jpg")]
-    boxes = json.loads((found / "turned.json").read_text())
+    boxes = json.loads((found / "turned.objects.json").read_text())
     assert len(rows) == len(boxes) > 0
     for row, box in zip(rows, boxes, strict=True):
         assert 0 <= float(row["x1"]) < float(row["x2"]) <= 20 and row["name"] in ("red", "blue")
