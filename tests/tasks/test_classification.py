@@ -262,7 +262,7 @@ def test_nothing_to_start_from():
 def transformed(field, *args, **data):
     changes = {f"data.{name}": value for name, value in data.items()}
     dataset = getattr(make_task(changes, source=photos(), num_classes=3), field)()
-    source, transform = dataset["eval"] if isinstance(dataset, dict) else dataset
+    source, transform, _ = dataset["eval"] if isinstance(dataset, dict) else dataset
     example = source[1]
     return example["image"], transform(example, *args)
 
@@ -286,7 +286,7 @@ def test_small_images_survive_randaugment():
     """The published shifts and cuts in pixels would leave nothing of them."""
     source = tiny.source()
     changes = {"data.randaugment_layers": 2, "data.randaugment_magnitude": 10.0}
-    _, transform = make_task(changes, num_classes=3, source=source).train_data()
+    transform = make_task(changes, num_classes=3, source=source).train_data().transform
     randaugment = transform.randaugment
     assert randaugment.translate_const < tiny.SIDE / 2 and randaugment.cutout_const < tiny.SIDE / 4
     for size in (224, 384):
@@ -299,10 +299,10 @@ def test_increasing_randaugment_follows_the_data():
     changes = {"data.randaugment_layers": 2, "data.randaugment_magnitude": 9.0}
     changes |= {"data.randaugment": "increasing", "data.interpolation": "random"}
     changes |= {"data.mean": (123.675, 116.28, 103.53)}
-    _, transform = make_task(changes, num_classes=3).train_data()
+    transform = make_task(changes, num_classes=3).train_data().transform
     assert transform.randaugment == IncreasingRandAugment(2, 9.0, fill=(124, 116, 104))
     changes["data.interpolation"] = "lanczos"
-    _, transform = make_task(changes, num_classes=3).train_data()
+    transform = make_task(changes, num_classes=3).train_data().transform
     assert transform.randaugment.interpolation == "lanczos"
 
 

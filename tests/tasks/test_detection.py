@@ -174,15 +174,16 @@ def test_photos_become_pictures_rows_and_cocos_results(detector):
         ["name", "category_id", "score", "x1", "y1", "x2", "y2"]
     ] * 2
     assert float(rows[0]["score"]) >= float(rows[1]["score"]) >= 0.3
-    files = predictor.files(result)
-    assert set(files) == {".objects.jpg", ".json"}
+    files = predictor.files(result, 7)
+    assert set(files) == {".objects.jpg", ".objects.json"}
     assert Image.open(io.BytesIO(files[".objects.jpg"])).size == (120, 96)
-    found = json.loads(files[".json"])
+    found = json.loads(files[".objects.json"])
     for row, coco in zip(rows, found, strict=True):
         x, y, width, height = coco["bbox"]
         assert float(row["x2"]) == pytest.approx(x + width, abs=0.01)
         assert float(row["y1"]) == pytest.approx(y, abs=0.01)
         assert coco["category_id"] == row["category_id"] and height > 0
+        assert coco["image_id"] == 7
     categories = json.loads(predictor.folder_files()["categories.json"])
     assert categories == [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
     for name in CLASS_NAMES:

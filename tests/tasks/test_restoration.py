@@ -154,7 +154,7 @@ def test_mixup_is_that_of_the_step():
 
 def test_training_pairs_are_crops_of_the_photos():
     changes = {"data.flip": False, "data.rotate": False}
-    source, transform = make_task(changes).train_data()
+    source, transform, _ = make_task(changes).train_data()
     example = source[1]
     result = transform(example, np.random.default_rng(0))
     for name in ("input", "target"):
@@ -173,9 +173,9 @@ def test_training_pairs_are_crops_of_the_photos():
 def test_clean_photos_are_degraded():
     noise = ({"kind": "gaussian_noise", "sigma": 25.0},)
     task = make_task({"data.degradations": noise}, source=pairs.Pairs(clean=True))
-    source, transform = task.train_data()
+    source, transform, _ = task.train_data()
     trained = transform(source[0], np.random.default_rng(0))
-    source, transform = task.eval_data()["eval"]
+    source, transform, _ = task.eval_data()["eval"]
     evaluated = transform(source[0])
     for result in (trained, evaluated):
         assert result["input"].dtype == np.float32 and result["target"].dtype == np.uint8

@@ -172,7 +172,7 @@ def test_a_run_predicts_files(trained):
     rows = predictor.rows(result)
     assert sum(float(row["share"]) for row in rows) == pytest.approx(1)
     assert {row["name"] for row in rows} <= {"ground", "red", "blue"}
-    assert set(predictor.files(result)) == {".png", ".overlay.jpg"}
+    assert set(predictor.files(result, 7)) == {".png", ".overlay.jpg"}
     assert predictor.folder_files()["classes.csv"].splitlines()[2] == b"1,red,250,0,0"
     assert "%" in predictor.text(result)
 
