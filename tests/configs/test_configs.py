@@ -147,6 +147,7 @@ def test_there_is_a_file_for_every_recipe():
 SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 # One block of each kind is the same at every width, and in recipes that differ in numbers alone.
 SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
+SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder"}
 SAME_CODE |= {f"maxvit_{v}{kind}" for v in VARIANTS[1:] for kind in ("", "_finetune", "_21k")}
 
 
