@@ -11,13 +11,15 @@ from jax import numpy as jnp
 
 from common.config import require
 from common.kernels.nms import nms
-from common.kernels.roi_align import roi_align, roi_align_levels
+from common.kernels.roi_align import roi_align_levels
 from common.ops.anchors import octave_sizes, pyramid_anchors
 from common.ops.boxes import Weights, clip, decode, encode, iou
 from common.ops.match import IGNORED, POSITIVE, match, sample
 from maxvit_jax.detection_loss import binary_cross_entropy, huber, l1, smooth_l1
 from maxvit_jax.heads.box_head import BoxHead
+from maxvit_jax.heads.class_specific import class_deltas, class_masks
 from maxvit_jax.heads.mask_head import MaskHead
+from maxvit_jax.heads.mask_targets import mask_targets
 from maxvit_jax.heads.rpn import RPNHead
 from maxvit_jax.heads.select import MIN_SCORE, Objects, best_pairs, select_objects
 from maxvit_jax.models.detection import DetectionModel
@@ -163,7 +165,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
             return found
         there = found.classes >= 0
         logits = self._mask_logits(maps, found.boxes, there, train)
-        return found._replace(masks=jax.nn.sigmoid(_of_class(logits, found.classes)))
+        return found._replace(masks=jax.nn.sigmoid(class_masks(logits, found.classes)))
 
     # ---------------------------------------------------------------- learning
 
@@ -283,7 +285,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
         truth = jnp.take_along_axis(targets["boxes"], looked.objects[..., None], 1)
         wanted = encode(truth, looked.boxes, _STAGE_WEIGHTS[stage])
         positive = counted * (looked.labels < self.num_classes)
-        found = deltas[:, :, 0] if self.class_agnostic else _of_box(deltas, looked.labels)
+        found = deltas[:, :, 0] if self.class_agnostic else class_deltas(deltas, looked.labels)
         if self.convention == "mm":
             difference = smooth_l1(found, wanted, beta=1.0) if self._cascade else l1(found, wanted)
             count = jnp.maximum(counted.sum(), 1)
@@ -305,8 +307,8 @@ class MaskRCNN(DetectionModel, kw_only=True):
             for x in looked
         )
         positive = real & (labels < self.num_classes)
-        logits = _of_class(self._mask_logits(maps, boxes, positive, train=True), labels)
-        wanted = jax.vmap(_mask_targets, (0, 0, 0, 0, None))(
+        logits = class_masks(self._mask_logits(maps, boxes, positive, train=True), labels)
+        wanted = jax.vmap(mask_targets, (0, 0, 0, 0, None))(
             targets["masks"], targets["boxes"], objects, boxes, 2 * _MASK_SIZE
         )
         entropy = binary_cross_entropy(logits, wanted).mean((-1, -2))
@@ -431,37 +433,3 @@ def _select(boxes: Array, scores: Array) -> Objects:
     best, rows, classes = best_pairs(jnp.where(scores > MIN_SCORE, scores, 0), _PAIRS)
     which = classes if boxes.shape[1] > 1 else 0
     return select_objects(boxes[rows, which], best, classes)
-
-
-def _of_class(masks: Array, classes: Array) -> Array:
-    """The masks of a class each: `[batch, boxes, side, side]` of `[.., classes]`."""
-    index = jnp.clip(classes, 0, masks.shape[-1] - 1)[:, :, None, None, None]
-    return jnp.take_along_axis(masks, index, -1)[..., 0]
-
-
-def _of_box(deltas: Array, classes: Array) -> Array:
-    """The deltas of a class each: `[batch, boxes, 4]` of `[batch, boxes, classes, 4]`."""
-    index = jnp.clip(classes, 0, deltas.shape[2] - 1)[:, :, None, None]
-    return jnp.take_along_axis(deltas, index, 2)[:, :, 0]
-
-
-def _mask_targets(masks: Array, truth: Array, objects: Array, boxes: Array, size: int) -> Array:
-    """What the masks of boxes should be, 0 or 1, `[boxes, size, size]`.
-
-    Args:
-      masks: uint8 `[objects, rows, columns]`, 255 inside, of ground truth within its boxes.
-      truth: the boxes, `[objects, 4]`.
-      objects: which of them each box is about, `[boxes]`.
-      boxes: `[boxes, 4]`.
-      size: side of the result.
-    """
-    rows, columns = masks.shape[1:]
-
-    def of_box(index, box):
-        mask, around = masks[index].astype(jnp.float32), truth[index]
-        side = jnp.maximum(around[2:] - around[:2], 1e-6)  # padding has none
-        scale = jnp.array([columns, rows]) / side
-        within = (box - jnp.tile(around[:2], 2)) * jnp.tile(scale, 2)
-        return roi_align(mask[..., None], within[None], 1, size, chunk=1)[0, ..., 0]
-
-    return (jax.vmap(of_box)(objects, boxes) >= 127.5).astype(jnp.float32)

@@ -6,8 +6,9 @@ import pytest
 from jax import numpy as jnp
 
 from maxvit_jax.heads.box_head import BoxHead
+from maxvit_jax.heads.mask_targets import mask_targets
 from maxvit_jax.models import mask_rcnn
-from maxvit_jax.models.mask_rcnn import _Boxes, _mask_targets
+from maxvit_jax.models.mask_rcnn import _Boxes
 from tests.golden.weights import make_image, make_variables
 from tests.heads import micro
 from tests.models import numpy_matching as plain
@@ -186,7 +187,7 @@ def test_masks_to_learn_are_what_of_the_object_lies_in_the_box():
         np.float32,
     )
     objects = np.array([0, 1, 1, 1, 0], np.int32)
-    found = np.asarray(jax.jit(_mask_targets, static_argnums=4)(masks, truth, objects, boxes, 28))
+    found = np.asarray(jax.jit(mask_targets, static_argnums=4)(masks, truth, objects, boxes, 28))
     assert found[0].all() and not found[4].any()  # all of it, and none
     for mask, box, index in zip(found[1:4], boxes[1:4], objects[1:4], strict=True):
         want = cropped(masks[index], truth[index], box, 28)
