@@ -5,12 +5,18 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
+
+import jax
 
 # Passed per compilation: dots and convolutions by Eigen, 512-bit vectors.
 CPU_COMPILER_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
     "xla_cpu_prefer_vector_width": "512",
 }
+
+# Of mallopt. A trim threshold of -1 never trims: steps free more than the largest that fits an int.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 def has_cpu_alone() -> bool:
@@ -22,22 +28,38 @@ def has_cpu_alone() -> bool:
     return not plugins and importlib.util.find_spec("libtpu") is None
 
 
-def tune_allocator() -> bool:
-    """Makes glibc keep and reuse large buffers instead of returning their pages; call before JAX.
+def keep_freed_memory() -> bool:
+    """Makes glibc keep and reuse the large buffers of a step instead of returning their pages; call
+    before JAX starts.
 
-    Page faults, not arithmetic, dominate element-wise operations on big buffers otherwise. The
-    process's memory then never shrinks.
+    Page faults take a third of a small model's training step otherwise. Computations then run in
+    the thread that asks for them: its heap is the only one that can grow to such sizes.
 
     Returns:
       Whether it took effect: only on Linux with glibc.
     """
+    kept = _set_allocator({_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28})
+    if kept:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    return kept
+
+
+def tune_allocator() -> bool:
+    """The same for threads too, by one heap for all; call before JAX.
+
+    What is compiled in such a process may run slower than what a cache has.
+
+    Returns:
+      Whether it took effect: only on Linux with glibc.
+    """
+    return _set_allocator({_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28})
+
+
+def _set_allocator(settings: Mapping[int, int]) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
-    # A threshold of -1 never trims; training steps free more than the largest one that fits an int.
-    settings = ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1), (top_pad, 2**28))
-    return [mallopt(parameter, value) for parameter, value in settings] == [1] * len(settings)
+    return {mallopt(parameter, value) for parameter, value in settings.items()} == {1}

@@ -21,7 +21,7 @@ from common.train import train
 from common.train.processes import failing_together, is_of_another
 from common.train.stop import leave_when_asked
 from launch.main import compilation_cache, fail, load_config, run_main
-from launch.process_settings import has_cpu_alone, tune_allocator
+from launch.process_settings import has_cpu_alone, keep_freed_memory
 from launch.tasks import make_task
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with `:k=v,k=v` arguments.")
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
     if has_cpu_alone():
-        tune_allocator()  # a step's buffers are those of the step before
+        keep_freed_memory()  # a step's buffers are those of the step before
     _connect()
     try:
         with leave_when_asked():

@@ -10,10 +10,10 @@ from launch.process_settings import has_cpu_alone
 FAULTS = """
 import resource, sys
 import numpy as np
-from launch.process_settings import tune_allocator
+from launch.process_settings import keep_freed_memory
 
 if sys.argv[1] == "tuned":
-    assert tune_allocator()
+    assert keep_freed_memory()
 faults = []
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
