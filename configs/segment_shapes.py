@@ -5,8 +5,8 @@
 
 Data: scenes drawn as they are read, textured with crops of scikit-image's photos, other ones for
 evaluation.
-Recipe: ours. Our own: 0.85 mIoU, seed 0, and still rising with more steps.
-Hardware: two CPU cores, six minutes.
+Recipe: ours. Our own: 0.901 mIoU, seed 0.
+Hardware: two CPU cores, seven minutes.
 """
 
 from ml_collections import ConfigDict
