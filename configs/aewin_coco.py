@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 import maxvit_jax
 from common.config import parse_arg
-from configs.base.detection import finish, one_schedule, start
+from configs.base.detection import swin_recipe
 from configs.base.imagenet import check_variant
 
 
@@ -22,9 +22,4 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `variant=aewin_tiny`, `smoke=true` stops after three small steps."""
     arg = parse_arg(arg, variant="aewin_tiny", smoke=False)
     check_variant(arg.variant, maxvit_jax.list_models("aewin_*"))
-    config = start(arg.variant, "mask_rcnn", backbone_fields={"drop_path_rate": 0.2})
-    config.init = {"weights": ""}
-    one_schedule(config, batch_size=16, learning_rate=1e-4)
-    config.optimizer.weight_decay = 0.05
-    config.schedule.warmup_steps = 1000
-    return finish(config, config.schedule.decay_steps, arg.smoke)
+    return swin_recipe(arg.variant, arg.smoke)

@@ -12,24 +12,18 @@ Hardware: two CPU cores, a minute.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.detection import short_run, start
+from configs.base.dense import SMALLER_MOAT, short_run
+from configs.base.detection import start
+from maxvit_jax.tasks.detection import DetectionTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after a few steps."""
     arg = parse_arg(arg, smoke=False)
-    small = {
-        "stem_widths": (8, 16),
-        "widths": (16, 32, 48, 64),
-        "depths": (1, 1, 1, 1),
-        "head_dim": 16,
-        "drop_path_rate": 0.0,
-        "norm_momentum": 0.9,  # a short run
-    }
     config = start(
         "tiny_moat_0",
         "retinanet",
-        backbone_fields=small,
+        backbone_fields=SMALLER_MOAT,
         channels=32,
         depth=1,
         extra_levels=0,
@@ -41,4 +35,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch_size": 4,
         "eval_batch_size": 1,
     }
-    return short_run(config, steps=300, smoke=arg.smoke, learning_rate=3e-3, ema_decay=0.98)
+    return short_run(
+        config,
+        DetectionTask,
+        steps=300,
+        smoke=arg.smoke,
+        learning_rate=3e-3,
+        ema_decay=0.98,
+        clip_norm=10.0,
+    )

@@ -17,10 +17,9 @@ from ml_collections import ConfigDict
 
 import maxvit_jax
 from common.config import parse_arg
-from configs.base.complete import complete
+from configs.base.dense import own_photos
 from configs.base.detection import start
 from configs.base.imagenet import check_variant
-from maxvit_jax.data_defaults import data_defaults
 from maxvit_jax.tasks.detection import DetectionTask
 
 
@@ -37,29 +36,13 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     check_variant(arg.backbone, maxvit_jax.list_models(), "backbone")
     config = start(arg.backbone, arg.head)
-    config.init = {"weights": ""} if arg.pretrained else {}
-    data = data_defaults(arg.backbone)
-    config.data = {
-        "source": "coco",
-        "root": "",
-        "holdout": 0.1,
-        "image_size": arg.size,
-        "scale": (0.5, 1.5),
-        "mean": data.mean,
-        "std": data.std,
-        "batch_size": 8,
-    }
-    slower = ({"pattern": "^backbone/", "learning_rate_factor": 0.1},)
-    config.optimizer = {
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "clip_norm": 10.0,
-        "ema_decay": 0.99,
-        "groups": slower if arg.pretrained else (),
-    }
-    config.schedule = {"warmup_steps": arg.steps // 10, "decay_steps": arg.steps}
-    every = max(arg.steps // 10, 1)
-    config.train = {"num_steps": arg.steps, "log_every": 20}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, DetectionTask)
+    config.data = {"source": "coco", "scale": (0.5, 1.5)}
+    return own_photos(
+        config,
+        DetectionTask,
+        backbone=arg.backbone,
+        size=arg.size,
+        steps=arg.steps,
+        pretrained=arg.pretrained,
+        clip_norm=10.0,
+    )

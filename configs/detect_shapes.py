@@ -12,23 +12,18 @@ Hardware: two CPU cores.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.detection import short_run, start
+from configs.base.dense import SMALL_MOAT, short_run
+from configs.base.detection import start
+from maxvit_jax.tasks.detection import DetectionTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after a few steps."""
     arg = parse_arg(arg, smoke=False)
-    small = {
-        "stem_widths": (16, 16),
-        "widths": (24, 48, 96, 128),
-        "depths": (1, 1, 2, 1),
-        "drop_path_rate": 0.0,
-        "norm_momentum": 0.9,  # a short run
-    }
     config = start(
         "tiny_moat_0",
         "retinanet",
-        backbone_fields=small,
+        backbone_fields=SMALL_MOAT,
         channels=48,
         depth=2,
         extra_levels=0,
@@ -44,4 +39,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch_size": 8,
         "eval_batch_size": 40,
     }
-    return short_run(config, steps=3_000, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99)
+    return short_run(
+        config,
+        DetectionTask,
+        steps=3_000,
+        smoke=arg.smoke,
+        learning_rate=1.5e-3,
+        ema_decay=0.99,
+        clip_norm=10.0,
+    )

@@ -12,24 +12,18 @@ Hardware: two CPU cores, one minute.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.segmentation import short_run, start
+from configs.base.dense import SMALLER_MOAT, short_run
+from configs.base.segmentation import start
+from maxvit_jax.tasks.segmentation import SegmentationTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after a few steps."""
     arg = parse_arg(arg, smoke=False)
-    small = {
-        "stem_widths": (8, 16),
-        "widths": (16, 32, 48, 64),
-        "depths": (1, 1, 1, 1),
-        "head_dim": 16,
-        "drop_path_rate": 0.0,
-        "norm_momentum": 0.9,  # a short run
-    }
     config = start(
         "tiny_moat_0",
         "semantic_fpn",
-        backbone_fields=small,
+        backbone_fields=SMALLER_MOAT,
         head_fields={"channels": 32, "fpn_channels": 32, "dropout": 0.0, "init_scale": 0.1},
     )
     config.data = {
@@ -42,4 +36,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "batch_size": 8,
         "eval_batch_size": 1,
     }
-    return short_run(config, steps=300, smoke=arg.smoke, learning_rate=3e-3, ema_decay=0.98)
+    return short_run(
+        config, SegmentationTask, steps=300, smoke=arg.smoke, learning_rate=3e-3, ema_decay=0.98
+    )

@@ -17,10 +17,9 @@ from ml_collections import ConfigDict
 
 import maxvit_jax
 from common.config import parse_arg
-from configs.base.complete import complete
+from configs.base.dense import own_photos
 from configs.base.imagenet import check_variant
 from configs.base.segmentation import start
-from maxvit_jax.data_defaults import data_defaults
 from maxvit_jax.tasks.segmentation import SegmentationTask
 
 
@@ -37,31 +36,17 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     check_variant(arg.backbone, maxvit_jax.list_models(), "backbone")
     config = start(arg.backbone, arg.head, head_fields={"init_scale": 0.1})
-    config.init = {"weights": ""} if arg.pretrained else {}
-    data = data_defaults(arg.backbone)
     config.data = {
         "source": "folder",
-        "root": "",
-        "holdout": 0.1,
-        "image_size": arg.size,
         "resize": (4 * arg.size, arg.size),
         "scale": (0.5, 2.0),
         "photometric": True,
-        "mean": data.mean,
-        "std": data.std,
-        "batch_size": 8,
     }
-    slower = ({"pattern": "^backbone/", "learning_rate_factor": 0.1},)
-    config.optimizer = {
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "clip_norm": 1.0,
-        "ema_decay": 0.99,
-        "groups": slower if arg.pretrained else (),
-    }
-    config.schedule = {"warmup_steps": arg.steps // 10, "decay_steps": arg.steps}
-    every = max(arg.steps // 10, 1)
-    config.train = {"num_steps": arg.steps, "log_every": 20}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, SegmentationTask)
+    return own_photos(
+        config,
+        SegmentationTask,
+        backbone=arg.backbone,
+        size=arg.size,
+        steps=arg.steps,
+        pretrained=arg.pretrained,
+    )

@@ -12,23 +12,18 @@ Hardware: two CPU cores, seven minutes.
 from ml_collections import ConfigDict
 
 from common.config import parse_arg
-from configs.base.segmentation import short_run, start
+from configs.base.dense import SMALL_MOAT, short_run
+from configs.base.segmentation import start
+from maxvit_jax.tasks.segmentation import SegmentationTask
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `smoke=true` stops after a few steps."""
     arg = parse_arg(arg, smoke=False)
-    small = {
-        "stem_widths": (16, 16),
-        "widths": (24, 48, 96, 128),
-        "depths": (1, 1, 2, 1),
-        "drop_path_rate": 0.0,
-        "norm_momentum": 0.9,  # a short run
-    }
     config = start(
         "tiny_moat_0",
         "semantic_fpn",
-        backbone_fields=small,
+        backbone_fields=SMALL_MOAT,
         head_fields={"channels": 24, "fpn_channels": 32, "dropout": 0.0, "init_scale": 0.1},
     )
     config.data = {
@@ -42,4 +37,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "eval_batch_size": 40,
     }
     config.task = {"dice_weight": 1.0}  # parts the classes sooner
-    return short_run(config, steps=4_800, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99)
+    return short_run(
+        config, SegmentationTask, steps=4_800, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99
+    )

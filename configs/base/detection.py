@@ -6,12 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD
-from configs.base.complete import complete
+from configs.base.dense import backbone_section, defaults, published
 from configs.base.imagenet import check_variant
 from maxvit_jax import detectors
-from maxvit_jax.models.dense import DenseModel, dense_fields
+from maxvit_jax.models.dense import DenseModel
 from maxvit_jax.tasks.detection import DetectionTask
 
 # COCO 2017 as the published recipes train on it.
@@ -39,47 +38,20 @@ def start(
     """
     check_variant(head, HEADS, "head")
     name = f"{backbone}{BACKBONE_AND_HEAD}{head}"
-    model = maxvit_jax.create_model(backbone)
-    inner = {"drop_path_rate": model.drop_path_rate, **dense_fields(backbone)}
-    if not model.pad_inputs:  # a field then
-        inner["pad_inputs"] = True
     found = detectors.find(name)
     family = detectors.FAMILIES[found.family]
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(family.model)
-        if field.name not in _OF_THE_MODEL
-    }
-    variant = {n: v for n, v in family.variants[name].items() if n in defaults}
+    own = defaults(family.model, _OF_THE_MODEL)
+    variant = {n: v for n, v in family.variants[name].items() if n in own}
     config = ConfigDict()
     config.seed = 0
     config.model = {
         "name": name,
-        "backbone_fields": inner | dict(backbone_fields or {}),
-        **defaults,
+        "backbone_fields": backbone_section(backbone, backbone_fields),
+        **own,
         **variant,
         **fields,
     }
     return config
-
-
-def short_run(
-    config: ConfigDict, *, steps: int, smoke: bool, learning_rate: float, ema_decay: float
-) -> ConfigDict:
-    """Completes a recipe [ours] of minutes on a CPU; `smoke` stops after six steps."""
-    steps = 6 if smoke else steps
-    every = steps if smoke else steps // 2
-    config.optimizer = {
-        "learning_rate": learning_rate,
-        "weight_decay": 0.05,
-        "clip_norm": 10.0,
-        "ema_decay": ema_decay,
-    }
-    config.schedule = {"warmup_steps": steps // 10, "decay_steps": steps}
-    config.train = {"num_steps": steps, "log_every": 2 if smoke else 50}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, DetectionTask)
 
 
 def one_schedule(config: ConfigDict, *, batch_size: int, learning_rate: float) -> None:
@@ -103,23 +75,19 @@ def one_schedule(config: ConfigDict, *, batch_size: int, learning_rate: float) -
     }
 
 
+def swin_recipe(backbone: str, smoke: bool) -> ConfigDict:
+    """Returns mmdetection's recipe of Mask R-CNN for Swin, once its schedule."""
+    config = start(backbone, "mask_rcnn", backbone_fields={"drop_path_rate": 0.2})
+    config.init = {"weights": ""}
+    one_schedule(config, batch_size=16, learning_rate=1e-4)
+    config.optimizer.weight_decay = 0.05
+    config.schedule.warmup_steps = 1000
+    return finish(config, config.schedule.decay_steps, smoke)
+
+
 def finish(config: ConfigDict, steps: int, smoke: bool) -> ConfigDict:
     """Completes a published recipe: `steps` of training, or three small ones."""
-    every = 5000
     if smoke:
-        steps, every = 3, 3
-        config.data.update(
-            {
-                "batch_size": 2,
-                "image_size": 64,
-                "short_side": None,
-                "resize": None,
-                "num_workers": 0,
-            }
-        )
-        config.schedule.update({"warmup_steps": 0, "decay_steps": steps, "milestones": (1,)})
-        config.init = {}
-    config.train = {"num_steps": steps, "log_every": 1 if smoke else 50}
-    config.eval = {"every_steps": every}
-    config.checkpoint = {"every_steps": every}
-    return complete(config, DetectionTask)
+        config.data.update({"short_side": None, "resize": None})
+        config.schedule.milestones = (1,)
+    return published(config, DetectionTask, steps=steps, every=5000, smoke=smoke)

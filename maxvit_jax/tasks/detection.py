@@ -1,6 +1,7 @@
 """Detection: boxes, classes and masks of objects."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -27,20 +28,16 @@ from common.metrics.detection import DetectionEvaluator
 from common.metrics.evaluator import Evaluator
 from common.pictures import box_overlay, comparison_sheet
 from common.predict import FilePredictor
-from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables, option
-from common.train.run_directory import require_same_labels
+from common.task import Batch, Dataset, LoaderConfig, Task, Variables, option
 from maxvit_jax import detectors
 from maxvit_jax.dense_weights import (
-    backbone_of_weights,
-    holds_head,
-    info_of_weights,
     normalized,
 )
 from maxvit_jax.detected_photos import DetectedPhotos
 from maxvit_jax.detection import Detector, find_objects
 from maxvit_jax.detection_report import MIN_SCORE, write_detection_report
 from maxvit_jax.detector_info import Canvas, meaning_of_weights
-from maxvit_jax.models.detection import DetectionModel
+from maxvit_jax.tasks.dense import DenseInit, DenseTask
 
 SHEET_ROWS = 4
 
@@ -122,17 +119,6 @@ class DetectionConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectorInit(InitConfig):
-    """The config's `init` section.
-
-    Attributes:
-      reset_head: take only the backbone of weights that are a detector's.
-    """
-
-    reset_head: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionReportOptions:
     """What `launch.evaluate` takes for detection."""
 
@@ -153,21 +139,13 @@ class DetectionOptions:
         _require_share(self.score)
 
 
-class DetectionTask(Task):
-    """Trains and evaluates detectors on images with boxes, and masks.
-
-    Args:
-      config: the whole config; sections `init`, `model`, `task` and `data` are read.
-      train_source: images with objects to train on instead of those that `data` names.
-      eval_source: the same for evaluation.
-
-    Raises:
-      UserError: a section that doesn't hold together, or data that isn't there.
-    """
+class DetectionTask(DenseTask):
+    """Trains and evaluates detectors on images with boxes, and masks. See `DenseTask`."""
 
     kind = "detection"
     package = detectors
-    sections = {"init": DetectorInit, "task": DetectionConfig, "data": DetectionData}
+    sections = {"init": DenseInit, "task": DetectionConfig, "data": DetectionData}
+    preparation = Canvas
     resumable = (*Task.resumable, "data.root", "data.annotations", "data.images", "data.data_dir")
     best_metric = "eval/box_ap"
     shown = SHEET_ROWS
@@ -175,22 +153,9 @@ class DetectionTask(Task):
     report_options = DetectionReportOptions
     predict_options = DetectionOptions
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        *,
-        train_source: DetectionSource | None = None,
-        eval_source: DetectionSource | None = None,
-    ):
-        super().__init__(config)
-        self._train_source, self._eval_source = train_source, eval_source
+    def __init__(self, config: Mapping[str, Any], **sources: DetectionSource | None):
+        super().__init__(config, **sources)
         self._min_score = MIN_SCORE
-        # Masks are the model's field, which the data has to have.
-        self._masks = getattr(self.create_model(num_classes=1), "masks", False)
-        classes = self.model_config.get("num_classes")
-        if classes is None:
-            classes = len(self.eval_source().class_names)
-        self.model: DetectionModel = self.create_model(num_classes=classes)
 
     def labels(self) -> dict[str, Any]:
         """See `common.task.Task`."""
@@ -201,13 +166,6 @@ class DetectionTask(Task):
         }
 
     # ---------------------------------------------------------------- training
-
-    def load(self, model: DetectionModel, path: str) -> Variables:
-        """See `common.task.Task`: of such a detector's weights all, of others the backbone."""
-        head = self.model_config["name"].partition(detectors.BACKBONE_AND_HEAD)[2]
-        if holds_head(path, head) and not self.init_config.reset_head:
-            return super().load(model, path)
-        return backbone_of_weights(model, path, detectors.example_images(model))
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
@@ -242,11 +200,7 @@ class DetectionTask(Task):
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
         data = self.data
-        if self._train_source is None:
-            self._train_source = self._make_source(data.train_split)
-        source = self._train_source
-        require_same_labels("the evaluation data", self.labels(), _names(source))
-        logging.info("to train on: %s", source.summary)
+        source = self.train_source()
         transform = TrainDetection(
             **self._canvas,
             resize=data.resize,
@@ -279,13 +233,6 @@ class DetectionTask(Task):
         transform = EvalDetection(**self._canvas, resize=self.data.resize)
         return {"eval": Dataset(source, transform, self._groups(source))}
 
-    def eval_source(self) -> DetectionSource:
-        """Returns the images to evaluate on."""
-        if self._eval_source is None:
-            self._eval_source = self._make_source(self.data.eval_split)
-            logging.info("to evaluate on: %s", self._eval_source.summary)
-        return self._eval_source
-
     def evaluators(self) -> list[Evaluator]:
         """See `common.task.Task`."""
         source = self.eval_source()
@@ -316,26 +263,12 @@ class DetectionTask(Task):
     # ---------------------------------------------------------------- what users run
 
     @classmethod
-    def of_weights(
-        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
-    ) -> tuple["DetectionTask", Variables]:
-        """See `common.task.Task`: on COCO, or what `--config.data...` says."""
-        held = config.model.name
-        require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
-        model, variables = detectors.load_pretrained(name, path)
-        config, info = config.to_dict(), info_of_weights(path, Canvas)
-        data = config["data"]
-        if asked is not None:  # the config's fields are defaults: the weights know better
-            stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
-            if any(data[name] != stored[name] for name in ("image_size", "resize")):
-                stored["short_side"] = None  # is of the config's canvas
-            data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
-        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
-        task = cls({**config, "model": section, "data": data})
-        if "class_names" in info:
-            require_same_labels(path, info, task.labels())
-        return task, variables
+    def stored_data(cls, path: str, num_classes: int, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `DenseTask`."""
+        stored = dataclasses.asdict(meaning_of_weights(path, num_classes)[0])
+        if any(data[name] != stored[name] for name in ("image_size", "resize")):
+            stored["short_side"] = None  # is of the config's canvas
+        return stored
 
     def report(
         self, variables: Variables, folder: epath.Path, mesh: Any, options: DetectionReportOptions
@@ -375,10 +308,16 @@ class DetectionTask(Task):
         long, short = self.data.image_size, self.data.short_side
         return {"size": (short or long, long), "turned": short is not None}
 
+    @functools.cached_property
+    def _masks(self) -> bool:
+        """Whether the model has masks, and the data must. Asked before the classes are known."""
+        return getattr(self.create_model(num_classes=1), "masks", False)
+
     def _groups(self, source: DetectionSource) -> np.ndarray | None:
         return orientations(source.sizes) if self._canvas["turned"] else None
 
-    def _make_source(self, split: str) -> DetectionSource:
+    def make_source(self, split: str) -> DetectionSource:
+        """See `DenseTask`."""
         data, training = self.data, split == self.data.train_split
         source = make_detection_source(
             data.source,
@@ -395,23 +334,14 @@ class DetectionTask(Task):
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
         )
-        found, expected = len(source.class_names), self.model_config.get("num_classes")
-        require(
-            expected in (None, found),
-            f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
-            " classes; set it to that, or leave it out",
-        )
         if self._masks and not source.has_masks:
             raise UserError(
                 f"split {split!r} has objects without masks ({source.summary}); set"
                 " config.model.masks=False for boxes alone, or take +retinanet"
             )
+        logging.info("to %s on: %s", "train" if training else "evaluate", source.summary)
         return source
 
 
 def _require_share(score: float) -> None:
     require(0 <= score <= 1, f"--score={score}: a number from 0 to 1")
-
-
-def _names(source: DetectionSource) -> dict[str, Any]:
-    return {"class_names": list(source.class_names)}

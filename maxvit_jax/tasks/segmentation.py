@@ -22,22 +22,18 @@ from common.pictures import comparison_sheet, label_overlay
 from common.predict import FilePredictor
 from common.progress import ProgressReport
 from common.report import fresh_folder
-from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
-from common.train.run_directory import require_same_labels
+from common.task import Batch, Dataset, LoaderConfig, Report, Task, Variables, option
 from maxvit_jax import segmenters
 from maxvit_jax.dense_weights import (
     Preparation,
-    backbone_of_weights,
-    holds_head,
-    info_of_weights,
     normalized,
 )
-from maxvit_jax.models.segmentation import SegmentationModel
 from maxvit_jax.segmentation import Segmenter, map_logits
 from maxvit_jax.segmentation_loss import cross_entropy, dice
 from maxvit_jax.segmentation_report import evaluate_images
 from maxvit_jax.segmented_photos import SegmentedPhotos
 from maxvit_jax.segmenter_info import meaning_of_weights
+from maxvit_jax.tasks.dense import DenseInit, DenseTask
 
 SHEET_ROWS = 4
 
@@ -123,17 +119,6 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmenterInit(InitConfig):
-    """The config's `init` section.
-
-    Attributes:
-      reset_head: take only the backbone of weights that have the head too.
-    """
-
-    reset_head: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ViewOptions:
     """How photos are looked at, in evaluation and prediction."""
 
@@ -161,21 +146,13 @@ class ViewOptions:
         }
 
 
-class SegmentationTask(Task):
-    """Trains and evaluates any backbone with any head on images with label maps.
-
-    Args:
-      config: the whole config; sections `init`, `model`, `task` and `data` are read.
-      train_source: images with label maps to train on instead of those that `data` names.
-      eval_source: the same for evaluation.
-
-    Raises:
-      UserError: a section that doesn't hold together, or data that isn't there.
-    """
+class SegmentationTask(DenseTask):
+    """Trains and evaluates backbones with heads on images with label maps. See `DenseTask`."""
 
     kind = "segmentation"
     package = segmenters
-    sections = {"init": SegmenterInit, "task": LossConfig, "data": SegmentationData}
+    sections = {"init": DenseInit, "task": LossConfig, "data": SegmentationData}
+    preparation = Preparation
     resumable = (*Task.resumable, "data.root", "data.classes")
     best_metric = "eval/miou"
     shown = SHEET_ROWS
@@ -183,20 +160,9 @@ class SegmentationTask(Task):
     report_options = ViewOptions
     predict_options = ViewOptions
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        *,
-        train_source: LabelMapSource | None = None,
-        eval_source: LabelMapSource | None = None,
-    ):
-        super().__init__(config)
-        self._train_source, self._eval_source = train_source, eval_source
-        classes = self.model_config.get("num_classes")
-        if classes is None:
-            classes = len(self.class_names)
-        self.model = self.create_model(num_classes=classes)
-        weights = self.task_config.class_weights
+    def __init__(self, config: Mapping[str, Any], **sources: LabelMapSource | None):
+        super().__init__(config, **sources)
+        weights, classes = self.task_config.class_weights, self.model.num_classes
         require(
             len(weights) in (0, classes),
             f"config.task.class_weights: {len(weights)} for {classes} classes",
@@ -213,12 +179,6 @@ class SegmentationTask(Task):
         return {"class_names": list(source.class_names), "palette": source.palette.tolist()}
 
     # ---------------------------------------------------------------- training
-
-    def load(self, model: SegmentationModel, path: str) -> Variables:
-        """See `common.task.Task`: of weights with the same head all, of others the backbone."""
-        if holds_head(path, model.head_name) and not self.init_config.reset_head:
-            return super().load(model, path)
-        return backbone_of_weights(model, path, segmenters.example_images(model))
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
@@ -264,10 +224,6 @@ class SegmentationTask(Task):
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
         data = self.data
-        if self._train_source is None:
-            self._train_source = self._make_source(data.train_split)
-        names = {"class_names": list(self._train_source.class_names)}
-        require_same_labels("the evaluation data", self.labels(), names)
         transform = TrainLabelMap(
             size=data.image_size,
             resize=data.resize,
@@ -276,7 +232,7 @@ class SegmentationTask(Task):
             flip=data.flip,
             photometric=data.photometric,
         )
-        return Dataset(self._train_source, transform)
+        return Dataset(self.train_source(), transform)
 
     # ---------------------------------------------------------------- evaluation
 
@@ -300,12 +256,6 @@ class SegmentationTask(Task):
         size = self.data.eval_size or self.data.image_size
         transform = EvalLabelMap(size=size, resize=self.data.resize)
         return {"eval": Dataset(self.eval_source(), transform)}
-
-    def eval_source(self) -> LabelMapSource:
-        """Returns the images to evaluate on."""
-        if self._eval_source is None:
-            self._eval_source = self._make_source(self.data.eval_split)
-        return self._eval_source
 
     def evaluators(self) -> list[SegmentationEvaluator]:
         """See `common.task.Task`."""
@@ -331,24 +281,10 @@ class SegmentationTask(Task):
     # ---------------------------------------------------------------- what users run
 
     @classmethod
-    def of_weights(
-        cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
-    ) -> tuple["SegmentationTask", Variables]:
-        """See `common.task.Task`: on ADE20K, or what `--config.data...` says."""
-        held = config.model.name
-        require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
-        model, variables = segmenters.load_pretrained(name, path)
-        config, info = config.to_dict(), info_of_weights(path)
-        data = config["data"]
-        if asked is not None:  # the config's fields are defaults: the weights know better
-            stored = dataclasses.asdict(meaning_of_weights(path, model.num_classes)[0])
-            data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
-        fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
-        task = cls({**config, "model": section, "data": data})
-        if "class_names" in info:
-            require_same_labels(path, info, task.labels())
-        return task, variables
+    def stored_data(cls, path: str, num_classes: int, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `DenseTask`."""
+        del data
+        return dataclasses.asdict(meaning_of_weights(path, num_classes)[0])
 
     def report(
         self, variables: Variables, folder: epath.PathLike, mesh: Mesh, options: ViewOptions
@@ -389,9 +325,10 @@ class SegmentationTask(Task):
 
     # ---------------------------------------------------------------- parts
 
-    def _make_source(self, split: str) -> LabelMapSource:
+    def make_source(self, split: str) -> LabelMapSource:
+        """See `DenseTask`."""
         data = self.data
-        source = make_label_map_source(
+        return make_label_map_source(
             data.source,
             root=data.root,
             split=split,
@@ -402,10 +339,3 @@ class SegmentationTask(Task):
             size=data.scene_size,
             max_corrupt=data.max_corrupt,
         )
-        found, expected = len(source.class_names), self.model_config.get("num_classes")
-        require(
-            expected in (None, found),
-            f"config.model.num_classes={expected}, but split {split!r} of the data has {found}"
-            " classes; set it to that, or leave it out",
-        )
-        return source
