@@ -6,9 +6,7 @@ detector = Detector(model, variables, canvas, meaning)
 found = detector(photo)  # boxes in the photo's own pixels
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,14 +14,12 @@ import numpy as np
 from jax import Array
 
 from common.data.detection_transform import EvalDetection
-from common.data.images import CorruptImage, decode
+from common.data.image_files import Photo, read_photo
 from common.detections import Detections, in_original_pixels
 from common.errors import UserError
 from maxvit_jax.dense_weights import normalized
 from maxvit_jax.detector_info import Canvas, Meaning
 from maxvit_jax.models.detection import DetectionModel
-
-Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 
 
 def find_objects(
@@ -74,7 +70,7 @@ class Detector:
 
         self._find = find
 
-    def __call__(self, photo: Image) -> Detections:
+    def __call__(self, photo: Photo) -> Detections:
         """Finds the objects of one photo, by descending score.
 
         Args:
@@ -87,7 +83,7 @@ class Detector:
         Raises:
           UserError: something that is no image, or a result that is not finite.
         """
-        return next(self.of_batch([_read(photo)]))
+        return next(self.of_batch([read_photo(photo, "look for objects in")]))
 
     def of_batch(self, photos: Sequence[np.ndarray]) -> Iterator[Detections]:
         """Yields the objects of each of some photos, uint8 `[height, width, 3]`."""
@@ -100,12 +96,3 @@ class Detector:
         for i, row in enumerate(rows):
             of_photo = {name: array[i] for name, array in found.items()}
             yield in_original_pixels(of_photo, row["scale"], row["original_size"])
-
-
-def _read(photo: Image) -> np.ndarray:
-    try:
-        if isinstance(photo, str | os.PathLike):
-            photo = Path(photo).read_bytes()
-        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
-    except CorruptImage as error:
-        raise UserError(f"can't look for objects in what is no image: {error}") from error

@@ -8,9 +8,7 @@ label_map, confidence = segmenter(photo)  # of the photo's size
 import functools
 import itertools
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,14 +18,13 @@ from jax import Array
 from jax import numpy as jnp
 
 from common.config import require
-from common.data.images import CorruptImage, decode
+from common.data.image_files import Photo, read_photo
 from common.data.resized_crops import fitted_size, resize_image
-from common.errors import TooLarge, UserError, nearest_valid
+from common.errors import TooLarge, nearest_valid
 from common.layers.resize import interpolated
 from common.whole_images import PaddedSizes
 from maxvit_jax.dense_weights import Preparation, normalized
 
-Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
 _MULTIPLE = 32  # official protocols round sides up to it
 _STRIP_VALUES = 1 << 25  # of probabilities that are held at once
 _CANVAS, _POSITIONS = PaddedSizes(32, few=True), PaddedSizes(8, few=True)  # of results
@@ -140,7 +137,7 @@ class Segmenter:
 
         self._look = look
 
-    def __call__(self, photo: Image) -> Segmentation:
+    def __call__(self, photo: Photo) -> Segmentation:
         """Segments one photo.
 
         Args:
@@ -151,15 +148,15 @@ class Segmenter:
           UserError: something that is no image, or a result that is not finite; `TooLarge` for a
             photo that doesn't fit the memory.
         """
-        image = _read(photo)
+        image = read_photo(photo, "segment")
         strips = [jax.device_get(_best(strip)) for strip in self._strips(image)]
         parts = (np.concatenate(parts) for parts in zip(*strips, strict=True))
         height, width = image.shape[:2]
         return Segmentation(*(part[:height, :width] for part in parts))
 
-    def probabilities(self, photo: Image) -> np.ndarray:
+    def probabilities(self, photo: Photo) -> np.ndarray:
         """Returns float32 `[height, width, classes]` for one photo; see `__call__`."""
-        image = _read(photo)
+        image = read_photo(photo, "segment")
         height, width = image.shape[:2]
         strips = [np.asarray(strip)[:, :width] for strip in self._strips(image)]
         return np.concatenate(strips)[:height]
@@ -259,15 +256,6 @@ def _probabilities(logits: Array, where: Array, mirror: Array, canvas: tuple[int
 @jax.jit
 def _best(probabilities: Array) -> tuple[Array, Array]:
     return probabilities.argmax(-1).astype(jnp.uint8), probabilities.max(-1)
-
-
-def _read(photo: Image) -> np.ndarray:
-    try:
-        if isinstance(photo, str | os.PathLike):
-            photo = Path(photo).read_bytes()
-        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
-    except CorruptImage as error:
-        raise UserError(f"can't segment what is no image: {error}") from error
 
 
 def _run(program: Any, *args: Any, **options: Any) -> Array:

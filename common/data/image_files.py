@@ -1,5 +1,6 @@
 """Image files on disk: what they hold, what header and end tell, and lines that name bad ones."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from common.data.crops import image_size, open_array
 from common.data.images import CorruptImage, decode
 from common.errors import UserError
 
+# What users give; or what NumPy makes an array of: Pillow's images, JAX's arrays.
+Photo = np.ndarray | bytes | str | os.PathLike
 _NAMED = 3  # files of each kind that a message names
 
 
@@ -25,6 +28,24 @@ def read_content(path: Path) -> bytes | np.ndarray:
         return path.read_bytes()
     except OSError as error:
         raise CorruptImage(f"{path} can't be read: {error.strerror}") from error
+
+
+def read_photo(photo: Photo, purpose: str) -> np.ndarray:
+    """Returns a photo as uint8 `[height, width, 3]`.
+
+    Args:
+      photo: see `Photo`, of any kind and size that `common.data.images.decode` takes.
+      purpose: what can't be done with something that is none, such as "segment".
+
+    Raises:
+      UserError: it is no image.
+    """
+    try:
+        if isinstance(photo, str | os.PathLike):
+            photo = Path(photo).read_bytes()
+        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
+    except CorruptImage as error:
+        raise UserError(f"can't {purpose} what is no image: {error}") from error
 
 
 def checked_size(path: Path) -> tuple[int, int] | str:

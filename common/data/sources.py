@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data.held_out import HELD_OUT
 from common.data.images import CorruptImage
-from common.data.tfds_builders import tfds_builder
+from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
 from common.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -261,23 +261,8 @@ def _image_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-class TfdsSource:
-    """A tfds classification data set prepared on disk as array_record; never downloads anything."""
-
-    def __init__(self, name: str, split: str = "train", data_dir: str | None = None):
-        """Opens the data set.
-
-        Args:
-          name: as in tfds: "cifar10", "imagenet2012:5.1.0", "my_set/config".
-          split: "train", "test[:50%]", ...
-          data_dir: where data sets lie; None is tfds's default.
-
-        Raises:
-          UserError: an unknown name or split, a data set that isn't prepared or has no random
-            access (the message says how to prepare it), or one without images and labels.
-        """
-        self._args = (name, split, data_dir)
-        self._open()
+class TfdsSource(TfdsRecords):
+    """A tfds classification data set prepared on disk as array_record; see `TfdsRecords`."""
 
     def _open(self) -> None:
         import tensorflow_datasets as tfds
@@ -297,24 +282,7 @@ class TfdsSource:
             )
         self._image_key, self._label_key = keys["image"], keys["label"]
         self.class_names = builder.info.features[self._label_key].names
-        try:
-            self._records = builder.as_data_source(
-                split, decoders={self._image_key: tfds.decode.SkipDecoding()}
-            )
-            len(self._records)
-        except (ValueError, KeyError) as error:
-            hint = did_you_mean(split, builder.info.splits)
-            raise UserError(f"no split {split!r} in tfds data set {name!r}; {hint}") from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_args": self._args}  # open files don't travel
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-    def __len__(self) -> int:
-        return len(self._records)
+        self._records = encoded_records(builder, name, split, self._image_key)
 
     def __getitem__(self, index: int) -> LabelledExample:
         record = self._records[index]

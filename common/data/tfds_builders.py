@@ -1,5 +1,7 @@
 """Opening data sets that tfds has prepared on disk; nothing is ever downloaded."""
 
+import abc
+from collections.abc import Sequence
 from typing import Any
 
 from common.errors import UserError, did_you_mean
@@ -44,3 +46,62 @@ def tfds_builder(name: str, data_dir: str | None) -> Any:
             f"has no random access; move it away or choose another data_dir, then run: {command}"
         )
     return builder
+
+
+class TfdsRecords(abc.ABC):
+    """A split of a data set as a source, opened again wherever it is pickled to.
+
+    A source writes `_open`, which sets `_records`.
+
+    Args:
+      name: as in tfds: "cifar10", "imagenet2012:5.1.0", "my_set/config".
+      split: "train", "test[:50%]", ...
+      data_dir: where data sets lie; None is tfds's default.
+
+    Raises:
+      UserError: as `tfds_builder` and `encoded_records`, or features that are not those of the job.
+    """
+
+    _records: Sequence[Any]
+
+    def __init__(self, name: str, split: str = "train", data_dir: str | None = None):
+        self._args = (name, split, data_dir)
+        self._open()
+
+    @abc.abstractmethod
+    def _open(self) -> None:
+        """Opens what `_args` say."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_args": self._args}  # open files don't travel
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def encoded_records(builder: Any, name: str, split: str, image_key: str) -> Sequence[Any]:
+    """Returns the records of a split, images as their files' content.
+
+    Args:
+      builder: of `tfds_builder`.
+      name: of the data set, for messages.
+      split: as in tfds.
+      image_key: feature that is the image.
+
+    Raises:
+      UserError: there is no such split.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        decoders = {image_key: tfds.decode.SkipDecoding()}
+        records = builder.as_data_source(split, decoders=decoders)
+        len(records)
+    except (ValueError, KeyError) as error:
+        hint = did_you_mean(split, builder.info.splits)
+        raise UserError(f"no split {split!r} in tfds data set {name!r}; {hint}") from error
+    return records

@@ -9,35 +9,22 @@ from common.data.coco_annotations import COCO_IDS
 from common.data.crops import image_size
 from common.data.detection import DetectionExample
 from common.data.detection_objects import ImageEntry, ObjectEntry, coco_json, usable_objects
-from common.data.tfds_builders import tfds_builder
-from common.errors import UserError, did_you_mean
+from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
+from common.errors import UserError
 
 
-class TfdsDetection:
-    """A tfds data set prepared on disk as array_record; a `common.data.detection.DetectionSource`.
+class TfdsDetection(TfdsRecords):
+    """A tfds data set prepared on disk as array_record; a
+    `common.data.detection.DetectionSource`; see `TfdsRecords`.
 
     Objects without area or outside their image are left out when an example is read; they aren't
     counted, since that would take reading everything. Ids of COCO's images and categories are
     COCO's own.
-
-    Args:
-      name: as in tfds.
-      split: "train", "validation", "train[:50%]", ...
-      data_dir: where data sets lie; None is tfds's default.
-
-    Raises:
-      UserError: as `tfds_builder`; an unknown split, or no images with objects.
     """
 
     has_masks = False
 
-    def __init__(self, name: str, split: str = "train", data_dir: str | None = None):
-        self._args = (name, split, data_dir)
-        self._open()
-
     def _open(self) -> None:
-        import tensorflow_datasets as tfds
-
         name, split, data_dir = self._args
         builder = tfds_builder(name, data_dir)
         features = builder.info.features
@@ -53,23 +40,7 @@ class TfdsDetection:
         coco = builder.name == "coco" and count == len(COCO_IDS)
         self.category_ids = list(COCO_IDS if coco else range(1, count + 1))
         self.problems: dict[str, int] = {}
-        decoders = {"image": tfds.decode.SkipDecoding()}
-        try:
-            self._records = builder.as_data_source(split, decoders=decoders)
-            len(self._records)
-        except (ValueError, KeyError) as error:
-            hint = did_you_mean(split, builder.info.splits)
-            raise UserError(f"no split {split!r} in tfds data set {name!r}; {hint}") from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_args": self._args}  # open files don't travel
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-    def __len__(self) -> int:
-        return len(self._records)
+        self._records = encoded_records(builder, name, split, "image")
 
     def __getitem__(self, index: int) -> DetectionExample:
         index = range(len(self))[index]

@@ -5,7 +5,6 @@ from typing import Any
 
 from flax import linen as nn
 
-import maxvit_jax
 from common.weights.layouts import TORCH_CONV, TORCH_DENSE, TORCH_POINTWISE, TORCH_UP_CONV
 from common.weights.mapping import Row, Table
 from common.weights.readers import WeightFile
@@ -77,19 +76,7 @@ def tables(model: nn.Module) -> dict[str, Table]:
         ]
     else:
         rows.append(("head", "bbox_head", RETINANET))
-    family = maxvit_jax.FAMILIES[maxvit_jax.find(model.backbone_name).family]
-    inner = family.weights.tables(model.make_backbone())
-    return {
-        source: Table(
-            f"{_SOURCE} and {table.source}",
-            ".",
-            [("backbone", "backbone", table.rows), *rows],
-            # `backbone` before a name does no harm: the patterns look inside.
-            table.respell,
-        )
-        for source, table in inner.items()
-        if table.separator == "."
-    }
+    return heads.with_backbone(model, _SOURCE, rows)
 
 
 def lookalike(file: WeightFile) -> None:

@@ -1,7 +1,11 @@
-"""Names of heads in mmsegmentation."""
+"""Names of heads in mmsegmentation, and of backbones under them."""
 
+from collections.abc import Sequence
+
+import maxvit_jax
 from common.weights.layouts import TORCH_CONV, TORCH_POINTWISE
-from common.weights.mapping import Row
+from common.weights.mapping import Row, Table
+from maxvit_jax.models.dense import DenseModel
 
 _BATCH_NORM = [
     ("scale", "weight"),
@@ -51,3 +55,26 @@ def upernet(pool_scales: tuple[int, ...]) -> list[Row]:
 
 
 FCN: list[Row] = [("", "auxiliary_head", [("conv", "convs.0", _CONV_NORM), _CLASSIFIER])]
+
+
+def with_backbone(model: DenseModel, source: str, rows: Sequence[Row]) -> dict[str, Table]:
+    """Returns a model's names in other code, around those of its backbone in PyTorch.
+
+    Args:
+      model: the model.
+      source: whose names, for messages.
+      rows: of all but the backbone.
+    """
+    family = maxvit_jax.FAMILIES[maxvit_jax.find(model.backbone_name).family]
+    inner = family.weights.tables(model.make_backbone())
+    return {
+        name: Table(
+            f"{source} and {table.source}",
+            ".",
+            [("backbone", "backbone", table.rows), *rows],
+            # `backbone` before a name does no harm: the patterns look inside.
+            table.respell,
+        )
+        for name, table in inner.items()
+        if table.separator == "."
+    }

@@ -5,7 +5,6 @@ from typing import Any
 
 from flax import linen as nn
 
-import maxvit_jax
 from common.weights.mapping import Row, Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import heads
@@ -31,19 +30,7 @@ def tables(model: nn.Module) -> dict[str, Table]:
         return {}
     head = [("head/" + ours if ours else "head", *rest) for ours, *rest in rows[model.head_name]]
     head += [("auxiliary", "", heads.FCN)]
-    family = maxvit_jax.FAMILIES[maxvit_jax.find(model.backbone_name).family]
-    inner = family.weights.tables(model.make_backbone())
-    return {
-        source: Table(
-            f"{_SOURCE} and {table.source}",
-            ".",
-            [("backbone", "backbone", table.rows), *head],
-            # `backbone` before a name does no harm: the patterns look inside.
-            table.respell,
-        )
-        for source, table in inner.items()
-        if table.separator == "."
-    }
+    return heads.with_backbone(model, _SOURCE, head)
 
 
 def lookalike(file: WeightFile) -> None:

@@ -161,3 +161,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def succeeded(result):
+    """The result of a command that must have."""
+    assert result.status == 0, result.err
+    return result

@@ -10,7 +10,8 @@ import signal
 import pytest
 from PIL import Image
 
-from tests.launch.forks import run_commands
+from tests.launch.forks import run_commands, succeeded
+from tests.launch.photos import write_photos
 from tests.tasks.objects import rectangles
 from tests.train import tiny
 
@@ -77,25 +78,14 @@ def tmp(tmp_path_factory):
     sizes = (40, 48), (36, 33)
     write_folder(folder / "mine", rectangles(24, sizes))
     write_folder(folder / "renamed", rectangles(24, sizes, ("blue", "red")))
-    (folder / "photos" / "inner").mkdir(parents=True)
-    for name in ("a.png", "a.jpg", "inner/b.png"):
-        Image.fromarray(rectangles(sizes=((30, 50),))[0]["image"]).save(folder / "photos" / name)
-    turned = Image.fromarray(rectangles(sizes=((20, 44),))[1]["image"])
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    turned.save(folder / "photos" / "turned.jpg", exif=exif)
-    (folder / "photos" / "broken.png").write_bytes(b"no image")
+    upright, turned = rectangles(sizes=((30, 50),))[0], rectangles(sizes=((20, 44),))[1]
+    write_photos(folder / "photos", upright["image"], turned["image"])
     return folder
 
 
 @pytest.fixture(scope="module")
 def results(tmp):
     return run_commands(commands(tmp), tmp / "results")
-
-
-def succeeded(result):
-    assert result.status == 0, result.err
-    return result
 
 
 def test_trained_killed_and_resumed_bit_for_bit(results, tmp):

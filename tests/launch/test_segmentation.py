@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.data.label_map_folders import label_studio
-from tests.launch.forks import run_commands
+from tests.launch.forks import run_commands, succeeded
+from tests.launch.photos import write_photos
 from tests.tasks.label_maps import Squares
 from tests.train import tiny
 
@@ -69,7 +70,6 @@ def tmp(tmp_path_factory):
     source = Squares(12, sizes=((40, 48), (36, 33)))
     for name in ("images", "masks"):
         (folder / "mine" / name).mkdir(parents=True)
-    (folder / "photos" / "inner").mkdir(parents=True)
     for i in range(len(source)):
         example = source[i]
         Image.fromarray(example["image"]).save(folder / "mine" / "images" / f"{i}.png")
@@ -78,25 +78,14 @@ def tmp(tmp_path_factory):
     label_studio(folder / "label studio", count=8)
     (folder / "renamed.txt").write_text("ground\nblue\nred\n")
     rng = np.random.default_rng(0)
-    for name in ("a.png", "a.jpg", "inner/b.png"):
-        pixels = rng.integers(0, 256, (30, 50, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "photos" / name)
-    turned = Image.fromarray(rng.integers(0, 256, (20, 44, 3), np.uint8))
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    turned.save(folder / "photos" / "turned.jpg", exif=exif)
-    (folder / "photos" / "broken.png").write_bytes(b"no image")
+    upright, turned = (rng.integers(0, 256, (*size, 3), np.uint8) for size in ((30, 50), (20, 44)))
+    write_photos(folder / "photos", upright, turned)
     return folder
 
 
 @pytest.fixture(scope="module")
 def results(tmp):
     return run_commands(commands(tmp), tmp / "results")
-
-
-def succeeded(result):
-    assert result.status == 0, result.err
-    return result
 
 
 def test_trained_killed_and_resumed_bit_for_bit(results, tmp):
