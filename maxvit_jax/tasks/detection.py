@@ -235,8 +235,8 @@ class DetectionTask(DenseTask):
 
     def evaluators(self) -> list[Evaluator]:
         """See `common.task.Task`."""
-        source = self.eval_source()
-        return [DetectionEvaluator(source.ground_truth(), source.category_ids, self._masks)]
+        ids = self.eval_source().category_ids
+        return [DetectionEvaluator(self._ground_truth, ids, self._masks)]
 
     def visualise(
         self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None
@@ -307,6 +307,11 @@ class DetectionTask(DenseTask):
         """Arguments of the transforms."""
         long, short = self.data.image_size, self.data.short_side
         return {"size": (short or long, long), "turned": short is not None}
+
+    @functools.cached_property
+    def _ground_truth(self) -> dict[str, Any]:
+        """For every evaluation: made once, as it may be large."""
+        return self.eval_source().ground_truth()
 
     @functools.cached_property
     def _masks(self) -> bool:
