@@ -310,7 +310,9 @@ class _Run:
             self.writer.images(0, {f"train_{key}": value for key, value in pictures.items()})
 
         self.profile.before(step)
-        self.state, metrics = self.train_step(self.state, put_batch(batch, self.job.mesh))
+        # A step that need not wait for its batch runs in this thread on a CPU, in one heap.
+        batch = jax.block_until_ready(put_batch(batch, self.job.mesh))
+        self.state, metrics = self.train_step(self.state, batch)
         # One step in flight while the next batch is read, no more; the first one is awaited, as
         # other processes may still compile it.
         if step == self.first_step + 1:
