@@ -27,8 +27,7 @@ from maxvit_jax.models.detection import DetectionModel
 _RPN_POSITIVE, _RPN_NEGATIVE, _RPN_SAMPLES, _RPN_POSITIVE_SHARE = 0.7, 0.3, 256, 0.5
 _RPN_NMS_IOU = 0.7
 _TRAIN_CANDIDATES, _CANDIDATES = 2000, 1000  # per level
-_PROPOSALS = 1000
-_SAMPLES, _POSITIVE_SHARE = 512, 0.25
+_POSITIVE_SHARE = 0.25
 _PAIRS = 2000  # of a box and a class, before the last suppression
 _BOX_SIZE, _MASK_SIZE = 7, 14  # of pooled features
 _BETA = 1 / 9  # of the smooth L1 loss of proposals, where it is not L1
@@ -110,6 +109,9 @@ class MaskRCNN(DetectionModel, kw_only=True):
       finest_stride: of the pyramid's finest map, one of the backbone's.
       extra_levels: maps beyond the backbone's coarsest.
       anchor_size: of the smallest anchor of each level, in strides.
+      proposals: boxes per image that are looked at, at most.
+      samples: how many of them and of the ground truth training looks at, a quarter of these about
+        objects if there are so many.
       class_agnostic: one box per proposal, not one per class.
       stage_weights: of the stages' losses.
       scale_gradient: every stage sends 1 / stages of its gradient to the pyramid (detectron2).
@@ -124,6 +126,8 @@ class MaskRCNN(DetectionModel, kw_only=True):
     finest_stride: int = 4
     extra_levels: int = 1
     anchor_size: float = 8.0
+    proposals: int = 1000
+    samples: int = 512
     class_agnostic: bool = False
     stage_weights: tuple[float, ...] = (1.0,)
     scale_gradient: bool = False
@@ -226,7 +230,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
             difference = smooth_l1(deltas, wanted, beta=_BETA if self._cascade else 0)
             box_loss = (difference.sum(-1) * positive).sum() / count
         else:  # Model Garden divides by the boxes that its second stage samples
-            count = logits.shape[0] * _SAMPLES
+            count = logits.shape[0] * self.samples
             difference = huber(deltas, wanted, delta=_BETA).mean(-1) * positive
             bounds = [sum(counts[:i]) for i in range(1, len(counts))]
             levels = zip(
@@ -252,7 +256,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
                 negative=threshold if negative is None else negative,
             )
             kind = jnp.where(real, kind, IGNORED)
-            chosen, weights = sample(rng, kind, _SAMPLES, _POSITIVE_SHARE)
+            chosen, weights = sample(rng, kind, self.samples, _POSITIVE_SHARE)
             classes = jnp.where(kind == POSITIVE, labels[index], self.num_classes)
             return boxes[chosen], weights > 0, index[chosen], classes[chosen]
 
@@ -297,7 +301,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
         self, maps: Sequence[Array], looked: _Boxes, targets: Mapping[str, Array]
     ) -> Array:
         """Cross entropy of the right class's mask, over the positive boxes."""
-        most = int(_SAMPLES * _POSITIVE_SHARE)
+        most = int(self.samples * _POSITIVE_SHARE)
         if self._last_masks:  # more of them may be positive than were drawn
             order = jnp.argsort(looked.labels == self.num_classes, axis=1, stable=True)[:, :most]
         else:  # positive ones come first
@@ -352,7 +356,7 @@ class MaskRCNN(DetectionModel, kw_only=True):
             boxes, scores = jnp.concatenate(boxes), jnp.concatenate(scores)
             empty = (boxes[:, 2:] <= boxes[:, :2]).any(-1)
             scores = jnp.where(empty, -jnp.inf, scores)
-            most = min(_PROPOSALS, len(boxes))
+            most = min(self.proposals, len(boxes))
             kept, real = nms(boxes, scores, _RPN_NMS_IOU, most, classes=levels)
             return jnp.where(real[:, None], boxes[kept], 0), real
 
@@ -425,7 +429,9 @@ class MaskRCNN(DetectionModel, kw_only=True):
             self.class_agnostic or not self._cascade,
             "a cascade has one box for all classes: class_agnostic=True",
         )
-        require(self.box_channels > 0, f"box_channels={self.box_channels}: nearest valid: 1")
+        for name, least in {"box_channels": 1, "proposals": 1, "samples": 4}.items():
+            value = getattr(self, name)
+            require(value >= least, f"{name}={value}: nearest valid: {least}")
 
 
 def _select(boxes: Array, scores: Array) -> Objects:

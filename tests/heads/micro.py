@@ -27,8 +27,8 @@ def create(backbone="poolformer_s12", head="semantic_fpn", **fields):
 
 DETECTORS = {
     "retinanet": {"channels": 8, "depth": 1},
-    "mask_rcnn": {"channels": 8, "box_channels": 8},
-    "cascade_mask_rcnn": {"channels": 8, "box_channels": 8},
+    "mask_rcnn": {"channels": 8, "box_channels": 8, "proposals": 100, "samples": 64},
+    "cascade_mask_rcnn": {"channels": 8, "box_channels": 8, "proposals": 100, "samples": 64},
 }
 # As the released models of Model Garden are built.
 MODEL_GARDEN = {

@@ -37,7 +37,7 @@ def near(boxes, size):
 
 @pytest.mark.parametrize("head, convention", HEADS)
 def test_losses_of_proposals_are_those_of_the_releases(head, convention):
-    model = micro.detector(head=head, convention=convention)
+    model = micro.detector(head=head, convention=convention, samples=512)
     anchors = [
         np.concatenate([grid(16, 8), near(BOXES[2:3], 0.1)]),
         np.concatenate([grid(32, 16), near(BOXES[:2], 2)]),
@@ -112,7 +112,7 @@ def test_losses_of_boxes_are_those_of_the_releases(head, convention):
 
 @pytest.mark.parametrize("head, convention", HEADS)
 def test_which_boxes_a_stage_learns_from(head, convention):
-    model = micro.detector(head=head, convention=convention)
+    model = micro.detector(head=head, convention=convention, samples=512)
     proposals = np.concatenate([grid(24, 8), near(BOXES[[0, 1] * 9], 4)])
     boxes, real = np.stack([proposals] * 2), np.ones((2, len(proposals)), bool)
     real[:, 10:20] = False
@@ -152,7 +152,7 @@ def test_which_boxes_a_stage_learns_from(head, convention):
 
 
 def test_a_stage_draws_a_quarter_positive():
-    model = micro.detector(head="mask_rcnn")
+    model = micro.detector(head="mask_rcnn", samples=512)
     boxes = np.concatenate([near(BOXES[[0] * 300], 1), grid(8, 2)])[None]
     real = np.ones(boxes.shape[:2], bool)
     targets = {name: x[:1] for name, x in TARGETS.items()}
@@ -198,14 +198,14 @@ def test_masks_to_learn_are_what_of_the_object_lies_in_the_box():
 
 @pytest.mark.parametrize("convention", ["mm", "mg"])
 def test_masks_are_learned_on_positive_boxes_of_the_right_class(convention, monkeypatch):
-    model = micro.detector(head="mask_rcnn", convention=convention)
+    # A quarter of the samples may be positive.
+    model = micro.detector(head="mask_rcnn", convention=convention, samples=16)
     rng = np.random.default_rng(2)
     boxes = np.stack([BOXES[[0, 1, 2, 0]]] * 2)
     labels = np.array([[1, 3, 4, 1], [4] * 4], np.int32)
     real = np.array([[True, True, True, False]] * 2)
     looked = _Boxes(boxes, real, np.array([[0, 1, 2, 0], [0] * 4], np.int32), labels)
     logits = rng.normal(size=(2, 4, 28, 28, CLASSES)).astype(np.float32)
-    monkeypatch.setattr(mask_rcnn, "_SAMPLES", 16)  # of which a quarter is positive
     given = lambda self, maps, boxes, real, train: jnp.asarray(logits)  # noqa: E731
     monkeypatch.setattr(mask_rcnn.MaskRCNN, "_mask_logits", given)
     masks = np.zeros((2, 4, 112, 112), np.uint8)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import maxvit_jax
+from common.data.drawn_objects import shapes_with_objects
 from common.errors import UserError
 from common.train.run_directory import LABELS_FILE
 from common.train.sharding import MeshConfig, make_mesh
@@ -301,3 +302,35 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
     assert found[8][1]["eval/examples"] == 12
     for name, value in found[1][1].items():
         np.testing.assert_allclose(found[8][1][name], value, rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.slow
+def test_mask_rcnn_learns_scenes_by_heart(tmp_path):
+    side, steps = 64, 300
+    scenes = shapes_with_objects("train", count=16, size=side)
+    small = {"stem_widths": (16, 16), "widths": (24, 48, 96, 128), "depths": (1, 1, 2, 1)}
+    changes = {
+        "model": {
+            "name": "tiny_moat_0+mask_rcnn",
+            "backbone_fields": small | {"drop_path_rate": 0.0, "norm_momentum": 0.9},
+            "channels": 32,
+            "box_channels": 128,
+            "anchor_size": 4.0,
+            "proposals": 64,
+            "samples": 32,
+            "sampling_ratio": 2,
+        },
+        "data.image_size": side,
+        "data.batch_size": 8,
+        "data.eval_batch_size": 16,
+        "data.flip": False,
+        "optimizer": {"learning_rate": 3e-3, "clip_norm": 10.0, "ema_decay": 0.9},
+        "schedule": {"warmup_steps": steps // 10, "decay_steps": steps},
+        "train": {"num_steps": steps, "log_every": 50},
+        "eval.every_steps": steps,
+        "checkpoint.every_steps": steps,
+    }
+    task = make_task(changes, train_source=scenes, eval_source=scenes)
+    results = tiny.run(config(changes), tmp_path / "run", task=task)
+    assert results["eval/examples"] == 16
+    assert results["eval/box_ap"] > 0.9 and results["eval/mask_ap"] > 0.8
