@@ -25,7 +25,9 @@ _LINE = re.compile(
     r"(?:[\s,:]+(?P<red>\d+)[\s,]+(?P<green>\d+)[\s,]+(?P<blue>\d+)|[\s,:]+\#(?P<hex>[\da-f]{6}))?",
     re.IGNORECASE,
 )
-_LABELMAP_LINE = re.compile(r"(?P<name>.+):(?P<red>\d+),(?P<green>\d+),(?P<blue>\d+):[^:]*:[^:]*")
+_LABELMAP_LINE = re.compile(
+    r"(?P<name>.+):((?P<red>\d+),(?P<green>\d+),(?P<blue>\d+))?:[^:]*:[^:]*"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -147,8 +149,9 @@ def read_class_list(file: str | os.PathLike[str]) -> ClassList:
     `classes.txt` has a line per class: `name`, `name r g b` or `name #rrggbb`, with colours in all
     lines or in none. A file's index n is the n-th line, from 0; of a list of gray colours alone,
     gray files hold these instead. `labelmap.txt` (CVAT, Pascal VOC tools; any file of that name)
-    has `name:r,g,b:parts:actions`. A class called `ignore` or `void` is ignored: its pixels become
-    255, and the classes after it move up. Empty lines and lines that start with `#` are skipped.
+    has `name:r,g,b:parts:actions`, colours left out for objects. A class called `ignore` or `void`
+    is ignored: its pixels become 255, and the classes after it move up. Empty lines and lines that
+    start with `#` are skipped.
 
     Raises:
       UserError: a missing, empty or unreadable file, a line that can't be read, names or colours

@@ -123,7 +123,10 @@ def _image_folder(root: Path, images: str, split: str, folders: Sequence[str], f
     for place in places:
         if place.is_dir() and image_paths(place):
             return place
-    raise UserError(f"no images in {places[0]}, which {file} belongs to; put them there")
+    raise UserError(
+        f"no images in {places[0]}, which {file} belongs to; put them there, or name their"
+        " folder as images"
+    )
 
 
 def read_coco(file: Path) -> dict[str, Any]:

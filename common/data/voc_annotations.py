@@ -27,6 +27,9 @@ NO_XML = "image without XML file"
 BAD_XML = "unreadable XML file"
 _INSIDE = ("VOCdevkit/VOC2012", "VOCdevkit/VOC2007")
 _ANNOTATIONS, _LISTS = "Annotations", "ImageSets/Main"
+# Folders of XML files and of images: VOC's own, and what supervision and others write.
+_PAIRS = ((_ANNOTATIONS, VOC_IMAGES), ("annotations", "images"))
+_LABELMAP = "labelmap.txt"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -50,11 +53,12 @@ class _Chosen(NamedTuple):
 def voc_annotations(root: Path, split: str, train_split: str) -> Annotated:
     """Reads the XML files in `Annotations`, of the images in `JPEGImages`.
 
-    `ImageSets/Main/<split>.txt` lists the images of a split, as for label maps. Without these
-    folders XML files lie beside the images, in `root` or in a folder per split. Classes are those
-    of `labelmap.txt` or `classes.txt` in `root`, else all names in the XML files, sorted: for VOC
-    itself its 20. VOC counts pixels from 1, and the last ones are inside; if a coordinate is below
-    1, as in CVAT's exports, all are counted from 0. Difficult objects are crowds.
+    These may also be called `annotations` and `images`. `ImageSets/Main/<split>.txt` lists the
+    images of a split, as for label maps. Without these folders XML files lie beside the images, in
+    `root` or in a folder per split. Classes are those of `labelmap.txt` or `classes.txt` in `root`,
+    else all names in the XML files, sorted: for VOC itself its 20. VOC counts pixels from 1, and
+    the last ones are inside; where there is CVAT's `labelmap.txt`, or a coordinate is below 1, all
+    are counted from 0. Difficult objects are crowds.
 
     Args:
       root: the folder, or the one above `VOCdevkit`.
@@ -95,12 +99,13 @@ def voc_annotations(root: Path, split: str, train_split: str) -> Annotated:
             unusable[SEVERAL if paths else MISSING].append(what)
     entries = with_sizes(images, entries, unusable[UNREADABLE])
     categories = _categories(root, pages)
+    first = 0 if (root / _LABELMAP).is_file() or _any_below_one(pages) else 1
     without = sum(name not in files for name in names)
     return Annotated(
         where=str(folder),
         root=images,
         images=entries,
-        annotations=_annotations(entries, pages, categories),
+        annotations=_annotations(entries, pages, categories, first),
         categories=categories,
         unusable=unusable,
         problems={NO_XML: without} if without else {},
@@ -110,12 +115,14 @@ def voc_annotations(root: Path, split: str, train_split: str) -> Annotated:
 
 def _places(root: Path, split: str, train_split: str) -> tuple[Path, Path, _Chosen]:
     """Folders of the XML files and of the images, and which of these are the split's."""
-    if (root / _ANNOTATIONS).is_dir():
-        if not (root / VOC_IMAGES).is_dir():
-            raise UserError(f"no folder {root / VOC_IMAGES}; put the images there")
+    for annotations, images in _PAIRS:
+        if not (root / annotations).is_dir():
+            continue
+        if not (root / images).is_dir():
+            raise UserError(f"no folder {root / images}; put the images there")
         file, has_splits = split_list(root / _LISTS, split, train_split)
         chosen = _Chosen(_listed(file) if file else None, "", has_splits)
-        return root / _ANNOTATIONS, root / VOC_IMAGES, chosen
+        return root / annotations, root / images, chosen
     if not (root / train_split).is_dir():
         return root, root, _Chosen(None, "", False)
     folders = [name for name in split_names(split) if (root / name).is_dir()]
@@ -169,7 +176,7 @@ def _corners(element: ElementTree.Element) -> list[float] | None:
 
 def _categories(root: Path, pages: Mapping[str, _Page]) -> dict[int, str]:
     """Name of every category, their ids counted from 1."""
-    lists = [file for name in ("labelmap.txt", "classes.txt") if (file := root / name).is_file()]
+    lists = [file for name in (_LABELMAP, "classes.txt") if (file := root / name).is_file()]
     if lists:
         names = [name for name in read_class_list(lists[0]).names if name != "background"]
     else:
@@ -177,15 +184,19 @@ def _categories(root: Path, pages: Mapping[str, _Page]) -> dict[int, str]:
     return dict(enumerate(names, 1))
 
 
+def _any_below_one(pages: Mapping[str, _Page]) -> bool:
+    corners = [row.corners for page in pages.values() for row in page.objects if row.corners]
+    return any(min(corner[:2]) < 1 for corner in corners)
+
+
 def _annotations(
     images: Sequence[ImageEntry],
     pages: Mapping[str, _Page],
     categories: Mapping[int, str],
+    first: int,
 ) -> list[dict[str, Any]]:
-    """Objects as COCO's JSON has them."""
+    """Objects as COCO's JSON has them; `first` is the number of the first pixel."""
     number_of = {name: number for number, name in categories.items()}
-    corners = [row.corners for page in pages.values() for row in page.objects if row.corners]
-    first = 0 if any(min(corner[:2]) < 1 for corner in corners) else 1  # pixel
     annotations = []
     for image in images:
         for row in pages[_name(Path(image.path))].objects:

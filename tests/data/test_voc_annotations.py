@@ -65,6 +65,14 @@ def test_coordinates_that_count_from_zero(tmp_path):
     assert source[1]["boxes"].tolist() == [[11, 6, 20, 15]]
 
 
+def test_folders_called_as_supervision_calls_them(tmp_path):
+    root = voc(tmp_path, thing())
+    for name, other in {"Annotations": "annotations", "JPEGImages": "images"}.items():
+        (root / name).rename(root / other)
+    source = make(root, "voc")
+    assert len(source) == 3 and source[0]["boxes"].tolist() == [[10, 5, 20, 15]]
+
+
 def test_lists(tmp_path):
     voc(tmp_path / "VOCdevkit/VOC2007", thing())
     folder = tmp_path / "VOCdevkit/VOC2007"
@@ -86,6 +94,10 @@ def test_cvat(tmp_path):
     source = make(tmp_path, "voc")
     assert source.class_names == ["dog", "cat"] and len(source) == 3
     assert source[0]["labels"].tolist() == [1]
+    # Counted from 0, whatever the coordinates.
+    assert source[0]["boxes"].tolist() == [[11, 6, 20, 15]]
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\ndog:::\ncat:::\n")
+    assert make(tmp_path, "voc").class_names == ["dog", "cat"]
     parts = [make(tmp_path, "voc", split=split, holdout=0.4) for split in ("train", "val")]
     assert sorted(part.name(i) for part in parts for i in range(len(part))) == [
         "frame 1.jpg",
