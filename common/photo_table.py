@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 from common.errors import UserError
 
+TABLE = "predictions.csv"  # in a folder of results
+
 
 def unfinished(path: Path) -> Path:
     """Returns where a table is until it is complete: `predictions.unfinished.csv`."""

@@ -52,7 +52,8 @@ class FilePredictor(Predictor, Protocol):
         """Returns files about all of them, by name, made from what `files` gave.
 
         Args:
-          folder: has those of every photo, of earlier interrupted commands too.
+          folder: has those of every photo, of earlier interrupted commands too, and the table, by
+            the name that it has until it is complete.
         """
 
 

@@ -127,6 +127,7 @@ class Task(abc.ABC):
         by `option`.
       source_options: the same of where the data is, for weights without a run.
       predict_options: the same for `launch.predict`.
+      photo_predictor: what `predictor` makes of a run.
       data, task_config, init_config: the sections of this task's config.
       model: the network; its fields are its whole configuration.
     """
@@ -147,6 +148,7 @@ class Task(abc.ABC):
     report_options: ClassVar[type] = NoOptions
     source_options: ClassVar[type] = NoOptions
     predict_options: ClassVar[type] = NoOptions
+    photo_predictor: ClassVar[type[PhotoPredictor]] = PhotoPredictor
 
     model: nn.Module
 
@@ -318,7 +320,7 @@ class Task(abc.ABC):
         refuse_code(path, config["model"])
         task = cls(config | {"model": config["model"] | {"dtype": dtype}})
         _, variables = restore_variables(path)
-        return PhotoPredictor(task, variables, batch_size=batch_size)
+        return cls.photo_predictor(task, variables, batch_size=batch_size)
 
     def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
         """Returns one example of a batch for `predict`; raises CorruptImage for no photo."""

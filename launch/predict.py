@@ -10,9 +10,10 @@ prepared as its weights say (a run's, or what `launch.convert` stored), or else 
 published. Classes are numbers, and names where they are known: those of a run whose data is at
 hand, or of `--class_names`, a file with one name per line.
 
-Where what is predicted are pictures, the output is a folder: per photo of a segmentation model a
-PNG of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share
-of every class; `classes.csv` has names and colours. What a detector writes is in docs/detection.md.
+Where there is more than a table, the output is a folder: per photo of a segmentation model a PNG
+of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share of
+every class; `classes.csv` has names and colours. What a detector writes is in docs/detection.md,
+what a model of quality does in docs/quality.md.
 
 Detectors take videos too, which needs PyAV: a video with the objects drawn in, and a table of them
 beside it. Other models leave videos out, and name them.
@@ -38,7 +39,7 @@ from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
 from common.photo_names import image_ids, places, relative_paths
-from common.photo_table import PhotoTable, photo_table, unfinished
+from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
 from common.predict import FilePredictor, Predictor, VideoPredictor
 from common.predicted_video import predict_video, table_of
 from common.progress import Pace, ProgressReport
@@ -58,8 +59,6 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Photos at once.", lower_bou
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _OPTIONS = JobFlags("predict_options")
 
-_TABLE = "predictions.csv"  # in a folder of pictures
-
 
 def main(argv: list[str]) -> None:
     """Predicts what the flags say."""
@@ -67,7 +66,7 @@ def main(argv: list[str]) -> None:
     compilation_cache()
     source, output = Path(_INPUT.value), Path(_OUTPUT.value) if _OUTPUT.value else None
     taken = f"--output: {output} exists already: choose another or remove it"
-    goes_on = output and unfinished(output / _TABLE).is_file()
+    goes_on = output and unfinished(output / TABLE).is_file()
     require(not output or not output.exists() or goes_on, taken)
     found = _inputs(source, output)
     photos, films = ([p for p in found if _is_video(p) == kind] for kind in (False, True))
@@ -78,7 +77,7 @@ def main(argv: list[str]) -> None:
     if videos:
         _require_folder(output)
     folder = output if output and predictor.writes_files else None
-    path = folder / _TABLE if folder else output
+    path = folder / TABLE if folder else output
     require(not path or not path.exists(), taken)
     everything, root = photos + videos, source if source.is_dir() else source.parent
     inside = relative_paths(root, everything) if folder else {}

@@ -12,12 +12,19 @@ from common.train.run_directory import CHECKPOINTS, read_config
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.detection import DetectionTask
+from maxvit_jax.tasks.quality import QualityTask
 from maxvit_jax.tasks.segmentation import SegmentationTask
 
 # By `config.task.kind`. A config without one means the first job of its model's package.
 TASKS: dict[str, type[Task]] = {
     task.kind: task
-    for task in (ClassificationTask, RestorationTask, SegmentationTask, DetectionTask)
+    for task in (
+        ClassificationTask,
+        RestorationTask,
+        SegmentationTask,
+        DetectionTask,
+        QualityTask,
+    )
 }
 
 

@@ -38,7 +38,9 @@ def check_part(split: str, train_split: str, where: str) -> None:
         raise UserError(f"no split {split!r} in {where}, which has no splits of its own; {hint}")
 
 
-def part_by_name(names: Sequence[str], holdout: float, *, training: bool) -> np.ndarray:
+def part_by_name(
+    names: Sequence[str], holdout: float, *, training: bool, seed: int = 0
+) -> np.ndarray:
     """Returns the sorted positions, int64, of the training or of the held-out part.
 
     Args:
@@ -46,6 +48,7 @@ def part_by_name(names: Sequence[str], holdout: float, *, training: bool) -> np.
       holdout: share that is held out, in [0, 1); 0: both parts are everything. Else at least one
         image is held out, and one isn't.
       training: which part.
+      seed: of another choice.
 
     Raises:
       UserError: a share out of range, or fewer than two images to divide.
@@ -56,14 +59,15 @@ def part_by_name(names: Sequence[str], holdout: float, *, training: bool) -> np.
         return np.arange(len(names))
     if len(names) < 2:
         raise UserError(f"{len(names)} images can't be divided by holdout={holdout}; add some")
-    numbers = np.array([_number(name) for name in names])
+    numbers = np.array([_number(name, seed) for name in names])
     held_out = numbers < holdout
     held_out[np.argmin(numbers)], held_out[np.argmax(numbers)] = True, False
     return np.flatnonzero(held_out != training)
 
 
-def _number(path: str) -> float:
+def _number(path: str, seed: int) -> float:
     """A fixed number in [0, 1) of a path without its suffix."""
     name = os.path.splitext(path)[0].replace(os.sep, "/")
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
+    salt = seed.to_bytes(hashlib.blake2b.SALT_SIZE, "little")  # of 0 it is none
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=4, salt=salt).digest()
     return int.from_bytes(digest, "big") / 2**32

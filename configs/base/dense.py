@@ -79,6 +79,7 @@ def own_photos(
     steps: int,
     pretrained: bool,
     clip_norm: float = 1.0,
+    slower: str = "^backbone/",
 ) -> ConfigDict:
     """Completes a recipe [ours] for one's own photos.
 
@@ -90,6 +91,7 @@ def own_photos(
       steps: of training.
       pretrained: there are weights to start from; the backbone learns at a tenth of the rate.
       clip_norm: of the gradient.
+      slower: pattern of the backbone's parameters.
     """
     prepared = data_defaults(backbone)
     config.init = {"weights": ""} if pretrained else {}
@@ -103,13 +105,13 @@ def own_photos(
             "batch_size": 8,
         }
     )
-    slower = ({"pattern": "^backbone/", "learning_rate_factor": 0.1},)
+    groups = ({"pattern": slower, "learning_rate_factor": 0.1},)
     config.optimizer = {
         "learning_rate": 1e-3,
         "weight_decay": 0.05,
         "clip_norm": clip_norm,
         "ema_decay": 0.99,
-        "groups": slower if pretrained else (),
+        "groups": groups if pretrained else (),
     }
     config.schedule = {"warmup_steps": steps // 10, "decay_steps": steps}
     return _lasting(config, task, steps, max(steps // 10, 1), 20)

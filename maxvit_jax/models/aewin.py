@@ -110,18 +110,21 @@ class Head(nn.Module):
 
     Attributes:
       num_classes: logits; 0 returns the normalised mean features.
+      dropout_rate: before the last layer.
       dtype: compute type.
     """
 
     num_classes: int
+    dropout_rate: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, train: bool = False) -> Array:
         """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
         x = layer_norm(dtype=self.dtype, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         if self.num_classes:
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)
 
@@ -143,6 +146,7 @@ class AEWin(Backbone):
       image_size: side of the images for whose maps the stripes' bias tables are stored, one entry
         per offset and head [reading]; at another size they are resized in every forward pass.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / (N - 1)`.
+      head_dropout: before the classifier's last layer.
       remat: recompute each block in the backward pass instead of storing its activations.
       dtype: compute type; parameters, statistics, softmax and logits are float32.
     """
@@ -156,6 +160,7 @@ class AEWin(Backbone):
     stripe_width: int = 1
     image_size: int = 224
     drop_path_rate: float = 0.0
+    head_dropout: float = 0.0
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -184,7 +189,7 @@ class AEWin(Backbone):
                     )
                 )
         self.blocks = blocks
-        self.head = Head(self.num_classes, dtype=self.dtype)
+        self.head = Head(self.num_classes, self.head_dropout, dtype=self.dtype)
 
     def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
         x = self.stem(x)

@@ -18,9 +18,9 @@ class Backbone(nn.Module):
     """A classifier whose maps on the way are named.
 
     A family has the fields `widths` and `depths` (channels and blocks per stage), `num_classes`,
-    `in_channels` (of the images), `drop_path_rate`, `remat` and `dtype`. It writes `setup`, which
-    begins with `self.check()` and makes `self.head`, and `maps`; where it does otherwise than what
-    stands here, that too.
+    `in_channels` (of the images), `drop_path_rate`, `head_dropout`, `remat` and `dtype`. It writes
+    `setup`, which begins with `self.check()` and makes `self.head`, and `maps`; where it does
+    otherwise than what stands here, that too.
     """
 
     @property
@@ -100,7 +100,9 @@ class Backbone(nn.Module):
         require(len(widths) == len(depths) > 0 and min(*widths, *depths) > 0, stages)
         require(self.num_classes >= 0, f"num_classes={self.num_classes} is negative")
         require(self.in_channels > 0, f"in_channels={self.in_channels} must be positive")
-        require(0 <= self.drop_path_rate < 1, f"drop_path_rate={self.drop_path_rate}: use [0, 1)")
+        for name in ("drop_path_rate", "head_dropout"):
+            rate = getattr(self, name)
+            require(0 <= rate < 1, f"{name}={rate}: use [0, 1)")
 
     def features(
         self, images: Array, train: bool = False, until: str | None = None
@@ -152,7 +154,7 @@ class Backbone(nn.Module):
 
     def classify(self, x: Array, train: bool) -> Array:
         """Maps the last map to what the model returns."""
-        return self.head(x)
+        return self.head(x, train)
 
     @property
     def _side_multiples(self) -> tuple[int, int]:

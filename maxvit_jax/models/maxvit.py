@@ -104,19 +104,22 @@ class Head(nn.Module):
 
     Attributes:
       num_classes: logits; 0 returns the normalised features.
+      dropout_rate: before the last layer.
       dtype: compute type.
     """
 
     num_classes: int
+    dropout_rate: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, train: bool = False) -> Array:
         """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         x = layer_norm(dtype=self.dtype, name="norm")(x)
         if self.num_classes:
             x = jnp.tanh(Dense(x.shape[-1], dtype=self.dtype, name="inner")(x))
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)
 
@@ -137,6 +140,7 @@ class MaxViT(Backbone):
         models are fine-tuned at 384 and 512 (tables of window 7).
       pad_inputs: let any height and width in, padded and masked inside the attention alone.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
+      head_dropout: before the classifier's last layer.
       norm_momentum: of the moving statistics of batch normalisation.
       frozen_norm: training uses the moving statistics of batch normalisation and leaves them alone,
         while all else trains: for small batches, such as detection's.
@@ -154,6 +158,7 @@ class MaxViT(Backbone):
     bias_window_size: int | None = None
     pad_inputs: bool = False
     drop_path_rate: float = 0.0
+    head_dropout: float = 0.0
     norm_momentum: float = 0.99
     frozen_norm: bool = False
     remat: bool = False
@@ -191,7 +196,7 @@ class MaxViT(Backbone):
                     )
                 )
         self.blocks = blocks
-        self.head = Head(self.num_classes, dtype=self.dtype)
+        self.head = Head(self.num_classes, self.head_dropout, dtype=self.dtype)
 
     def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
         x = self.stem(x, train and not self.frozen_norm)

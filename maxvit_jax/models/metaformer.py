@@ -152,7 +152,7 @@ class Head(nn.Module):
         the mean.
       mlp: squared ReLU and LayerNorm between two dense layers, instead of one layer.
       hidden_epsilon: of the LayerNorm within the MLP.
-      dropout_rate: before the last layer of the MLP.
+      dropout_rate: before the last layer.
       dtype: compute type.
     """
 
@@ -175,7 +175,7 @@ class Head(nn.Module):
                 x = Dense(4 * x.shape[-1], dtype=self.dtype, name="inner")(x)
                 norm = layer_norm(epsilon=self.hidden_epsilon, dtype=self.dtype, name="inner_norm")
                 x = norm(jnp.square(nn.relu(x)))
-                x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)
 
@@ -224,7 +224,7 @@ class MetaFormer(Backbone):
       pool_first: the head normalises the mean (second paper), not the map (first).
       mlp_head: an MLP as classifier.
       head_order: `"official"`, or `"timm"`: pool first always, and 1e-6 as epsilon in the MLP head.
-      head_dropout: before the MLP head's last layer.
+      head_dropout: before the classifier's last layer.
       drop_path_rate: stochastic depth; block n of N, from 0, drops at
         `drop_path_rate * n / (N - 1)`.
       remat: recompute each block in the backward pass instead of storing its activations.
@@ -420,7 +420,6 @@ class MetaFormer(Backbone):
         require(self.pool_size > 0 and self.pool_size % 2 == 1, odd)
         for name in ("head_dim", "window_size"):
             require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
-        require(0 <= self.head_dropout < 1, f"head_dropout={self.head_dropout}: use [0, 1)")
         require(self.norm_epsilon > 0, f"norm_epsilon={self.norm_epsilon} must be positive")
         size = self._image_size
         require(

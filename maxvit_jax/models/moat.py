@@ -125,18 +125,21 @@ class Head(nn.Module):
 
     Attributes:
       num_classes: logits; 0 returns the normalised features.
+      dropout_rate: before the last layer.
       dtype: compute type.
     """
 
     num_classes: int
+    dropout_rate: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, train: bool = False) -> Array:
         """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         x = layer_norm(dtype=self.dtype, name="norm")(x)
         if self.num_classes:
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)
 
@@ -169,6 +172,7 @@ class MOAT(Backbone):
       pool_size: side of the average pooling of downsampling shortcuts: 2 to classify, 3 in the
         official dense models. It holds no parameters but changes the outputs.
       drop_path_rate: stochastic depth; block n of N drops at rate `drop_path_rate * n / N`.
+      head_dropout: before the classifier's last layer.
       norm_momentum: of the moving statistics of batch normalisation.
       frozen_norm: training uses the moving statistics of batch normalisation and leaves them alone,
         while all else trains: for small batches, such as detection's.
@@ -191,6 +195,7 @@ class MOAT(Backbone):
     output_stride: Literal[32, 16] = 32
     pool_size: int = 2
     drop_path_rate: float = 0.0
+    head_dropout: float = 0.0
     norm_momentum: float = 0.99
     frozen_norm: bool = False
     remat: bool = False
@@ -253,7 +258,7 @@ class MOAT(Backbone):
                     )
                 )
         self.blocks = blocks
-        self.head = Head(self.num_classes, dtype=self.dtype)
+        self.head = Head(self.num_classes, self.head_dropout, dtype=self.dtype)
 
     def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
         x = self.stem(x, train and not self.frozen_norm)

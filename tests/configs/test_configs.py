@@ -32,7 +32,9 @@ ARGUMENTS = {
     "evaluate": ["size=512"],
     "maxim_folder": ["variant=maxim_m1,size=128,steps=50"],
     "maxvit_folder": ["variant=maxvit_small,size=160,steps=50"],
+    "maxvit_tiny_ava": ["size=512"],
     "maxvit_tiny_finetune": ["size=512"],
+    "quality_csv": ["backbone=caformer_s18,scores=5"],
 }
 RECIPES = [(name, arg) for name in FILES for arg in ("", *ARGUMENTS.get(name, []))]
 
@@ -99,6 +101,7 @@ DETECTION = {
     "detect_coins": ("tiny_moat_0+retinanet", None, 300, 4, 3e-3),
 }
 EVALUATION = {"evaluate", "evaluate_segmentation", "evaluate_detection"}
+QUALITY = {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv", "quality_photos"}
 
 
 def module(name):
@@ -111,7 +114,7 @@ def get(name, arg=""):
 
 def make_task(config):
     """The task without its data: where the classes follow the data, there are ten."""
-    if "num_classes" in config.model:
+    if "num_classes" in config.model and "scores" not in config.data:
         config.model.num_classes = config.model.num_classes or 10
     return tasks.make_task(config)
 
@@ -140,6 +143,7 @@ def test_there_is_a_file_for_every_recipe():
     expected |= {f"maxvit_{v}_21k" for v in ("base", "large", "xlarge")}
     expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
     expected |= {"segment_folder", *SEGMENTATION, "detect_folder", *DETECTION, *EVALUATION}
+    expected |= QUALITY
     assert set(FILES) == expected
 
 
@@ -148,6 +152,7 @@ SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 # One block of each kind is the same at every width, and in recipes that differ in numbers alone.
 SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
 SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder"}
+SAME_CODE |= {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv"}
 SAME_CODE |= {f"maxvit_{v}{kind}" for v in VARIANTS[1:] for kind in ("", "_finetune", "_21k")}
 
 
@@ -478,7 +483,7 @@ def test_evaluation(size, window, mean):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in EVALUATION])
 def test_smoke_is_short(name):
-    if name.endswith("_folder"):
+    if name.endswith("_folder") or name == "quality_csv":
         assert get(name, "steps=3").train.num_steps == 3
         return
     config = get(name, "smoke=true")
@@ -586,3 +591,35 @@ def test_detection_as_published():
     assert config.schedule.milestones == (59_136, 81_312) and config.data.resize == (1333, 800)
     assert make_task(config).model.strides == [4, 8, 16, 32, 64]
     assert make_task(get("moat_coco")).model.scale_gradient
+
+
+@pytest.mark.parametrize("size", [224, 384, 512])
+@pytest.mark.parametrize("variant", VARIANTS[:3])
+def test_ava(variant, size):
+    """From weights of 224: the head starts fresh, and the rest learns at a tenth of its rate."""
+    config = get(f"maxvit_{variant}_ava", f"size={size}")
+    assert config.model.name == f"maxvit_{variant}" and config.data.image_size == size
+    assert config.init.reset_head and config.init.weights == ""
+    assert config.data.source == "ava" and config.data.crop == "resize" and config.data.flip
+    model = make_task(config).model
+    assert (model.num_classes, model.head_dropout) == (10, 0.75)
+    assert model.window_size == size // 32 and model.bias_window_size == 7
+    (group,) = config.optimizer.groups
+    assert group["learning_rate_factor"] == 0.1
+    assert re.search(group["pattern"], "stage_1_block_0/mbconv/norm/scale")
+    assert not re.search(group["pattern"], "head/logits/kernel")
+
+
+def test_sizes_of_ava_are_three():
+    with pytest.raises(UserError, match="size=256: choose from 224, 384, 512"):
+        get("maxvit_tiny_ava", "size=256")
+
+
+def test_quality_of_ones_own():
+    config = get("quality_csv", "backbone=caformer_s18,scores=5,pretrained=false")
+    assert config.data.scores == (1, 2, 3, 4, 5) and config.task.threshold == 3
+    assert config.init.weights is None and not config.init.reset_head
+    assert config.optimizer.groups == () and make_task(config).model.num_classes == 5
+    config = get("quality_csv")
+    assert config.init.weights == "" and config.init.reset_head
+    assert config.optimizer.groups[0]["pattern"] == "^(?!head/)"

@@ -16,6 +16,8 @@ import maxim_jax
 import maxvit_jax
 from common.errors import UserError
 from common.weights.mapping import flatten
+from tests.golden.weights import make_variables
+from tests.heads import micro
 
 # Parameters and frozen constants, with 1000 classes.
 PARAMETERS = {
@@ -420,3 +422,26 @@ def test_a_size_that_strides_round_up_to_the_windows_fits():
     assert shape[0].shape == (1, 1000)
     with pytest.raises(UserError, match="nearest valid: 224"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 220, 224, 3)))
+
+
+@pytest.mark.parametrize("name", ["maxvit_tiny", "tiny_moat_0", "aewin_tiny", "poolformer_s12"])
+def test_dropout_is_before_the_classifier_in_training_only(name):
+    model = maxvit_jax.create_model(name, **micro.BACKBONES[name], num_classes=3, head_dropout=0.5)
+    x = np.random.default_rng(0).normal(size=(2, 2, 2, 32)).astype(np.float32)
+    variables = make_variables(model, x, train=False, method="classify")
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(model, keys):
+        plain = model.apply(variables, x, False, method="classify")
+        return plain, jax.vmap(
+            lambda key: model.apply(variables, x, True, method="classify", rngs={"dropout": key})
+        )(keys)
+
+    plain, dropped = run(model, jax.random.split(jax.random.key(0), 2000))
+    assert jnp.abs(dropped[0] - plain).max() > 1e-3
+    # Only a linear layer follows: the mean over all that may be dropped is what stays.
+    np.testing.assert_allclose(dropped.mean(0), plain, atol=5 * dropped.std() / 2000**0.5)
+    without = model.clone(head_dropout=0.0)
+    np.testing.assert_array_equal(run(without, jax.random.split(jax.random.key(0), 2))[1][0], plain)
+    with pytest.raises(UserError, match="head_dropout=1"):
+        model.clone(head_dropout=1.0).check()
