@@ -38,5 +38,11 @@ def get_config(arg: str = "") -> ConfigDict:
     }
     config.task = {"dice_weight": 1.0}  # parts the classes sooner
     return short_run(
-        config, SegmentationTask, steps=4_800, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99
+        config,
+        SegmentationTask,
+        steps=4_200,
+        smoke=arg.smoke,
+        learning_rate=2e-3,
+        ema_decay=0.99,
+        b2=0.95,  # learns sooner here
     )

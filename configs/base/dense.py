@@ -57,11 +57,13 @@ def short_run(
     learning_rate: float,
     ema_decay: float,
     clip_norm: float = 1.0,
+    b2: float = 0.999,
 ) -> ConfigDict:
     """Completes a recipe [ours] of minutes on a CPU; `smoke` stops after six steps."""
     steps = 6 if smoke else steps
     config.optimizer = {
         "learning_rate": learning_rate,
+        "b2": b2,
         "weight_decay": 0.05,
         "clip_norm": clip_norm,
         "ema_decay": ema_decay,
