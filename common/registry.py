@@ -121,6 +121,7 @@ class Family:
         model's name and the fields that come with it.
       exports: how weights are written for others, by whose names they get.
       ends: says what a model ends with, such as `"1000 classes"`.
+      input_shape: of what a model takes where that is no image.
     """
 
     model: type[nn.Module]
@@ -134,6 +135,7 @@ class Family:
     )
     exports: Mapping[str, Export] = dataclasses.field(default_factory=dict)
     ends: Callable[[Any], str] = lambda model: f"{model.num_classes} classes"
+    input_shape: Callable[[Any], tuple[int, ...]] | None = None
 
     def variant_of(self, fields: Mapping[str, Any]) -> str | None:
         """Returns the first variant that has some values in fields of `identity`, if any does."""
@@ -335,8 +337,12 @@ class Registry:
         return self._family(model).ends(model)
 
     def example_images(self, model: nn.Module) -> jax.ShapeDtypeStruct:
-        """Returns the shape of a model's smallest square input, `[1, side, side, channels]`."""
-        sides = np.broadcast_to(self._family(model).smallest_side(model), 2)
+        """Returns the shape of a model's smallest square input, `[1, side, side, channels]`; or of
+        what its family says that it takes."""
+        family = self._family(model)
+        if family.input_shape:
+            return jax.ShapeDtypeStruct(family.input_shape(model), jnp.float32)
+        sides = np.broadcast_to(family.smallest_side(model), 2)
         return jax.ShapeDtypeStruct((1, *map(int, sides), model.in_channels), jnp.float32)
 
     def _models(self) -> list[str]:

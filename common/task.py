@@ -215,7 +215,10 @@ class Task(abc.ABC):
     def loss(
         self, variables: Variables, batch: Batch, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-        """Returns `(loss, (new batch_stats, metrics))` of a training batch; metrics are scalars."""
+        """Returns `(loss, (new batch_stats, metrics))` of a training batch; metrics are scalars.
+
+        A training batch has `step` too, int32: the optimizer steps done.
+        """
 
     @abc.abstractmethod
     def train_data(self) -> Dataset:

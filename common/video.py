@@ -1,4 +1,4 @@
-"""Video files written anew with other frames (PyAV, an optional dependency).
+"""Video files made of frames, or written anew with other ones (PyAV, an optional dependency).
 
 Frames are decoded, changed and encoded as they come, in constant memory. Their times, color
 description and bit depth are kept, rotation is applied; sound is copied as it is. Encoding is
@@ -142,8 +142,46 @@ def rewrite_video(
     return VideoSummary(frames, damaged, len(tracks), dropped)
 
 
-def _open(source: Path) -> "av.InputContainer":
+def write_video(target: Path, frames: Iterable[np.ndarray], *, rate: int) -> None:
+    """Writes frames as a video; it is complete or not there.
+
+    Args:
+      target: the file to write, in the format of its suffix; a file that is there is replaced.
+      frames: uint8 `[height, width, 3]`, one at least, all of one size.
+      rate: frames per second.
+
+    Raises:
+      UserError: PyAV is missing, or the file is of no known kind or can't be written.
+    """
+    _require_pyav()
+    container_format = FORMATS.get(target.suffix.lower())
+    require(container_format is not None, f"can't write {target}: choose {', '.join(FORMATS)}")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with av.open(str(temporary), "w", format=container_format) as writer:
+            name, options = _VP9 if container_format == "webm" else _H264
+            encoder = writer.add_stream(name, rate=rate, options=options)
+            for index, pixels in enumerate(frames):
+                if index == 0:
+                    encoder.height, encoder.width = pixels.shape[:2]
+                    odd = encoder.height % 2 or encoder.width % 2
+                    encoder.pix_fmt = "yuv444p" if odd else "yuv420p"
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                writer.mux(encoder.encode(frame))
+            writer.mux(encoder.encode(None))
+        temporary.replace(target)
+    except av.FFmpegError as error:
+        raise UserError(f"can't write {target}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _require_pyav() -> None:
     require(av is not None, "videos need PyAV: pip install '.[video]'")
+
+
+def _open(source: Path) -> "av.InputContainer":
+    _require_pyav()
     try:
         reader = av.open(str(source))
     except av.FFmpegError as error:

@@ -3,12 +3,13 @@
 Reads anything that `load_pretrained` reads (TensorFlow checkpoint, .npz, .safetensors, .pth, our
 own directory, a run) and writes our own format. With a classifier go how its images are prepared
 and the names of its classes, where a run or a directory brings them along; `--image_size=384` says
-that the weights were fine-tuned at another size than the model's first.
+that the weights were fine-tuned at another size than the model's first. Of a GAN the generator
+alone is written.
 
 `--to=official` writes what official code reads instead: of MaxViT and MOAT a TensorFlow checkpoint
-(the output is its prefix), of MetaFormer a PyTorch state dict, of MAXIM an .npz. `--to=timm`
-(MaxViT, PoolFormer and its V2, ConvFormer, CAFormer) and `--to=torch` (MAXIM) write a PyTorch state
-dict too: safetensors, or by PyTorch where the output ends in .pth.
+(the output is its prefix), of MetaFormer a PyTorch state dict, of MAXIM and HiT-GAN an .npz.
+`--to=timm` (MaxViT, PoolFormer and its V2, ConvFormer, CAFormer) and `--to=torch` (MAXIM) write a
+PyTorch state dict too: safetensors, or by PyTorch where the output ends in .pth.
 """
 
 from typing import Any

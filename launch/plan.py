@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 from jax import Array
 from jax.sharding import Mesh
@@ -144,7 +145,8 @@ def _gradient(
     task: Task, hold: Callable, variables: Mapping[str, Any], batch: Batch, rng: Array
 ) -> Any:
     def loss(params):
-        return task.loss({**variables, "params": hold(params)}, batch, rng)
+        given = {**batch, "step": np.int32(0)}
+        return task.loss({**variables, "params": hold(params)}, given, rng)
 
     return jax.grad(loss, has_aux=True)(variables["params"])
 

@@ -12,6 +12,7 @@ from common.train.run_directory import CHECKPOINTS, read_config
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.detection import DetectionTask
+from maxvit_jax.tasks.generation import GenerationTask
 from maxvit_jax.tasks.quality import QualityTask
 from maxvit_jax.tasks.segmentation import SegmentationTask
 
@@ -24,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
         SegmentationTask,
         DetectionTask,
         QualityTask,
+        GenerationTask,
     )
 }
 

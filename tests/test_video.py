@@ -258,3 +258,24 @@ def test_without_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "av", None)
     with pytest.raises(UserError, match=r"videos need PyAV: pip install '.\[video\]'"):
         rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", identity)
+
+
+def test_written_from_frames(tmp_path):
+    target = tmp_path / "made.mp4"
+    video.write_video(target, iter(FRAMES), rate=10)
+    with av.open(str(target)) as file:
+        stream = file.streams.video[0]
+        found = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
+        assert stream.average_rate == 10
+    assert len(found) == COUNT
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(found, FRAMES, strict=True)) < 12
+    with pytest.raises(UserError, match=r"can't write .*made.gif: choose .mp4"):
+        video.write_video(tmp_path / "made.gif", iter(FRAMES), rate=10)
+
+    def broken():
+        yield FRAMES[0]
+        raise UserError("no more")
+
+    with pytest.raises(UserError, match="no more"):
+        video.write_video(tmp_path / "other.mp4", broken(), rate=10)
+    assert list(tmp_path.iterdir()) == [target]

@@ -189,7 +189,7 @@ class FolderSource:
         for label, name in enumerate(self.class_names):
             if not (folder / name).is_dir():
                 continue  # an evaluation split may lack classes
-            files = _image_files(folder / name)
+            files = image_files(folder / name)
             if not files:
                 raise UserError(
                     f"class folder {folder / name} has no images ({', '.join(IMAGE_SUFFIXES)}); "
@@ -249,7 +249,9 @@ def _class_folders(folder: Path) -> list[str]:
     return names
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
+    """Returns the paths of the images in a folder and its subfolders, sorted; hidden ones are left
+    out."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

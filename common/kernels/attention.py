@@ -59,3 +59,23 @@ def _softmax(logits: Array, bias: Array | None, real: Array | None) -> Array:
     if real is not None:
         logits = jnp.where(real[:, None, None], logits, jnp.finfo(logits.dtype).min)
     return jax.nn.softmax(logits)
+
+
+def multi_query_attention(q: Array, k: Array, v: Array) -> Array:
+    """Softmax attention of many query heads over keys and values of one (arXiv:1911.02150).
+
+    Heads are queries like any other, so that both products are plain batched ones.
+
+    Args:
+      q: queries, `[groups, queries, heads, head_dim]`.
+      k: keys, `[groups, positions, head_dim]`.
+      v: values, of the same shape.
+
+    Returns:
+      `[groups, queries, heads, head_dim]`; the softmax is float32 always.
+    """
+    groups, queries, heads, head_dim = q.shape
+    q = (q * head_dim**-0.5).reshape(groups, queries * heads, head_dim)
+    logits = jnp.matmul(q, k.transpose(0, 2, 1), preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits).astype(v.dtype)
+    return jnp.matmul(weights, v).reshape(groups, queries, heads, head_dim)

@@ -40,6 +40,7 @@ class OptimizerConfig:
       clip_norm: global gradient norm above which gradients are scaled down; None: never.
       ema_decay: exponential moving average of weights and batch statistics, used for evaluation;
         warmed up as `min(ema_decay, (1 + step) / (10 + step))`, as TensorFlow's. None: off.
+      ema_start: steps during which that average is the latest weights.
       groups: parameters with settings of their own, such as
         `({"pattern": "^stem/", "frozen": True}, {"pattern": "^head/", "weight_decay": 0.0})`.
         A parameter belongs to the first group whose `pattern`, a regular expression, is found in
@@ -61,6 +62,7 @@ class OptimizerConfig:
     no_decay: str = "bias|scale"
     clip_norm: float | None = None
     ema_decay: float | None = None
+    ema_start: int = 0
     groups: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self):
@@ -71,6 +73,7 @@ class OptimizerConfig:
         for name in ("b1", "b2", "momentum", "ema_decay"):
             in_range = getattr(self, name) is None or 0 <= getattr(self, name) < 1
             require(in_range, f"config.optimizer.{name} must be in [0, 1)")
+        require(self.ema_start >= 0, "config.optimizer.ema_start must not be negative")
         _check_pattern(self.no_decay, "config.optimizer.no_decay")
         _parse_groups(self)
 

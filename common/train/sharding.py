@@ -27,6 +27,8 @@ BATCH_AXES = ("data", "fsdp")
 TENSOR_RULES = (
     (r"attention/qkv/kernel$", P(None, None, "tensor", None)),
     (r"attention/qkv/bias$", P(None, "tensor", None)),
+    (r"attention/query/kernel$", P(None, "tensor", None)),
+    (r"attention/query/bias$", P("tensor", None)),
     (r"attention/out/kernel$", P("tensor", None, None)),
     (r"mlp/expand/kernel$", P(None, "tensor")),
     (r"mlp/expand/bias$", P("tensor")),

@@ -104,6 +104,7 @@ def make_train_step(
     seed: int,
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
+    ema_start: int = 0,
     hold: Callable[[Any], Any] = lambda params: params,
     skip_not_finite: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
@@ -116,6 +117,7 @@ def make_train_step(
       accumulate_steps: the batch is cut into that many parts, run one after the other; gradients
         and metrics are averaged, batch statistics are those of the parts in turn.
       ema_decay: of the moving average, None when the state has none.
+      ema_start: steps during which the average is the latest weights.
       hold: stops the gradient of frozen parameters, given and returned as a tree.
       skip_not_finite: a step whose loss or gradient is NaN or infinite changes nothing but the
         step; its metrics are zero, and `skipped` is 1.
@@ -124,7 +126,7 @@ def make_train_step(
     def gradients(state, batch_stats, batch, rng):
         def loss(params):
             variables = state.variables | {"params": hold(params), "batch_stats": batch_stats}
-            return task.loss(variables, batch, rng)
+            return task.loss(variables, batch | {"step": state.step}, rng)
 
         (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params
@@ -160,6 +162,8 @@ def make_train_step(
         if ema is not None:
             new = {"params": params, "batch_stats": batch_stats}
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            if ema_start:
+                decay = jnp.where(state.step < ema_start, 0, decay)
             # In this form what doesn't change, such as frozen weights, stays exact.
             ema = jax.tree.map(lambda new, old: old + (1 - decay) * (new - old), new, ema)
         metrics["grad_norm"] = optax.tree.norm(grads)

@@ -264,6 +264,7 @@ class _Run:
             seed=job.plain["seed"],
             accumulate_steps=self.cfg.accumulate_steps,
             ema_decay=job.sections["optimizer"].ema_decay,
+            ema_start=job.sections["optimizer"].ema_start,
             hold=partial(hold_frozen, config=job.sections["optimizer"]),
             skip_not_finite=self.cfg.not_finite == "skip",
         )

@@ -30,6 +30,7 @@ DROP_PATH = {"tiny": 0.2, "small": 0.3, "base": 0.4, "large": 0.6, "xlarge": 0.7
 # What else than its defaults a file is asked for.
 ARGUMENTS = {
     "evaluate": ["size=512"],
+    "gan_folder": ["model=maxvit_gan_32,steps=50"],
     "maxim_folder": ["variant=maxim_m1,size=128,steps=50"],
     "maxvit_folder": ["variant=maxvit_small,size=160,steps=50"],
     "maxvit_tiny_ava": ["size=512"],
@@ -100,6 +101,12 @@ DETECTION = {
     "detect_shapes": ("tiny_moat_0+retinanet", None, 3000, 8, 1.5e-3),
     "detect_coins": ("tiny_moat_0+retinanet", None, 300, 4, 3e-3),
 }
+# The same of generation: model, steps, batch, learning rate.
+GENERATION = {
+    "hit_imagenet128": ("hit_gan_128", 1_000_000, 256, 1e-4),
+    "maxvit_gan_imagenet128": ("maxvit_gan_128", 1_000_000, 256, 1e-4),
+    "gan_digits": ("hit_gan_32", 2500, 32, 1e-3),
+}
 EVALUATION = {"evaluate", "evaluate_segmentation", "evaluate_detection"}
 QUALITY = {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv", "quality_photos"}
 
@@ -144,6 +151,7 @@ def test_there_is_a_file_for_every_recipe():
     expected |= {"maxim_folder", "maxim_photos", *RESTORATION}
     expected |= {"segment_folder", *SEGMENTATION, "detect_folder", *DETECTION, *EVALUATION}
     expected |= QUALITY
+    expected |= {"gan_folder", *GENERATION}
     assert set(FILES) == expected
 
 
@@ -151,8 +159,9 @@ def test_there_is_a_file_for_every_recipe():
 SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 # One block of each kind is the same at every width, and in recipes that differ in numbers alone.
 SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
-SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder"}
+SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder", "gan_folder"}
 SAME_CODE |= {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv"}
+SAME_CODE |= {"hit_imagenet128", "maxvit_gan_imagenet128"}  # see tests/models/test_hit_gan.py
 SAME_CODE |= {f"maxvit_{v}{kind}" for v in VARIANTS[1:] for kind in ("", "_finetune", "_21k")}
 
 
@@ -519,6 +528,7 @@ def test_smoke_is_short(name):
             "backbone=poolformer: did you mean 'poolformer_s",
         ),
         ("moat_ade20k", "variant=moat_5", "did you mean 'moat_"),
+        ("gan_folder", "model=hit_gan_63", "model=hit_gan_63: did you mean 'hit_gan_"),
     ],
 )
 def test_wrong_arguments(name, arg, message):
@@ -567,7 +577,7 @@ def test_docstring_says_how_to_run_the_file(name):
             assert key in get(name)[section]
     if "Published" in text:
         assert "Recipe:" in text and "Hardware:" in text
-    named = {*RESTORATION, *CHOICES, *SEGMENTATION, *DETECTION}
+    named = {*RESTORATION, *CHOICES, *SEGMENTATION, *DETECTION, *GENERATION}
     if "Published" in text and name not in named:
         letter = {"tiny": "T", "small": "S", "base": "B", "large": "L", "xlarge": "XL"}
         assert text.startswith(f"MaxViT-{letter[name.split('_')[1]]} ")
@@ -623,3 +633,27 @@ def test_quality_of_ones_own():
     config = get("quality_csv")
     assert config.init.weights == "" and config.init.reset_head
     assert config.optimizer.groups[0]["pattern"] == "^(?!head/)"
+
+
+@pytest.mark.parametrize("name", GENERATION)
+def test_generation(name):
+    config = get(name)
+    model, steps, batch, rate = GENERATION[name]
+    assert config.model.name == model and config.train.num_steps == steps
+    assert config.data.batch_size == batch and config.optimizer.learning_rate == rate
+    assert (config.optimizer.b1, config.optimizer.b2) == (0, 0.99)
+    assert config.schedule.kind == "constant" and config.optimizer.ema_start == 10
+    assert config.task.loss == "non_saturating"
+
+
+def test_generation_as_published():
+    """Against HiT-GAN's README and the defaults of its flags."""
+    hit, maxvit = get("hit_imagenet128"), get("maxvit_gan_imagenet128")
+    for config in (hit, maxvit):
+        assert (config.task.r1_weight, config.task.r1_every) == (10, 1)
+        assert not config.task.augment and not config.task.consistency_weight
+        assert config.optimizer.ema_decay == 0.999 and not config.optimizer.weight_decay
+        assert config.data.crop_fraction == 0.875 and config.data.flip
+        assert (config.data.name, config.data.eval_split) == ("imagenet2012", "validation")
+    task = make_task(hit)
+    assert task.model.latent_dim == 256 and not task.model.minibatch_stddev

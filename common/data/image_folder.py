@@ -1,0 +1,66 @@
+"""Images in a folder and its subfolders, without classes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from common.data.held_out import check_part, part_by_name, split_names
+from common.data.images import CorruptImage
+from common.data.sources import IMAGE_SUFFIXES, Example, image_files
+from common.errors import UserError
+
+
+class ImageFolder:
+    """`root/split/**/image.jpg`, or without `split`: then a share is held out by names.
+
+    Args:
+      root: the folder.
+      split: name of a folder in it; of a folder without splits `train_split`, or one of "eval",
+        "val", "validation" and "test" for the part that is held out.
+      train_split: what the training part is called.
+      holdout: share that is held out, in [0, 1); 0: every part is everything.
+
+    Raises:
+      UserError: there is no such folder or part, or it has no images.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        *,
+        train_split: str = "train",
+        holdout: float = 0.0,
+    ):
+        self._root = Path(root).expanduser()
+        if not self._root.is_dir():
+            raise UserError(f"no folder {str(self._root)!r}; give the folder that holds the images")
+        folders = [self._root / name for name in split_names(split)]
+        folder = next((f for f in folders if f.is_dir()), None)
+        files = image_files(folder or self._root)
+        if not files:
+            raise UserError(f"{folder or self._root} has no images ({', '.join(IMAGE_SUFFIXES)})")
+        names = [os.path.relpath(file, self._root) for file in files]
+        if folder is None:
+            check_part(split, train_split, str(self._root))
+            keep = part_by_name(names, holdout, training=split == train_split)
+            names = [names[i] for i in keep]
+        # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
+        self._names = np.array([os.fsencode(name) for name in names])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Example:
+        name = self.name(index)
+        try:
+            return {"image": Path(name).read_bytes(), "name": name}
+        except OSError as error:
+            raise CorruptImage(f"can't be read: {error.strerror}") from error
+
+    def name(self, index: int) -> str:
+        """Returns the file's path."""
+        return str(self._root / os.fsdecode(self._names[index]))
