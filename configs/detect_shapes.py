@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "tiny_moat_0",
         "retinanet",
         backbone_fields=SMALL_MOAT,
+        convention="mg",  # its heads are normalised: they learn without pretrained features
         channels=48,
         depth=2,
         extra_levels=0,
@@ -42,9 +43,10 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         DetectionTask,
-        steps=3_000,
+        steps=6_500,
         smoke=arg.smoke,
-        learning_rate=1.5e-3,
+        learning_rate=2e-3,
         ema_decay=0.99,
         clip_norm=10.0,
+        b2=0.95,
     )

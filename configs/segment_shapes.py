@@ -33,16 +33,16 @@ def get_config(arg: str = "") -> ConfigDict:
         "image_size": 96,
         "scale": (1.0, 1.0),
         "max_class_share": 1.0,
-        "batch_size": 8,
+        "batch_size": 16,
         "eval_batch_size": 40,
     }
     config.task = {"dice_weight": 1.0}  # parts the classes sooner
     return short_run(
         config,
         SegmentationTask,
-        steps=4_200,
+        steps=2_400,
         smoke=arg.smoke,
-        learning_rate=2e-3,
+        learning_rate=2.5e-3,
         ema_decay=0.99,
-        b2=0.95,  # learns sooner here
+        b2=0.99,
     )

@@ -8,6 +8,7 @@ seen in training.
 import io
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -24,6 +25,8 @@ _COUNTS = {"train": 2000, "test": 300}
 _SEEDS = {"train": 0, "test": 1}
 _SPREAD = 0.15  # standard deviation of the scores, of their range: 1.35 for 1 to 10
 _TRIES = 4  # crops, of which the one with most detail is taken: a blurred sky is a sky
+# How many times crops are shrunk: smaller things are sharp, so that blur is what was added.
+_SHRINK = (1.5, 3.0)
 
 
 def _noise(strength: float) -> GaussianNoise:
@@ -121,8 +124,10 @@ class SpoiltPhotos:
 
 
 def _part(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    top, left = (int(rng.integers(side - size + 1)) for side in photo.shape[:2])
-    return photo[top : top + size, left : left + size]
+    side = min(round(size * rng.uniform(*_SHRINK)), *photo.shape[:2])
+    top, left = (int(rng.integers(most - side + 1)) for most in photo.shape[:2])
+    crop = photo[top : top + side, left : left + side]
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _detail(crop: np.ndarray) -> float:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from common.data import quality_photos
 from common.data.quality_photos import KINDS, SpoiltPhotos
 from common.data.score_distributions import moments
 from common.data.shapes import photo_textures
@@ -39,7 +40,8 @@ def test_the_mean_score_falls_with_the_strength():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_crops_are_of_the_photos_of_their_split(split):
+def test_crops_are_of_the_photos_of_their_split(split, monkeypatch):
+    monkeypatch.setattr(quality_photos, "_SHRINK", (1, 1))
     found = SpoiltPhotos(split, TEN, 40)
     found._strengths[:] = 0
     for index in range(1, 40, 8):
