@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     config.data = {
         "source": "shapes",
-        "scenes": 20_000,
+        "scenes": 60_000,
         "scene_size": 96,
         "image_size": 96,
         "scale": (1.0, 1.0),
@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         DetectionTask,
-        steps=6_500,
+        steps=5_800,
         smoke=arg.smoke,
         learning_rate=2e-3,
         ema_decay=0.99,

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     config.data = {
         "source": "shapes",
-        "scenes": 20_000,
+        "scenes": 40_000,
         "scene_size": 96,
         "image_size": 96,
         "scale": (1.0, 1.0),
@@ -40,9 +40,8 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         SegmentationTask,
-        steps=2_400,
+        steps=2_500,
         smoke=arg.smoke,
-        learning_rate=2.5e-3,
+        learning_rate=2e-3,
         ema_decay=0.99,
-        b2=0.99,
     )

@@ -88,7 +88,7 @@ SEGMENTATION = {
     "caformer_ade20k": ("caformer_s18+upernet", 150, 160_000, 16, 6e-5),
     "maxvit_voc": ("maxvit_small+fpn_concat", 21, 20_000, 32, 5e-4),
     "maxvit_coco_labels": ("maxvit_small+fpn_concat", 91, 90_000, 32, 5e-4),
-    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 4800, 8, 1.5e-3),
+    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 2500, 16, 2e-3),
     "segment_coins": ("tiny_moat_0+semantic_fpn", None, 300, 8, 3e-3),
 }
 # The same of detection.
@@ -98,7 +98,7 @@ DETECTION = {
     "aewin_coco": ("aewin_tiny+mask_rcnn", 80, 88_704, 16, 1e-4),
     "caformer_coco": ("caformer_s18+mask_rcnn", 80, 88_704, 16, 1e-4),
     "moat_coco": ("tiny_moat_0+cascade_mask_rcnn", 80, 184_800, 64, 1e-4),
-    "detect_shapes": ("tiny_moat_0+retinanet", None, 3000, 8, 1.5e-3),
+    "detect_shapes": ("tiny_moat_0+retinanet", None, 5800, 8, 2e-3),
     "detect_coins": ("tiny_moat_0+retinanet", None, 300, 4, 3e-3),
 }
 # The same of generation: model, steps, batch, learning rate.
