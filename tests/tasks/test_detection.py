@@ -21,6 +21,7 @@ from maxvit_jax.detected_photos import DetectedPhotos
 from maxvit_jax.detection import Detector
 from maxvit_jax.detector_info import Canvas, meaning_of_weights
 from maxvit_jax.tasks.detection import DetectionOptions, DetectionReportOptions
+from tests.golden.cases import full_jit
 from tests.golden.weights import make_variables
 from tests.heads import micro
 from tests.tasks.objects import CLASS_NAMES, SIDE, config, make_task, rectangles
@@ -305,7 +306,8 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
 
 
 @pytest.mark.slow
-def test_mask_rcnn_learns_scenes_by_heart(tmp_path):
+def test_mask_rcnn_learns_scenes_by_heart(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "jit", full_jit)  # 300 steps: it pays to compile well
     side, steps = 64, 300
     scenes = shapes_with_objects("train", count=16, size=side)
     small = {"stem_widths": (16, 16), "widths": (24, 48, 96, 128), "depths": (1, 1, 2, 1)}
