@@ -12,7 +12,7 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.config import require
-from common.data.preprocess import normalize
+from common.data.preprocess import check_normalization, normalize
 from common.registry import BACKBONE_AND_HEAD
 from common.weights import io
 from common.weights.mapping import flatten, unflatten
@@ -40,8 +40,7 @@ class Preparation:
     resize: tuple[int, ...] | None = None
 
     def __post_init__(self):
-        channels = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        require(channels, "config.data.mean and std: three numbers each, std positive")
+        check_normalization(self.mean, self.std)
         sides = f"config.data.resize={self.resize}: a longer and a shorter side, or nothing"
         size = self.resize
         require(size is None or (len(size) == 2 and size[0] >= size[1] > 0), sides)

@@ -52,11 +52,15 @@ class JudgedPhotos(PhotoPredictor):
             half = MOST_SHOWN // 2
             logging.info("sheet.png has the best and the worst %d of %d photos", half, len(ranked))
             ranked = ranked[:half] + ranked[-half:]
-        shown = [
-            (photo, f"{rank}: {mean:.2f} {Path(path).name}")
-            for rank, (mean, path) in ranked
-            if (photo := _small(path)) is not None
-        ]
+        shown, gone = [], []
+        for rank, (mean, path) in ranked:
+            photo = _small(path)
+            if photo is None:
+                gone.append(path)
+            else:
+                shown.append((photo, f"{rank}: {mean:.2f} {Path(path).name}"))
+        if gone:
+            logging.warning("sheet.png lacks photos that are no longer there: %s", ", ".join(gone))
         if not shown:
             return {}
         rows = [shown[i : i + _COLUMNS] for i in range(0, len(shown), _COLUMNS)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.held_out import check_part, part_by_name, split_names
-from common.data.images import CorruptImage
+from common.data.image_files import read_content
 from common.data.sources import IMAGE_SUFFIXES, Example, image_files
 from common.errors import UserError
 
@@ -56,10 +56,7 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> Example:
         name = self.name(index)
-        try:
-            return {"image": Path(name).read_bytes(), "name": name}
-        except OSError as error:
-            raise CorruptImage(f"can't be read: {error.strerror}") from error
+        return {"image": read_content(Path(name)), "name": name}
 
     def name(self, index: int) -> str:
         """Returns the file's path."""

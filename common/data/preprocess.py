@@ -11,6 +11,7 @@ import math
 import numpy as np
 from PIL import Image
 
+from common.config import require
 from common.errors import UserError, did_you_mean
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, on the 0..255 scale
@@ -34,6 +35,12 @@ def normalize(image: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
       std: the same.
     """
     return (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
+
+
+def check_normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Raises UserError unless `config.data.mean` and `std` fit images of three channels."""
+    channels = len(mean) == len(std) == 3 and min(std) > 0
+    require(channels, "config.data.mean and std: three numbers each, std positive")
 
 
 def eval_official(image: np.ndarray, size: int) -> np.ndarray:

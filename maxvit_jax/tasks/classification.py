@@ -96,8 +96,7 @@ class ClassificationData(LoaderConfig):
         require(self.shift >= 0, "config.data.shift must not be negative")
         require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
         require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
-        channels = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        require(channels, "config.data.mean and std: three numbers each, std positive")
+        preprocess.check_normalization(self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -103,8 +103,7 @@ class QualityData(LoaderConfig):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
         require(self.image_size > 0, "config.data.image_size must be positive")
         require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
-        channels = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
-        require(channels, "config.data.mean and std: three numbers each, std positive")
+        preprocess.check_normalization(self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
