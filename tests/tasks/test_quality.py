@@ -140,6 +140,11 @@ def test_photos_are_judged_and_shown_best_first(trained, tmp_path, monkeypatch, 
         paths[-1].unlink()  # the middle one: nothing is said of it
         with caplog.at_level("INFO"):
             predictor.closing_files(tmp_path)
+        assert "no longer there" not in caplog.text
+        monkeypatch.setattr(judged_photos, "MOST_SHOWN", 3)
+        predictor.closing_files(tmp_path)
+        assert f"sheet.png lacks photos that are no longer there: {paths[-1]}" in caplog.text
+        sheets.pop()
     (_, [captions]), (_, [of_two]) = sheets
     names = [caption.split()[-1] for caption in captions]
     assert names == ["light.png", "middle.png", "dark.png"]
