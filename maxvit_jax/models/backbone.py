@@ -1,5 +1,6 @@
 """The contract of backbones: what tasks and heads rely on, so that they know no family."""
 
+import abc
 import dataclasses
 import math
 from collections import OrderedDict
@@ -14,7 +15,7 @@ from common.errors import UserError, nearest_valid
 from common.layers.images import check_images
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, abc.ABC):
     """A classifier whose maps on the way are named.
 
     A family has the fields `widths` and `depths` (channels and blocks per stage), `num_classes`,
@@ -33,6 +34,7 @@ class Backbone(nn.Module):
         """Channels of every map that `features` returns, by its name, in their order."""
         return {f"stage_{s}": width for s, width in enumerate(self.widths, 1)}
 
+    @abc.abstractmethod
     def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
         """Computes maps one after the other; what nobody asks for is not computed.
 
@@ -43,7 +45,6 @@ class Backbone(nn.Module):
         Yields:
           Name and map, in the order of `feature_strides`.
         """
-        raise NotImplementedError
 
     @property
     def windows(self) -> dict[str, tuple[int, int]]:

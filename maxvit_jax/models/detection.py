@@ -1,5 +1,6 @@
 """What detectors share: backbone, pyramid, and the conventions of published ones."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -37,7 +38,7 @@ _BOX_RULES = {
 }
 
 
-class DetectionModel(DenseModel, kw_only=True):
+class DetectionModel(DenseModel, abc.ABC, kw_only=True):
     """A backbone, a pyramid, and what finds objects in it.
 
     A detector has the fields `channels`, `finest_stride` and `extra_levels`, writes `setup`, which
@@ -52,6 +53,7 @@ class DetectionModel(DenseModel, kw_only=True):
     num_classes: int = 80
     convention: Convention = "mm"
 
+    @abc.abstractmethod
     def __call__(self, images: Array, train: bool = False, sizes: Array | None = None) -> Objects:
         """Finds objects.
 
@@ -67,8 +69,8 @@ class DetectionModel(DenseModel, kw_only=True):
         Raises:
           UserError: images that don't fit the backbone.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def losses(self, images: Array, targets: Mapping[str, Array], rng: Array) -> dict[str, Array]:
         """Returns what training minimises the sum of.
 
@@ -82,7 +84,6 @@ class DetectionModel(DenseModel, kw_only=True):
         Returns:
           Scalars by name, finite also without objects.
         """
-        raise NotImplementedError
 
     def pyramid(self, images: Array, train: bool) -> list[Array]:
         """Returns maps `[batch, height, width, channels]`, finest first."""
