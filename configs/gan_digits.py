@@ -6,9 +6,9 @@
 
 `runs/digits` is a run of `configs/maxvit_digits.py`, whose features compare made digits with real
 ones; without it they are compared by their pixels at 8x8.
-Recipe: ours. Our own, seed 0: a distance of 2.50 by that run's features, 86.6 after the first step;
-digits of all ten classes.
-Hardware: two CPU cores.
+Recipe: ours. Our own: a distance of 2.39 by that run's features, 86.6 after the first step; digits
+of all ten classes; seed 1.
+Hardware: two CPU cores, eight minutes.
 """
 
 from ml_collections import ConfigDict
