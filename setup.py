@@ -34,6 +34,7 @@ TORCH = ["torch>=2.13,<2.14"]
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
 DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
 
 setup(
@@ -54,6 +55,7 @@ setup(
         "photos": PHOTOS,
         "video": VIDEO,
         "detection": DETECTION,
+        "docs": DOCS,
         "test": TORCH + PHOTOS + VIDEO + DETECTION + TEST,
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
