@@ -146,6 +146,7 @@ class RestorationTask(Task):
     """
 
     kind = "restoration"
+    hub_task = "image-to-image"
     package = maxim_jax
     sections = {"init": InitConfig, "task": LossConfig, "data": RestorationData}
     resumable = (*Task.resumable, "data.root", "data.input_root", "data.target_root")
