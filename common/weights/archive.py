@@ -1,9 +1,9 @@
 """Weights packed as `.tar.gz`: unpacked beside the archive, once."""
 
-import os
 import re
 import shutil
 import tarfile
+import uuid
 import zlib
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def unpacked(archive: Path) -> Path:
     """
     folder = archive.with_name(f"{archive.name}.unpacked")
     if not folder.exists():
-        scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         scratch.mkdir()
         try:
             _unpack(archive, scratch)

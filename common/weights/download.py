@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -202,7 +203,7 @@ def _check(url: str, place: Path, wanted: str) -> None:
     known = place.with_name(f"{place.name}.sha256")
     if not known.exists():
         if not wanted or found == wanted:
-            temporary = _beside(place, f".{os.getpid()}.sum")
+            temporary = _beside(place, f".{uuid.uuid4().hex}.sum")
             temporary.write_text(f"{found}  {place.name}\n")
             temporary.replace(known)
     elif known.read_text().split()[:1] != [found]:

@@ -5,10 +5,10 @@ for those that begin so.
 """
 
 import json
-import os
 import posixpath
 import re
 import urllib.parse
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def public_weights(address: str) -> Path | None:
     places = [fetch(f"{_HOST}/{bucket}/{urllib.parse.quote(name)}") for name in files]
     if not known.exists():
         known.parent.mkdir(parents=True, exist_ok=True)
-        temporary = known.with_name(f".{known.name}.{os.getpid()}.tmp")
+        temporary = known.with_name(f".{known.name}.{uuid.uuid4().hex}.tmp")
         temporary.write_text(json.dumps([files, ending]))
         temporary.replace(known)
     first = places[0]

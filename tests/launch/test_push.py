@@ -82,10 +82,14 @@ def test_the_card(folder):
     assert "somebody" not in text and '"root": "digits"' in text
     code = text.partition("```python\n")[2].partition("```")[0]
     code = code.replace("path/to/this/folder", str(folder))
-    inputs = np.zeros((1, 8, 8, 3), np.float32)
-    names = {"inputs": inputs}
-    exec(code, names)
-    assert names["outputs"].shape == (1, 10)
+
+    def as_written(inputs):
+        names = {"inputs": inputs}
+        exec(code, names)
+        return names["outputs"]
+
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    assert jax.eval_shape(as_written, images).shape == (1, 10)
 
 
 def test_what_can_not_be_published(run, tmp_path):
