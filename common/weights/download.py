@@ -33,7 +33,7 @@ _TRIES = 4  # connections in a row that bring nothing new
 _PAUSE = 1.0  # seconds before the second try, twice as many before the next
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUSY = (429, 500, 502, 503, 504)
-_INSTEAD = (
+INSTEAD = (
     "give the path of weights on this machine (--weights, config.init.weights, load_pretrained's"
     " path)"
 )
@@ -60,7 +60,7 @@ def fetch(url: str) -> Path:
     hint = f"{url}: what follows # is sha256= and 64 digits, or nothing"
     require(not fragment or bool(re.fullmatch("[0-9a-f]{64}", wanted)), hint)
     _require_safe(url, url)
-    place = _place(url)
+    place = place_of(url)
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place):
@@ -70,11 +70,16 @@ def fetch(url: str) -> Path:
     return place
 
 
+class Unreachable(UserError):
+    """A server gives no answer, or none that helps."""
+
+
 def fetch_bytes(url: str, most_bytes: int = 8 << 20) -> bytes | None:
     """Returns a small answer of a web service, of which nothing is kept; None: it is not public.
 
     Raises:
-      UserError: it can't be had, or is too long.
+      Unreachable: it can't be had; the message is the reason.
+      UserError: it is too long.
     """
     _require_safe(url, url)
     try:
@@ -85,13 +90,13 @@ def fetch_bytes(url: str, most_bytes: int = 8 << 20) -> bytes | None:
             error.close()
             if error.code in (401, 403):
                 return None
-        raise UserError(f"can't get {url}: {_reason(error)}; {_INSTEAD}") from error
+        raise Unreachable(_reason(error)) from error
     require(len(data) <= most_bytes, f"{url} answers with more than {most_bytes:,} bytes")
     return data
 
 
-def _place(url: str) -> Path:
-    """Where a file lies: its address as folders, none of which leads out of the cache."""
+def place_of(url: str) -> Path:
+    """Returns where a file lies: its address as folders, none of which leads out of the cache."""
     parts = urllib.parse.urlsplit(url)
     path = [p for p in urllib.parse.unquote(parts.path).split("/") if p.strip(".")]
     require(bool(path), f"{url} names no file")
@@ -259,7 +264,7 @@ def _reason(error: BaseException) -> str:
 
 def _cant(url: str, place: Path, reason: str) -> str:
     return (
-        f"can't download {url}: {reason}; without a network put the file at {place}, or {_INSTEAD}"
+        f"can't download {url}: {reason}; without a network put the file at {place}, or {INSTEAD}"
     )
 
 

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from common.config import require
 from common.errors import UserError
-from common.weights.download import cache_folder, fetch, fetch_bytes
+from common.weights.download import (
+    INSTEAD,
+    Unreachable,
+    cache_folder,
+    fetch,
+    fetch_bytes,
+    place_of,
+)
 
 SCHEME = "gs://"
 _HOST = "https://storage.googleapis.com"
@@ -42,7 +49,14 @@ def public_weights(address: str) -> Path | None:
     if known.exists():
         files, ending = json.loads(known.read_text())
     else:
-        found = _files(address, bucket, path)
+        try:
+            found = _files(address, bucket, path)
+        except Unreachable as error:
+            here = place_of(f"{_HOST}/{bucket}/{path}")
+            if here.exists() or here.with_name(f"{here.name}.index").exists():  # put there by hand
+                return here
+            put = f"without a network put what lies there at {here}, or {INSTEAD}"
+            raise UserError(f"can't look up {address}: {error}; {put}") from error
         if found is None:
             return None
         files, ending = found

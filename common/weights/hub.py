@@ -13,11 +13,13 @@ _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class _Offline(UserError):
-    """A file is not in the cache, and the Hub out of reach."""
+    """A file is not in the cache, and the Hub not asked or out of reach."""
 
 
 def hub_folder(address: str) -> Path:
     """Returns a folder of the Hub as one on this machine: its config, and weights.
+
+    One that was fetched stays as it is, whatever becomes of it on the Hub.
 
     Args:
       address: `hf-hub:owner/name`, or `hf-hub:owner/name@revision`.
@@ -28,31 +30,38 @@ def hub_folder(address: str) -> Path:
     scheme, _, place = address.partition(":")
     name, _, revision = place.partition("@")
     require(bool(_ID.fullmatch(name)), f"{address}: expected {scheme}:owner/name")
-    config = _file(name, CONFIG, revision or None)
+    try:
+        return _folder(address, name, revision or None, cached=True)
+    except _Offline:
+        return _folder(address, name, revision or None, cached=False)
+
+
+def _folder(address: str, name: str, revision: str | None, *, cached: bool) -> Path:
+    config = _file(name, CONFIG, revision, cached)
     require(config is not None, f"{address} has no {CONFIG}, which says what its weights are")
     commit, offline = config.parent.name, None  # what follows is of the same state of the folder
     for file in WEIGHTS:
         try:
-            found = _file(name, file, commit)
+            found = _file(name, file, commit, cached)
         except _Offline as error:
             found, offline = None, error
         if found:
             for part in shard_names(found) if file == SHARDS else ():
-                there = _file(name, part, commit) is not None
+                there = _file(name, part, commit, cached) is not None
                 require(there, f"{address} lacks {part}, which its {SHARDS} names")
             return config.parent
     raise offline or UserError(f"{address} holds no weights: none of {', '.join(WEIGHTS)}")
 
 
-def _file(name: str, file: str, revision: str | None) -> Path | None:
-    """One file of a folder, downloaded at first use; None if it isn't there."""
+def _file(name: str, file: str, revision: str | None, cached: bool) -> Path | None:
+    """One file of a folder, out of the cache or downloaded; None if the folder hasn't got it."""
     url = f"https://huggingface.co/{name}"
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
         raise UserError(f"{url} needs huggingface_hub: pip install huggingface_hub") from error
     try:
-        return Path(hf_hub_download(name, file, revision=revision))
+        return Path(hf_hub_download(name, file, revision=revision, local_files_only=cached))
     except errors.LocalEntryNotFoundError as error:
         raise _Offline(
             f"can't download {file} of {url}: no connection to it, and it is not in the cache of"

@@ -243,6 +243,19 @@ def test_buckets_of_several_checkpoints(web):
     assert addresses.local_path("gs://bucket/m").name == "a-1"
 
 
+def test_buckets_without_a_network(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(google_storage, "_HOST", "http://127.0.0.1:9")
+    here = tmp_path / "cache" / "127.0.0.1_9" / "bucket" / "m" / "224"
+    with pytest.raises(UserError) as info:
+        addresses.local_path("gs://bucket/m/224")
+    assert "can't look up gs://bucket/m/224: no connection" in str(info.value)
+    assert f"put what lies there at {here}, or give the path of weights" in str(info.value)
+    here.mkdir(parents=True)
+    assert addresses.local_path("gs://bucket/m/224") == here
+    (here / "a.ckpt.index").touch()
+    assert addresses.local_path("gs://bucket/m/224/a.ckpt") == here / "a.ckpt"
+
+
 def test_buckets_without_weights(web):
     web.files |= {"/bucket/run/checkpoints/1/state": b"", "/bucket/run/config.json": b"{}"}
     web.files["/bucket/texts/a.txt"] = b""
