@@ -1,7 +1,7 @@
 """Names of ImageNet-1k's 1,000 classes, in the order of their synsets, as all published weights.
 
-`imagenet_classes.txt` has a line per class: the synset, and its words in WordNet 3.0 (copyright 2006
-by Princeton University), as timm's `imagenet_synset_to_lemma.txt` lists them.
+`imagenet_classes.txt` has a line per class: the synset, and its words in WordNet 3.0 (copyright
+2006 by Princeton University), as timm's `imagenet_synset_to_lemma.txt` lists them.
 """
 
 import functools
