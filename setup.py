@@ -12,6 +12,7 @@ REQUIRED = [
     "etils[epath]>=1.15",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "huggingface_hub>=2.4",
     "importlib_resources>=7.1",  # tfds needs it for user-written builders and doesn't say so
     "jax>=0.10.2",
     "ml_collections>=1.1",
@@ -48,7 +49,7 @@ setup(
     packages=find_packages(
         include=[f"{p}*" for p in ("common", "configs", "launch", "maxvit_jax", "maxim_jax")]
     ),
-    package_data={"common.data": ["*.json"]},
+    package_data={"common.data": ["*.json"], "maxvit_jax": ["*.txt"]},
     install_requires=REQUIRED,
     extras_require={
         "torch": TORCH,

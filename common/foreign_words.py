@@ -7,7 +7,10 @@ _SIZES = (
     "models take any size that their windows fit (window_size=, if there are any), and"
     " data_defaults(name, image_size) says how images are prepared"
 )
-_WEIGHTS = "load_pretrained(name, path) makes a model with weights"
+_WEIGHTS = (
+    "load_pretrained(name) makes a model with published weights, load_pretrained(name, path) with"
+    " yours"
+)
 _FIXED = "it is fixed"
 # By the other's word: the fields that may be meant, in order, and what to say where a model has
 # none of them.

@@ -7,12 +7,11 @@ A package holds a `Registry` of its families and offers the methods as its own f
 """
 
 import dataclasses
-import difflib
 import fnmatch
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -24,7 +23,9 @@ from jax import numpy as jnp
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
+from common.names import Names
 from common.weights import io
+from common.weights.hub_folder import read_hub
 from common.weights.mapping import (
     OURS,
     Report,
@@ -35,7 +36,7 @@ from common.weights.mapping import (
     import_arrays,
     unflatten,
 )
-from common.weights.readers import WeightFile, read_arrays, weight_path
+from common.weights.readers import WeightFile, read_arrays
 
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
 BACKBONE_AND_HEAD = "+"  # stands between their names
@@ -97,14 +98,6 @@ class Export:
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class Named(NamedTuple):
-    """What a name stands for: a model of a family, and fields that differ from the model's own."""
-
-    family: str
-    model: str
-    fields: Mapping[str, Any]
-
-
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One file of `models` and the weights it can take.
@@ -119,6 +112,7 @@ class Family:
       published: ImageNet-1k top-1 in per cent by image size, per model name.
       published_names: of single checkpoints, such as timm's `"maxvit_tiny_tf_384.in1k"`: the
         model's name and the fields that come with it.
+      addresses: where published weights are, by such names; by a model's, those that it means.
       exports: how weights are written for others, by whose names they get.
       ends: says what a model ends with, such as `"1000 classes"`.
       input_shape: of what a model takes where that is no image.
@@ -133,6 +127,7 @@ class Family:
     published_names: Mapping[str, tuple[str, Mapping[str, Any]]] = dataclasses.field(
         default_factory=dict
     )
+    addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exports: Mapping[str, Export] = dataclasses.field(default_factory=dict)
     ends: Callable[[Any], str] = lambda model: f"{model.num_classes} classes"
     input_shape: Callable[[Any], tuple[int, ...]] | None = None
@@ -145,7 +140,7 @@ class Family:
         return None
 
 
-class Registry:
+class Registry(Names):
     """The models of a package.
 
     Args:
@@ -156,37 +151,9 @@ class Registry:
     """
 
     def __init__(self, package: str, families: Mapping[str, Family], *, composed: bool = False):
+        super().__init__(families)
         self._package = package
-        self._families = families
         self._composed = composed
-
-    def list_models(self, pattern: str = "*") -> list[str]:
-        """Returns the names that match a shell pattern, smallest variants first per family.
-
-        A pattern that fits no model is one of published checkpoints, such as `"maxvit_*.in21k"`.
-        """
-        return fnmatch.filter(self._models(), pattern) or fnmatch.filter(self._tags(), pattern)
-
-    def knows(self, name: str) -> bool:
-        """Whether a name stands for a model, or for a published checkpoint of one."""
-        return self._lookup(name) is not None
-
-    def find(self, name: str) -> Named:
-        """Returns what a name stands for.
-
-        Args:
-          name: one of `list_models()`, or a published checkpoint's, with or without the part after
-            its dot.
-
-        Raises:
-          UserError: an unknown name; the closest ones are listed.
-        """
-        found = self._lookup(name)
-        if found is None:
-            tags = difflib.get_close_matches(name, self._tags(), cutoff=0.7)
-            hint = did_you_mean(name, [*self._models(), *tags])
-            raise UserError(f"unknown model {name!r}: {hint}")
-        return found
 
     def create_model(self, name: str, **overrides: Any) -> nn.Module:
         """Makes a model by name.
@@ -202,9 +169,12 @@ class Registry:
         return _checked(self._make(name, overrides))
 
     def load_pretrained(
-        self, name_or_model: str | nn.Module, path: epath.PathLike, **overrides: Any
+        self,
+        name_or_model: str | nn.Module,
+        path: epath.PathLike | None = None,
+        **overrides: Any,
     ) -> tuple[nn.Module, dict[str, Any]]:
-        """Loads weights from our own directory, a run, or a file of another framework.
+        """Loads weights from our own directory, a run, or what others publish.
 
         Relative-bias tables are resized when they are of another window than the model's, and the
         stem's kernel is adapted when it is for images of 3 channels and the model's are others. Our
@@ -212,9 +182,11 @@ class Registry:
         back; of a run whose task puts a head on a backbone, the backbone is read.
 
         Args:
-          name_or_model: a name for `create_model`, or a model.
-          path: a directory that `save_pretrained` made, a run directory, a TensorFlow checkpoint,
-            `.npz`, `.safetensors` or `.pth`.
+          name_or_model: a name for `create_model`, or a model; without a path also what says its
+            model itself: `hf-hub:owner/name`, a directory.
+          path: a directory that `save_pretrained` made, a run directory, a folder as on the Hub, a
+            TensorFlow checkpoint, `.npz`, `.safetensors` or `.pth`; or an address or name of
+            published weights, which are fetched at first use. None: those that the name means.
           **overrides: fields, as for `create_model`.
 
         Returns:
@@ -228,9 +200,15 @@ class Registry:
         return model, variables
 
     def load_with_report(
-        self, name_or_model: str | nn.Module, path: epath.PathLike, **overrides: Any
+        self,
+        name_or_model: str | nn.Module,
+        path: epath.PathLike | None = None,
+        **overrides: Any,
     ) -> tuple[nn.Module, dict[str, Any], Report]:
         """The same as `load_pretrained`, and what became of every array of the file."""
+        if path is None:
+            require(isinstance(name_or_model, str), "the path of weights for this model is missing")
+            name_or_model, path = self.locate(name_or_model)
         if not isinstance(name_or_model, str):
             overrides = clean_fields(type(name_or_model), overrides)
             if overrides:
@@ -245,6 +223,7 @@ class Registry:
         arrays, report = import_arrays(file, table, shapes, skip=skip, stem=stem, hint=hint)
         leaves = {name: jnp.asarray(a) for name, a in arrays.items()}
         leaves |= self._initial(model, report.fresh)
+        report = dataclasses.replace(report, overruled=_overruled(model, found, overrides))
         return model, unflatten({name: leaves[name] for name in shapes}), report
 
     def inspect(self, name: str, path: epath.PathLike) -> tuple[nn.Module, dict[str, Any]]:
@@ -345,21 +324,6 @@ class Registry:
         sides = np.broadcast_to(family.smallest_side(model), 2)
         return jax.ShapeDtypeStruct((1, *map(int, sides), model.in_channels), jnp.float32)
 
-    def _models(self) -> list[str]:
-        return [name for family in self._families.values() for name in family.variants]
-
-    def _tags(self) -> list[str]:
-        return [name for family in self._families.values() for name in family.published_names]
-
-    def _lookup(self, name: str) -> Named | None:
-        for key, family in self._families.items():
-            if name in family.variants:
-                return Named(key, name, {})
-            for tag, (model, fields) in family.published_names.items():
-                if name in (tag, tag.partition(".")[0]):
-                    return Named(key, model, fields)
-        return None
-
     def _make(self, name: str, overrides: Mapping[str, Any]) -> nn.Module:
         """Makes a model whose fields may not fit together yet."""
         found = self.find(name)
@@ -400,7 +364,7 @@ class Registry:
         self, path: epath.PathLike, name: str | None, asked: Iterable[str]
     ) -> tuple[WeightFile, dict[str, Any]]:
         """Reads any source; also returns the fields that it brings along for a model by name."""
-        path = weight_path(path)
+        path = self.weight_path(path)
         wanted = self.find(name).model if name else None
         if io.is_own(path):
             file, config = io.load(path)
@@ -432,7 +396,7 @@ class Registry:
             _, variables = restore_variables(str(path))
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
             return self._backbone(WeightFile(str(path), "run", arrays)), fields
-        hub = io.read_hub(path)
+        hub = read_hub(path)
         return self._backbone(read_arrays(hub.weights if hub else path)), {}
 
     def _part(
@@ -489,6 +453,14 @@ def _checked(model: nn.Module) -> nn.Module:
     """Returns the model, if its fields can work together."""
     model.check()
     return model
+
+
+def _overruled(
+    model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]
+) -> dict[str, tuple[Any, Any]]:
+    """The fields in which what was asked for differs from what a file says: both values."""
+    values = {n: (getattr(model, n, None), found[n]) for n in found if n in asked}
+    return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
 
 
 def _channels(family: Family, file: WeightFile, table: Table) -> dict[str, int]:

@@ -68,7 +68,7 @@ class InitConfig:
     """The config's `init` section.
 
     Attributes:
-      weights: file or directory to start from (anything `load_pretrained` reads); None: random,
+      weights: to start from: a path, address or name (what `load_pretrained` reads); None: random,
         "": a recipe that leaves them to you.
     """
 
@@ -113,6 +113,7 @@ class Task(abc.ABC):
 
     Attributes:
       kind: the job's name, which `config.task.kind` gives.
+      hub_task: what the Hugging Face Hub calls it, if it has a word.
       package: whose models it takes, by `create_model` and `load_with_report`.
       sections: the dataclasses of the config's sections `init`, `task` and `data`.
       open_fields: fields of the model that the task decides on unless the config sets them.
@@ -133,6 +134,7 @@ class Task(abc.ABC):
     """
 
     kind: ClassVar[str]
+    hub_task: ClassVar[str] = ""
     package: ClassVar[ModuleType]
     sections: ClassVar[Mapping[str, type]]
     open_fields: ClassVar[tuple[str, ...]] = ("num_classes",)

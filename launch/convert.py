@@ -1,9 +1,9 @@
 """Converts weights: `python -m launch.convert --model=maxvit_tiny --input=PATH --output=DIR`.
 
 Reads anything that `load_pretrained` reads (TensorFlow checkpoint, .npz, .safetensors, .pth, our
-own directory, a run) and writes our own format. With a classifier go how its images are prepared
-and the names of its classes, where a run or a directory brings them along; `--image_size=384` says
-that the weights were fine-tuned at another size than the model's first. Of a GAN the generator
+own directory, a run, published weights by name) and writes our own format. With a classifier go
+how its images are prepared and the names of its classes, where they are known; `--image_size=384`
+says that the weights were fine-tuned at another size than the model's first. Of a GAN the generator
 alone is written.
 
 `--to=official` writes what official code reads instead: of MaxViT and MOAT a TensorFlow checkpoint
@@ -19,10 +19,10 @@ from absl import flags
 
 from common.errors import UserError
 from launch.main import run_main
-from launch.tasks import task_of_model
+from launch.tasks import model_and_weights, task_of_model
 
 _MODEL = flags.DEFINE_string("model", None, "Name of the model, such as moat_0 or maxim_s2.")
-_INPUT = flags.DEFINE_string("input", None, "Weights to read.")
+_INPUT = flags.DEFINE_string("input", None, "Weights to read: a path, an address or a name.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory, file or prefix to write.")
 _TARGETS = ["safetensors", "official", "timm", "torch"]
 _TO = flags.DEFINE_enum("to", "safetensors", _TARGETS, "What to write.")
@@ -92,9 +92,10 @@ def main(argv: list[str]) -> None:
     asked["mixers"] = _MIXERS.value
     overrides = {name: value for name, value in asked.items() if value is not None}
     size = _IMAGE_SIZE.value
-    print(convert(_MODEL.value, _INPUT.value, _OUTPUT.value, _TO.value, size, **overrides))
+    name, source = model_and_weights(_MODEL.value, _INPUT.value)
+    print(convert(name, source, _OUTPUT.value, _TO.value, size, **overrides))
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["model", "input", "output"])
+    flags.mark_flag_as_required("output")
     run_main(main)

@@ -3,6 +3,7 @@
     python -m launch.evaluate --workdir=runs/digits
     python -m launch.evaluate --model=maxvit_tiny --weights=maxvit_tiny_tf_224.safetensors \\
         --output=reports/tiny
+    python -m launch.evaluate --model=maxvit_tiny_tf_384.in1k --output=reports/tiny_384
     python -m launch.evaluate --model=maxim_s3 --weights=checkpoint.npz --protocol=gopro \\
         --input=GoPro/input --target=GoPro/target --output=reports/gopro
 
@@ -43,13 +44,13 @@ from common.train.sharding import MeshConfig, make_mesh
 from launch import run_config
 from launch.main import compilation_cache, load_config, run_main
 from launch.options import JobFlags
-from launch.tasks import make_task, task_of_model, task_of_weights
+from launch.tasks import make_task, model_and_weights, task_of_model, task_of_weights
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Data to evaluate weights on.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to evaluate.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Of the run.")
 _MODEL = flags.DEFINE_string("model", None, "Model name.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _OUTPUT = flags.DEFINE_string("output", None, "Report directory; <workdir>/report/<step> for runs.")
 _SOURCE = JobFlags("source_options")
 _REPORT = JobFlags("report_options")
@@ -59,7 +60,8 @@ def main(argv: list[str]) -> None:
     """Evaluates what the flags say."""
     del argv
     compilation_cache()
-    require(bool(_WORKDIR.value) != bool(_WEIGHTS.value), "give either --workdir or --weights")
+    given = bool(_WEIGHTS.value or (_MODEL.value and not _WORKDIR.value))
+    require(bool(_WORKDIR.value) != given, "give either --workdir, or --model and --weights")
     report = _evaluate_run(_WORKDIR.value) if _WORKDIR.value else _evaluate_weights()
     print("\n".join(report.lines))
     for line in report.left_out:
@@ -94,15 +96,15 @@ def _evaluate_run(workdir: str) -> Report:
 
 def _evaluate_weights() -> Report:
     require(not _CHECKPOINT.present, "--checkpoint does not apply: it is of runs")
-    require(bool(_MODEL.value), "--weights needs --model")
     require(bool(_OUTPUT.value), "--weights needs --output, the directory for the report")
-    job = task_of_weights(_MODEL.value, _WEIGHTS.value)
+    name, weights = model_and_weights(_MODEL.value, _WEIGHTS.value)
+    job = task_of_weights(name, weights)
     how, where = _REPORT.options(job), _SOURCE.options(job)
     config = load_config(_CONFIG)
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
     asked = None if _is_given("--config") else asked
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
-    task, variables = job.of_weights(_MODEL.value, _WEIGHTS.value, config, asked, (where, how))
+    task, variables = job.of_weights(name, weights, config, asked, (where, how))
     return task.report(variables, epath.Path(_OUTPUT.value), mesh, how)
 
 
@@ -118,7 +120,7 @@ def _default_config() -> str:
         given[flag] = value if equals else following
     if "--workdir" in given and "--weights" not in given:
         return f"{Path(launch.__file__).with_name('run_config.py')}:{given['--workdir']}"
-    recipe, name = "evaluate.py", given.get("--model", "")
+    recipe, name = "evaluate.py", given.get("--model") or given.get("--weights", "")
     with contextlib.suppress(UserError):  # an unknown model is told later
         recipe = (task_of_model(name).weights_config or recipe).format(name=name)
     return str(Path(configs.__file__).with_name(recipe))

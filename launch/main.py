@@ -17,7 +17,8 @@ from common.errors import UserError, did_you_mean
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
-_TOLD_BETTER = {"asyncio", "orbax", "tensorflow_datasets"}  # their failures reach us as exceptions
+# Their failures reach us as exceptions.
+_TOLD_BETTER = {"asyncio", "huggingface_hub", "orbax", "tensorflow_datasets"}
 
 # What the operating system says when a path is the user's mistake or the disk is full.
 _ENVIRONMENT = {

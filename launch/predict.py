@@ -1,6 +1,7 @@
 """Predicts from photos and videos: one, or a folder with all its subfolders.
 
     python -m launch.predict --model=caformer_s18 --weights=caformer_s18.pth --input=photo.jpg
+    python -m launch.predict --model=maxvit_tiny --input=photo.jpg
     python -m launch.predict --workdir=runs/digits --input=scans --output=predictions.csv --top=3
     python -m launch.predict --workdir=runs/seg --input=photos --output=masks
     python -m launch.predict --workdir=runs/coins_found --input=clip.mp4 --output=found
@@ -9,6 +10,8 @@ What is predicted is what the run was trained for. A classifier's photos of any 
 prepared as its weights say (a run's, or what `launch.convert` stored), or else as the model was
 published. Classes are numbers, and names where they are known: those of a run whose data is at
 hand, or of `--class_names`, a file with one name per line.
+
+Without `--weights` the published weights of the model are fetched; docs/weights.md has their names.
 
 Where there is more than a table, the output is a folder: per photo of a segmentation model a PNG
 of class indices with a palette and an overlay, and one table (`predictions.csv`) with the share of
@@ -48,10 +51,10 @@ from common.train.run_directory import read_config, read_model_name
 from common.video import FORMATS, count_frames
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
-from launch.tasks import task_of, task_of_weights
+from launch.tasks import model_and_weights, task_of, task_of_weights
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
 _INPUT = flags.DEFINE_string("input", None, "Photo or video, or folder of them.")
 _OUTPUT = flags.DEFINE_string("output", None, "CSV file, or folder of pictures, to write.")
@@ -181,7 +184,7 @@ def _predictor(largest_batch: int) -> Predictor:
     if workdir:
         name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
     else:
-        require(bool(name and weights), "--model and --weights go together")
+        name, weights = model_and_weights(name, weights)
         job = task_of_weights(name, weights)
     options, batch_size = _OPTIONS.options(job), min(_BATCH_SIZE.value, largest_batch)
     return job.predictor(name, weights, options, batch_size=batch_size, dtype=_DTYPE.value)

@@ -2,9 +2,11 @@
 
     python -m launch.restore --model=maxim_s2 --weights=checkpoint.npz --input=photo.jpg \\
         --output=restored
+    python -m launch.restore --model=maxim_s3.denoising_sidd --input=photo.jpg --output=restored
     python -m launch.restore --workdir=runs/photos --input=holiday --output=restored --tile=512
 
-Weights are a file in any known format, or those of a run of our own (--workdir). A folder is
+Weights are a file in any known format, those of a run of our own (--workdir), or published ones,
+which are fetched by name. A folder is
 restored with all its subfolders; photos whose result exists are skipped, so that an interrupted
 folder goes on where it ended. Names, bit depth, gray, transparency, color profile and EXIF are
 kept; see docs/restoring.md. Videos need PyAV.
@@ -33,12 +35,13 @@ from common.pictures import comparison_sheet
 from common.progress import Pace, ProgressReport
 from common.train.run_directory import read_model_name
 from launch.main import compilation_cache, run_main
+from launch.tasks import model_and_weights
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
 from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
 _INPUT = flags.DEFINE_string("input", None, "Photo, folder or video.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder, or for one photo or a video also a file.")
@@ -75,7 +78,8 @@ def _restorer() -> Restorer:
     )
     if workdir:
         name, weights = read_model_name(workdir), workdir
-    require(bool(name and weights), "--model and --weights go together")
+    else:
+        name, weights = model_and_weights(name, weights)
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
     return Restorer(
         model, variables, tile=_TILE.value, overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from etils import epath
-
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.task import Task
 from common.train.run_directory import CHECKPOINTS, read_config
+from common.weights import io
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.detection import DetectionTask
@@ -58,6 +57,31 @@ def task_of(config: Mapping[str, Any]) -> type[Task]:
     return TASKS[kind]
 
 
+def model_and_weights(model: str | None, weights: str | None) -> tuple[str, str]:
+    """Returns the model and the weights that a command line gives, of which one may be missing.
+
+    Args:
+      model: name of the model; alone it means the weights that are published under it.
+      weights: anything that `load_pretrained` reads; alone, what says its model itself.
+
+    Raises:
+      UserError: neither is given, or the one that is doesn't say the other.
+    """
+    if model and weights:
+        return model, weights
+    require(bool(model or weights), "--model is missing, or --weights that say their model")
+    if model:
+        return task_of_model(model).package.locate(model)
+    packages = dict.fromkeys(task.package for task in TASKS.values())
+    for package in packages:
+        if package.knows(weights):
+            return package.locate(weights)
+    for package in packages:
+        if (name := package.model_of(weights)) is not None:
+            return name, weights
+    raise UserError(f"--weights={weights} needs --model: it doesn't say which model it is of")
+
+
 def task_of_weights(name: str, path: str) -> type[Task]:
     """Returns the job of weights that a command line gives with a model's name.
 
@@ -66,9 +90,13 @@ def task_of_weights(name: str, path: str) -> type[Task]:
         whose outputs mean something else.
     """
     job = task_of_model(name)
-    if (epath.Path(path) / CHECKPOINTS).is_dir():
-        kind = task_of(read_config(path)).kind
+    place = job.package.weight_path(path)
+    if (place / CHECKPOINTS).is_dir():
+        kind = task_of(read_config(str(place))).kind
         require(kind == job.kind, f"{path} is a run of {kind}: give it as --workdir")
+    elif io.is_own(place):
+        kind = io.read_config(place).get("task", job.kind)
+        require(kind == job.kind, f"{path} was trained for {kind}: give its run as --workdir")
     return job
 
 

@@ -2,6 +2,7 @@
 
 model = create_model("maxim_s2")
 model, variables = load_pretrained("maxim_s2", "checkpoint.npz")
+model, variables = load_pretrained("maxim_s2.enhancement_lol")  # as published: docs/weights.md
 
 When weights are loaded, `num_supervision_scales`, `in_channels` and `num_outputs` follow the file
 if a model is given by name and nothing else is asked for.
@@ -11,6 +12,7 @@ from operator import attrgetter
 
 from common.registry import Export, Family, Registry
 from common.weights.writers import write_npz, write_state_dict
+from maxim_jax.checkpoints import addresses, published_names
 from maxim_jax.checkpoints import fields_of_weights as fields_of_weights
 from maxim_jax.checkpoints import stored_info as stored_info
 from maxim_jax.models import maxim
@@ -23,6 +25,8 @@ FAMILIES = {
         maxim_weights,
         identity=("features", "depth", "num_stages", "num_groups", "num_bottleneck_blocks"),
         smallest_side=attrgetter("size_multiple"),
+        published_names=published_names(),
+        addresses=addresses(),
         exports={"official": Export(write_npz), "torch": Export(write_state_dict)},
         ends=lambda model: f"{model.num_supervision_scales} supervision scales",
     ),
@@ -35,6 +39,7 @@ create_model = _registry.create_model
 load_pretrained = _registry.load_pretrained
 load_with_report = _registry.load_with_report
 inspect = _registry.inspect
+locate, model_of, weight_path = _registry.locate, _registry.model_of, _registry.weight_path
 save_pretrained = _registry.save_pretrained
 exports, export_weights = _registry.exports, _registry.export_weights
 ends = _registry.ends

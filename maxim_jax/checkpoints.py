@@ -19,7 +19,7 @@ class Checkpoint:
     Attributes:
       task: what is restored.
       data_set: what it is measured on, by its name in `maxim_jax.protocols`.
-      model: name for `maxim_jax.load_pretrained`.
+      model: name for `maxim_jax.create_model`.
       folder: of the file within the bucket: the task and the set that it was trained on.
       psnr: as published, in dB; a mean of five sets for `rain13k`.
       ssim: as published.
@@ -31,6 +31,16 @@ class Checkpoint:
     folder: str
     psnr: float
     ssim: float
+
+    @property
+    def name(self) -> str:
+        """For `maxim_jax.load_pretrained`, such as `"maxim_s3.denoising_sidd"`."""
+        return f"{self.model}.{self.task}_{self.data_set}"
+
+    @property
+    def url(self) -> str:
+        """Where the file is."""
+        return f"{BUCKET}/{self.path}"
 
     @property
     def path(self) -> str:
@@ -55,6 +65,16 @@ CHECKPOINTS = (
 )
 
 
+def published_names() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns, by the name of every checkpoint: the model's, and fields that differ from it."""
+    return {c.name: (c.model, {}) for c in CHECKPOINTS}
+
+
+def addresses() -> dict[str, str]:
+    """Returns where the checkpoints are, by their names."""
+    return {c.name: c.url for c in CHECKPOINTS}
+
+
 def fields_of_weights(name: str, path: Any, image_size: int | None) -> dict[str, Any]:
     """Returns the fields of weights for an image size: there are none, a model takes any.
 
@@ -72,7 +92,7 @@ def stored_info(name: str, path: Any, model: Any, image_size: int | None = None)
     return {}
 
 
-_HEADER = ("task", "data set", "model", "file", "published PSNR", "SSIM")
+_HEADER = ("task", "data set", "name", "file", "published PSNR", "SSIM")
 
 
 def checkpoint_table() -> str:
@@ -97,5 +117,5 @@ def checkpoint_markdown() -> str:
 
 def _cells() -> list[tuple[str, ...]]:
     return [
-        (c.task, c.data_set, c.model, c.path, f"{c.psnr:.2f}", f"{c.ssim:.3f}") for c in CHECKPOINTS
+        (c.task, c.data_set, c.name, c.path, f"{c.psnr:.2f}", f"{c.ssim:.3f}") for c in CHECKPOINTS
     ]

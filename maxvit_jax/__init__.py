@@ -2,6 +2,7 @@
 
 model = create_model("maxvit_tiny", num_classes=10)
 model, variables = load_pretrained("maxvit_tiny", "maxvit_tiny_tf_224.safetensors")
+model, variables = load_pretrained("maxvit_tiny")  # as published: docs/weights.md
 
 When weights are loaded, a model that is given by name follows the file in what its arrays say and
 nobody asks otherwise: `num_classes` (0 where it has no head), `in_channels`, a MaxViT's
@@ -17,7 +18,7 @@ from operator import attrgetter
 
 from common.registry import Export, Family, Registry
 from common.weights.writers import write_state_dict, write_tensorflow
-from maxvit_jax.checkpoints import published_names
+from maxvit_jax.checkpoints import addresses, published_names
 from maxvit_jax.data_defaults import data_defaults as data_defaults
 from maxvit_jax.data_defaults import fields_of_weights as fields_of_weights
 from maxvit_jax.data_defaults import stored_info as stored_info
@@ -36,6 +37,7 @@ FAMILIES = {
         smallest_side=attrgetter("smallest_size"),
         published=maxvit.PUBLISHED,
         published_names=published_names(maxvit.VARIANTS),
+        addresses=addresses(maxvit.VARIANTS),
         exports={
             "official": Export(write_tensorflow),
             # There tables are of the window in use; ours may wait for the forward pass.
@@ -49,6 +51,8 @@ FAMILIES = {
         identity=("stem_widths", "widths", "depths"),
         smallest_side=attrgetter("smallest_size"),
         published=moat.PUBLISHED,
+        published_names=published_names(moat.VARIANTS),
+        addresses=addresses(moat.VARIANTS),
         exports={"official": Export(write_tensorflow)},
     ),
     "aewin": Family(
@@ -67,6 +71,7 @@ FAMILIES = {
         smallest_side=attrgetter("smallest_size"),
         published=metaformer.PUBLISHED,
         published_names=published_names(metaformer.VARIANTS),
+        addresses=addresses(metaformer.VARIANTS),
         exports={
             "official": Export(write_state_dict),
             "timm": Export(
@@ -83,6 +88,7 @@ create_model = _registry.create_model
 load_pretrained = _registry.load_pretrained
 load_with_report = _registry.load_with_report
 inspect = _registry.inspect
+locate, model_of, weight_path = _registry.locate, _registry.model_of, _registry.weight_path
 save_pretrained = _registry.save_pretrained
 exports, export_weights = _registry.exports, _registry.export_weights
 ends = _registry.ends

@@ -1,4 +1,4 @@
-"""The published classifiers, one row per checkpoint: which images its weights are for, and more.
+"""The published classifiers, one row per checkpoint: where it is, which images it is for, and more.
 
 How images are prepared is a property of weights. A model of one name has several: MaxViT-B's of
 ImageNet-1k see images otherwise than those that began on ImageNet-21k.
@@ -33,6 +33,8 @@ class Checkpoint:
       num_classes: of the classifier.
       fields: of the model, that differ from those of its name.
       top1: on ImageNet-1k in per cent as published, where it is known.
+      release: address of the authors' file.
+      license: as the repository that publishes the weights says.
     """
 
     model: str
@@ -46,6 +48,20 @@ class Checkpoint:
     num_classes: int = 1000
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     top1: float | None = None
+    release: str = ""
+    license: str = "Apache-2.0"
+
+    @property
+    def release_name(self) -> str:
+        """Ours of the authors' file, such as `"maxvit_tiny.official_in1k_384"`."""
+        ending = "" if self.fields.get("relative_bias", True) else "_without_bias"
+        return f"{self.model}.official_{self.data}_{self.image_size}{ending}"
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the weights are, by the names that they have: the authors' and timm's."""
+        named = {self.release_name: self.release, self.name: f"hf-hub:timm/{self.name}"}
+        return {name: address for name, address in named.items() if name and address}
 
 
 # ---------------------------------------------------------------- MaxViT
@@ -56,6 +72,7 @@ _MAXVIT_21K = {
     "maxvit_large": {384: 88.32, 512: 88.46},
     "maxvit_xlarge": {384: None, 512: None},
 }
+_MAXVIT_FOLDERS = {"in1k": "i1k", "in21k": "i21k_pt", "in21k_ft_in1k": "i21k_i1k"}
 
 
 def _maxvit(model: str, size: int, data: str, top1: float | None) -> Iterator[Checkpoint]:
@@ -73,8 +90,8 @@ def _maxvit(model: str, size: int, data: str, top1: float | None) -> Iterator[Ch
     )
     squashed = {"eval_method": "resize", "eval_crop_fraction": 1.0}
     timm = squashed if size != 224 else {"eval_crop_fraction": 0.95}
-    name = f"{model}_tf_{size}.{data}"
-    yield row
+    name, folder = f"{model}_tf_{size}.{data}", f"{model.replace('_', '')}/{_MAXVIT_FOLDERS[data]}"
+    yield dataclasses.replace(row, release=f"gs://gresearch/maxvit/ckpts/{folder}/{size}")
     yield dataclasses.replace(row, name=name, **{"eval_method": "standard"} | timm)
 
 
@@ -90,6 +107,7 @@ def _all_maxvit() -> Iterator[Checkpoint]:
 
 # ---------------------------------------------------------------- MOAT
 
+_MOAT_BUCKET = "https://storage.googleapis.com/gresearch/tf-deeplab/checkpoint"
 _FROM_22K = ("moat_2", "moat_3", "moat_4")  # "opt 2" of the release, -1..1
 _MOAT_WITHOUT_BIAS = {
     **{"moat_0": 83.0, "moat_1": 84.1, "moat_2": 87.2, "moat_3": 88.2, "moat_4": 88.9},
@@ -100,6 +118,8 @@ _MOAT_WITHOUT_BIAS = {
 def _moat(model: str, size: int, top1: float) -> Iterator[Checkpoint]:
     """With position bias and without; the method is ours, the release evaluates no classifier."""
     large = model in _FROM_22K
+    data = "22k_and_1k" if large else "1k"
+    file = f"{_MOAT_BUCKET}/{model.replace('moat_', 'moat')}_imagenet_{data}_{size}"
     row = Checkpoint(
         model=model,
         image_size=size,
@@ -109,9 +129,13 @@ def _moat(model: str, size: int, top1: float) -> Iterator[Checkpoint]:
         eval_crop_fraction=0.875,  # not used by it; what configs have
         top1=top1,
     )
-    yield row
-    without = {"fields": {"relative_bias": False}, "top1": _MOAT_WITHOUT_BIAS[model]}
-    yield dataclasses.replace(row, **without)
+    yield dataclasses.replace(row, release=f"{file}_w_position_embedding.tar.gz")
+    yield dataclasses.replace(
+        row,
+        fields={"relative_bias": False},
+        top1=_MOAT_WITHOUT_BIAS[model],
+        release=f"{file}_wo_position_embedding.tar.gz",
+    )
 
 
 def _all_moat() -> Iterator[Checkpoint]:
@@ -127,6 +151,8 @@ _WIDE_CROP = (
     *("poolformer_m36", "poolformer_m48"),
     *("metaformer_pppa_s12_224", "metaformer_ppaa_s12_224", "metaformer_ppff_s12_224"),
 )
+_FIRST_RELEASE = "https://github.com/sail-sg/poolformer/releases/download/v1.0"
+_SECOND_RELEASE = "https://huggingface.co/sail/dl/resolve/main"
 _IN_TIMM = ("poolformer_", "poolformerv2_", "convformer_", "caformer_")
 # Top-1 by size of what began on ImageNet-22k.
 _METAFORMER_22K = {
@@ -146,6 +172,8 @@ def _metaformer(model: str, size: int, data: str, top1: float | None) -> Checkpo
     first = model.startswith(("poolformer_", "metaformer_"))
     crop = 0.95 if model in _WIDE_CROP else 0.9
     at = "" if size == 224 else f"_{size}"
+    kind = {"in1k": "", "in22k": "_in21k", "in22k_ft_in1k": "_in21ft1k"}[data]  # as files have it
+    later = f"{_SECOND_RELEASE}/{model.partition('_')[0]}/{model}{at}{kind}.pth"
     return Checkpoint(
         model=model,
         image_size=size,
@@ -154,6 +182,7 @@ def _metaformer(model: str, size: int, data: str, top1: float | None) -> Checkpo
         eval_crop_fraction=crop if first else 1.0,
         num_classes=21841 if data == "in22k" else 1000,
         top1=top1,
+        release=f"{_FIRST_RELEASE}/{model}.pth.tar" if first else later,
     )
 
 
@@ -178,16 +207,14 @@ def find_checkpoint(
     """Returns the row that fits best what is known about some weights.
 
     Args:
-      name: of a model, or timm's of the weights (with or without the part after the dot).
+      name: of a model, or of the weights (timm's with or without the part after the dot).
       image_size: side in pixels, where one is asked for.
       found: fields that a file says, such as `num_classes` or `window_size`: they weigh more.
 
     Returns:
       The first of the rows that fit best; None for a name of which nothing was published.
     """
-    named = [
-        row for row in CHECKPOINTS if row.name and name in (row.name, row.name.partition(".")[0])
-    ]
+    named = [row for row in CHECKPOINTS if name in (*row.addresses, row.name.partition(".")[0])]
     rows = [row for row in CHECKPOINTS if row.model == name] or named[:1]
     found = found or {}
 
@@ -203,12 +230,46 @@ def find_checkpoint(
 
 
 def published_names(models: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Returns, by timm's name of every checkpoint of some models: the model's, and its fields."""
+    """Returns, by the names of every checkpoint of some models: the model's, and its fields."""
     return {
-        row.name: (row.model, {**row.fields, "num_classes": row.num_classes})
+        name: (row.model, {**row.fields, "num_classes": row.num_classes})
         for row in CHECKPOINTS
-        if row.name and row.model in models
+        if row.model in models
+        for name in row.addresses
     }
+
+
+def addresses(models: Mapping[str, Any]) -> dict[str, str]:
+    """Returns where the checkpoints of some models are, by name; by a model's, of its first."""
+    rows = [row for row in CHECKPOINTS if row.model in models]
+    first = {row.model: row.release for row in reversed(rows) if row.release}
+    return first | {name: address for row in rows for name, address in row.addresses.items()}
+
+
+_HEADER = ("name", "data", "pixels", "classes", "images", "top-1", "licence")
+
+
+def checkpoint_markdown() -> str:
+    """Returns a table of all weights by name, in Markdown."""
+    lines = [f"| {' | '.join(_HEADER)} |", "| --- | --- | ---: | ---: | --- | ---: | --- |"]
+    for row in CHECKPOINTS:
+        method = row.eval_method
+        if method == "standard":
+            method = f"{row.eval_crop_fraction:g} of the middle"
+        values = "-1..1" if row.half_range else "ImageNet's mean"
+        said = [row.data, row.image_size, f"{row.num_classes:,}", f"{method}, {values}"]
+        said += [f"{row.top1} %" if row.top1 else "-", row.license]
+        for name, address in row.addresses.items():
+            link = f"[`{name}`]({_page(address)})"
+            lines.append(f"| {' | '.join(map(str, (link, *said)))} |")
+    return "\n".join(lines)
+
+
+def _page(address: str) -> str:
+    """What a browser shows of an address."""
+    console = "https://console.cloud.google.com/storage/browser/"
+    hub = "https://huggingface.co/"
+    return address.replace("gs://", console).replace("hf-hub:", hub)
 
 
 def _classes(number: int | None) -> int | None:

@@ -14,14 +14,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from absl import logging
 from etils import epath
 from flax import linen as nn
 
 import maxvit_jax
 from common.config import parse_section, require
 from common.errors import UserError
-from common.weights.readers import weight_path
+from common.weights.hub_folder import Hub, read_hub
 from maxvit_jax.checkpoints import find_checkpoint
+from maxvit_jax.imagenet_classes import imagenet_class_names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def fields_of_weights(name: str, path: epath.PathLike, image_size: int | None) -
     """
     from common.weights import io
 
-    place = weight_path(path)
+    place = maxvit_jax.weight_path(path)
     brings_fields = io.is_own(place) or (place / "checkpoints").is_dir()
     return {} if brings_fields else published_fields(name, image_size)
 
@@ -124,26 +126,36 @@ def data_of_weights(
     Returns:
       What a run was evaluated with, and the class names of its data where that is at hand; what
       `save_pretrained` was given as `preprocessing` and `class_names`; what a folder of timm's says
-      in its `pretrained_cfg` and `label_names`; for all other weights what
-      the published ones were evaluated with that the file's content is most like, and None.
+      in its `pretrained_cfg` and `label_names`. For all other weights what the published ones were
+      evaluated with that the file's content is most like, and ImageNet-1k's names where these have
+      its 1,000 classes, as the file has; else None.
 
     Raises:
       UserError: an unknown name, or stored preprocessing that doesn't hold together.
     """
     from common.weights import io
 
-    path = weight_path(path)
-    stored, class_names = None, None
+    path = maxvit_jax.weight_path(path)
+    stored, class_names, hub = None, None, read_hub(path)
+    foreign = not io.is_own(path) and not (path / "checkpoints").is_dir()
     if io.is_own(path):
         config = io.read_config(path)
         stored, class_names = config.get("preprocessing"), config.get("class_names")
-    elif (path / "checkpoints").is_dir():
+    elif not foreign:
         stored, class_names = _data_of_run(str(path))
-    elif hub := io.read_hub(path):
-        stored, class_names = _data_of_timm(path, hub.config), hub.config.get("label_names")
+    elif hub:
+        stored, class_names = _data_of_timm(path, hub), hub.class_names
     if not _are_names(class_names):
         raise UserError(f"the names of classes stored in {path} are damaged: no list of texts")
-    data = _like_published(name, path, image_size) if stored is None else _parse(stored, path)
+    found = {"num_classes": hub.config.get("num_classes")} if hub else {}
+    if stored is None:
+        data, found = _like_published(name, path, image_size)
+    else:
+        data = _parse(stored, path)
+    if class_names is None and foreign:
+        class_names = _published_names(name, found.get("num_classes"))
+    if stored and image_size not in (None, data.image_size):
+        logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
 
@@ -165,15 +177,27 @@ def stored_info(
     return info
 
 
-def _like_published(name: str, path: epath.Path, image_size: int | None) -> DataDefaults:
-    """As the published weights that a file is most like, at a size that its windows fit."""
+def _like_published(
+    name: str, path: epath.Path, image_size: int | None
+) -> tuple[DataDefaults, Mapping[str, Any]]:
+    """As the published weights that a file is most like, at a size that its windows fit; and what
+    the file says of its model."""
     try:
         model, found = maxvit_jax.inspect(name, path)
     except UserError:  # load_pretrained says what is wrong with it
-        return data_defaults(name, image_size)
+        return data_defaults(name, image_size), {}
     data = data_defaults(name, image_size, found)
     side = maxvit_jax.example_images(model).shape[1]
-    return data if data.image_size % side == 0 else dataclasses.replace(data, image_size=side)
+    fits = data.image_size % side == 0
+    return data if fits else dataclasses.replace(data, image_size=side), found
+
+
+def _published_names(name: str, num_classes: int | None) -> list[str] | None:
+    """The names of the classes of published weights with that many, if they are ImageNet-1k's."""
+    row = find_checkpoint(name, found={"num_classes": num_classes})
+    names = imagenet_class_names()
+    known = row is not None and row.data.endswith("in1k") and num_classes == len(names)
+    return list(names) if known else None
 
 
 def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
@@ -188,10 +212,10 @@ def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]
     return stored if complete else None, _class_names(section)
 
 
-def _data_of_timm(path: epath.Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
     """Returns `DataDefaults` of a `pretrained_cfg`, as far as it goes; None if there is none."""
-    theirs = config.get("pretrained_cfg")
-    if not isinstance(theirs, dict) or not theirs.keys() >= {"input_size", "mean", "std"}:
+    theirs = hub.pretrained_cfg
+    if not theirs.keys() >= {"input_size", "mean", "std"}:
         return None
     squash = theirs.get("crop_mode") == "squash"
     try:

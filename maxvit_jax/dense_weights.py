@@ -15,8 +15,9 @@ from common.config import require
 from common.data.preprocess import check_normalization, normalize
 from common.registry import BACKBONE_AND_HEAD
 from common.weights import io
+from common.weights.hub_folder import read_hub
 from common.weights.mapping import flatten, unflatten
-from common.weights.readers import read_arrays, weight_path
+from common.weights.readers import read_arrays
 from maxvit_jax.models.dense import DenseModel
 
 # How names begin that only mmsegmentation's and mmdetection's heads have.
@@ -68,13 +69,13 @@ def holds_head(path: epath.PathLike, head: str) -> bool:
       path: anything that `load_pretrained` reads.
       head: name of the head; of a file under other code's names any head counts.
     """
-    place = weight_path(path)
+    place = maxvit_jax.weight_path(path)
     if io.is_own(place):
         name = str(io.read_config(place).get("model"))
     elif (place / "checkpoints").is_dir():
         name = _model_of_run(place)
     else:
-        hub = io.read_hub(place)
+        hub = read_hub(place)
         names = read_arrays(hub.weights if hub else place).arrays
         return any(name.startswith(_HEADS_OF_FILES) for name in names)
     return name.partition(BACKBONE_AND_HEAD)[2] == head
@@ -106,7 +107,7 @@ def info_of_weights(
       path: anything that `load_pretrained` reads.
       preparation: whose fields `preprocessing` has.
     """
-    place = weight_path(path)
+    place = maxvit_jax.weight_path(path)
     if io.is_own(place):
         config = io.read_config(place)
         return {n: config[n] for n in _MEANING if n in config}

@@ -55,6 +55,7 @@ create_model = _registry.create_model
 load_pretrained = _registry.load_pretrained
 load_with_report = _registry.load_with_report
 inspect = _registry.inspect
+locate, model_of, weight_path = _registry.locate, _registry.model_of, _registry.weight_path
 save_pretrained = _registry.save_pretrained
 exports, export_weights = _registry.exports, _registry.export_weights
 ends = _registry.ends

@@ -16,9 +16,8 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.config import require
-from common.weights import io
 from common.weights.mapping import flatten
-from common.weights.readers import read_arrays, weight_path
+from common.weights.readers import read_arrays
 from maxvit_jax.data_defaults import data_of_weights
 from maxvit_jax.inception import inception, inception_weights
 from maxvit_jax.inference import class_logits
@@ -75,11 +74,11 @@ def feature_network(path: str) -> FeatureNetwork:
     if not path:
         run = jax.jit(lambda _, images: (_small_pixels(images), None))
         return FeatureNetwork(f"pixels at {_PIXELS}x{_PIXELS}", "", False, False, run, None)
-    return _inception(path) if weight_path(path).is_file() else _classifier(path)
+    return _inception(path) if maxvit_jax.weight_path(path).is_file() else _classifier(path)
 
 
 def _inception(path: str) -> FeatureNetwork:
-    file = weight_path(path)
+    file = maxvit_jax.weight_path(path)
     weights = inception_weights(read_arrays(file))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     run = jax.jit(inception)
@@ -87,7 +86,8 @@ def _inception(path: str) -> FeatureNetwork:
 
 
 def _classifier(path: str) -> FeatureNetwork:
-    name = _model_name(path)
+    name = maxvit_jax.model_of(path)
+    require(bool(name), f"config.task.features={path} is no classifier; name a run of one")
     model, variables = maxvit_jax.load_pretrained(name, path)
     require(model.num_classes > 0, f"{path} has no classifier: num_classes=0")
     data, _ = data_of_weights(name, path)
@@ -111,23 +111,6 @@ def _classifier(path: str) -> FeatureNetwork:
     label = f"{name} of {path}"
     variables = jax.device_put(variables)
     return FeatureNetwork(label, digest.hexdigest(), True, False, jax.jit(run), variables)
-
-
-def _model_name(path: str) -> str:
-    """The name of the classifier that a run or a directory of ours holds; of a custom one in a
-    directory that of its family's first, as all fields are stored."""
-    from common.train.run_directory import read_model_name
-
-    place = weight_path(path)
-    if io.is_own(place):
-        config = io.read_config(place)
-        family = maxvit_jax.FAMILIES.get(str(config.get("family")))
-        name = config.get("model") or (next(iter(family.variants)) if family else None)
-    else:
-        name = read_model_name(str(place))
-    known = isinstance(name, str) and maxvit_jax.knows(name)
-    require(known, f"config.task.features={path}: {name} is no classifier; name a run of one")
-    return name
 
 
 def resized(images: Array, side: int) -> Array:

@@ -8,45 +8,24 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from common.errors import UserError
-from common.weights.readers import WeightFile, parse_safetensors
+from common.weights.hub_folder import CONFIG, read_hub, read_text
+from common.weights.readers import WeightFile
+from common.weights.safetensors_files import parse_safetensors
 
-ARRAYS, CONFIG = "model.safetensors", "config.json"
+ARRAYS = "model.safetensors"
 FORMAT_VERSION = 1
-_HUB_WEIGHTS = (ARRAYS, "pytorch_model.bin")
-_HUB_FIELDS = ("architecture", "architectures", "pretrained_cfg")
 
 
 def is_own(path: epath.PathLike) -> bool:
     """Whether the path is a directory in our format."""
     path = epath.Path(path)
     return (path / ARRAYS).exists() and (path / CONFIG).exists() and read_hub(path) is None
-
-
-class Hub(NamedTuple):
-    """A folder as timm and transformers publish weights, whose file names are like ours."""
-
-    weights: epath.Path
-    config: dict[str, Any]
-
-
-def read_hub(path: epath.PathLike) -> Hub | None:
-    """Returns what a folder of another library holds; None for any other path."""
-    path = epath.Path(path)
-    weights = next((path / n for n in _HUB_WEIGHTS if (path / n).exists()), None)
-    if weights is None or not (path / CONFIG).exists():
-        return None
-    try:
-        config = json.loads((path / CONFIG).read_text())
-    except (ValueError, RecursionError):
-        return None
-    theirs = isinstance(config, dict) and not config.keys().isdisjoint(_HUB_FIELDS)
-    return Hub(weights, config) if theirs and "format_version" not in config else None
 
 
 def save(
@@ -120,7 +99,7 @@ def read_config(path: epath.PathLike) -> dict[str, Any]:
     if not is_own(path):
         raise UserError(f"{path} is not a directory with {ARRAYS} and {CONFIG}")
     try:
-        config = json.loads((path / CONFIG).read_text())
+        config = json.loads(read_text(path / CONFIG))
         version, _ = config["format_version"], config["sha256"]
         if not isinstance(config.get("fields", {}), dict):
             raise TypeError("fields are no object")

@@ -177,6 +177,8 @@ class Report:
       left: foreign arrays that were not wanted, as asked, or that no model computes with.
       adapted: kernels of ours that were turned into ones for other images, with the channels of the
         file and of the model.
+      overruled: fields of the model that were asked for and differ from what the file says, with
+        both values.
     """
 
     file: WeightFile
@@ -186,6 +188,7 @@ class Report:
     fresh: tuple[str, ...]
     left: tuple[str, ...]
     adapted: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    overruled: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.file.path} ({self.file.format}, {self.source}): {self.used} arrays used"]
@@ -201,6 +204,8 @@ class Report:
             lines.append(f"{name} adapted from {old} to {new} input channels")
         if self.fresh:
             lines.append(f"freshly initialised: {_some(self.fresh)}")
+        for name, (asked, said) in self.overruled.items():
+            lines.append(f"{name}={asked} as asked, the file has {said}")
         return "; ".join(lines)
 
 

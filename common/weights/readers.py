@@ -7,7 +7,6 @@ objects: `.npz` without object arrays, `.pth` through PyTorch's weights-only loa
 import argparse
 import dataclasses
 import io
-import pathlib
 import re
 import zipfile
 import zlib
@@ -20,6 +19,8 @@ import numpy as np
 from etils import epath
 
 from common.errors import UserError
+from common.weights.paths import weight_path
+from common.weights.safetensors_files import INDEX_ENDING, parse_safetensors, read_shards
 
 EMA_SUFFIX = "/ExponentialMovingAverage"
 # What optimizers and loops store beside the weights.
@@ -36,14 +37,8 @@ _WRAPPERS = (
     *("state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema"),
     *("state_dict", "model_state_dict", "model", "params", "module", "net"),
 )
-_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
-_SAFETENSORS_DTYPES = {
-    **{"F64": "f8", "F32": "f4", "F16": "f2", "BF16": ml_dtypes.bfloat16},
-    **{"I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1"},
-    **{"U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"},
-}
-_SCHEME = re.compile(r"[A-Za-z][\w.+-]+:(//)?")  # one letter is a Windows drive
-_BUCKETS = ("gs://", "s3://", "az://")
+_PREFIXES = ("module.", "_orig_mod.", "timm_model.")  # DataParallel, torch.compile, transformers
+_MOST_UNPACKED = 64 << 30  # bytes of a zip archive
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _OF_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TF_INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of an index file
@@ -76,36 +71,12 @@ class WeightFile:
     left: tuple[str, ...] = ()
 
 
-def weight_path(path: epath.PathLike) -> epath.Path:
-    """Returns the path of weights, if this machine can read what it begins with.
-
-    Raises:
-      UserError: a web address or a scheme that can't be read here, such as `https://` or `hf-hub:`.
-    """
-    text = str(path)
-    scheme = _SCHEME.match(text)
-    if scheme is None or pathlib.Path(text).exists():
-        return epath.Path(path)
-    try:
-        if not text.startswith(_BUCKETS):
-            raise ValueError
-        path = epath.Path(path)
-        path.exists()
-    except Exception as error:  # of TensorFlow, fsspec or a missing package: none can read it
-        reason = next(iter(str(error).splitlines()), "")[:160]
-        raise UserError(
-            f"weights can't be read from {scheme[0]} here ({text}): download them first and give"
-            f" the local path{f' ({reason})' * bool(reason)}"
-        ) from error
-    return path
-
-
 def read_arrays(path: epath.PathLike) -> WeightFile:
     """Reads the arrays of a weight file.
 
     Args:
-      path: an `.npz`, `.safetensors` or `.pth` file, or a TensorFlow checkpoint: its prefix, its
-        `.index` file or its directory.
+      path: an `.npz`, `.safetensors` or `.pth` file, the index of safetensors in parts, or a
+        TensorFlow checkpoint: its prefix, its `.index` file or its directory.
 
     Raises:
       UserError: the path is missing, damaged, of an unknown format or not data only.
@@ -116,6 +87,8 @@ def read_arrays(path: epath.PathLike) -> WeightFile:
         return _read_tensorflow(prefix)
     if not path.exists():
         raise UserError(f"{path} does not exist")
+    if path.name.endswith(INDEX_ENDING):
+        return _weight_file(path, "safetensors", read_shards(path))
     data = path.read_bytes()
     read = _detect(path, data)
     return read(path, data)
@@ -142,6 +115,9 @@ def _detect(path: epath.Path, data: bytes) -> Callable[[epath.Path, bytes], Weig
     if data[:4] == b"PK\x03\x04":
         try:
             archive = zipfile.ZipFile(io.BytesIO(data))
+            size = sum(part.file_size for part in archive.infolist())
+            if size > _MOST_UNPACKED:
+                raise UserError(f"{path} would have {size:,} bytes unpacked: refused")
             names, broken = archive.namelist(), archive.testzip()  # PyTorch checks no sums
             if broken:
                 raise zipfile.BadZipFile(f"checksum of {broken}")
@@ -176,6 +152,9 @@ def _damaged(path: epath.PathLike, kind: str, error: Exception) -> UserError:
 
 
 def _weight_file(path: epath.PathLike, kind: str, stored: Mapping[str, Any]) -> WeightFile:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in stored):
+            stored = {name.removeprefix(prefix): array for name, array in stored.items()}
     chosen = published_names(stored)
     arrays = {name: _float32(np.asarray(stored[key])) for name, key in chosen.items()}
     if not arrays:
@@ -228,31 +207,6 @@ def _read_safetensors(path: epath.Path, data: bytes) -> WeightFile:
     return _weight_file(path, "safetensors", parse_safetensors(path, data))
 
 
-def parse_safetensors(path: epath.PathLike, data: bytes) -> dict[str, np.ndarray]:
-    """Returns the arrays of a safetensors file, in the types they are stored in.
-
-    Args:
-      path: for messages.
-      data: the file's content.
-
-    Raises:
-      UserError: the file is damaged or holds a type that NumPy lacks.
-    """
-    import safetensors
-
-    try:
-        tensors = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise _damaged(path, ".safetensors", error) from error
-    arrays = {}
-    for name, tensor in tensors:
-        if tensor["dtype"] not in _SAFETENSORS_DTYPES:
-            raise UserError(f"{path}: array {name} has type {tensor['dtype']}, not supported")
-        flat = np.frombuffer(tensor["data"], _SAFETENSORS_DTYPES[tensor["dtype"]])
-        arrays[name] = flat.reshape(tensor["shape"])
-    return arrays
-
-
 def _read_torch(path: epath.Path, data: bytes) -> WeightFile:
     try:
         import torch
@@ -272,9 +226,6 @@ def _read_torch(path: epath.Path, data: bytes) -> WeightFile:
         raise _damaged(path, "PyTorch", error) from error
 
     tensors, ignored = _state_dict(path, content)
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
     arrays = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach()

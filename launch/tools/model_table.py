@@ -21,7 +21,7 @@ import maxim_jax
 import maxvit_jax
 from common.registry import BACKBONE_AND_HEAD
 from maxim_jax.checkpoints import checkpoint_markdown
-from maxvit_jax import detectors, segmenters
+from maxvit_jax import checkpoints, detectors, segmenters
 from maxvit_jax.models.segmentation import HEADS
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +147,7 @@ def tables() -> Iterator[GeneratedTable]:
     yield from map(family_table, maxvit_jax.FAMILIES)
     yield maxim_table()
     yield published_table()
+    yield weights_table()
     yield segmentation_table()
     yield detection_table()
 
@@ -232,6 +233,13 @@ def published_table() -> GeneratedTable:
     names = [row.split(" | ")[1] for row in rows]
     facts = dict(zip(names, rows, strict=True))
     return GeneratedTable("docs/maxim_checkpoints.md", "checkpoints", f"{header}\n{rule}", facts)
+
+
+def weights_table() -> GeneratedTable:
+    """The published classifiers by name."""
+    header, rule, *rows = checkpoints.checkpoint_markdown().splitlines()
+    facts = {row.split(" | ")[0]: row for row in rows}
+    return GeneratedTable("docs/weights.md", "weights", f"{header}\n{rule}", facts)
 
 
 def segmentation_table() -> GeneratedTable:

@@ -146,6 +146,7 @@ class RestorationTask(Task):
     """
 
     kind = "restoration"
+    hub_task = "image-to-image"
     package = maxim_jax
     sections = {"init": InitConfig, "task": LossConfig, "data": RestorationData}
     resumable = (*Task.resumable, "data.root", "data.input_root", "data.target_root")
@@ -328,8 +329,9 @@ class RestorationTask(Task):
             f"{summary['images']:,} images, averaged {summary['averaged']};"
             f" compiled for {len(restorer.compiled)} size(s)"
         )
+        model = maxim_jax.find(self.model_config["name"]).model
         for row in CHECKPOINTS:
-            if (row.data_set, row.model) == (protocol.name, self.model_config["name"]):
+            if (row.data_set, row.model) == (protocol.name, model):
                 lines.append(
                     f"published weights of {row.model}: PSNR {row.psnr:.2f}, SSIM {row.ssim:.3f}"
                 )

@@ -157,6 +157,7 @@ class ClassificationTask(Task):
     """
 
     kind = "classification"
+    hub_task = "image-classification"
     package = maxvit_jax
     sections = {"init": HeadInit, "task": LossConfig, "data": ClassificationData}
     resumable = (*Task.resumable, "data.root", "data.data_dir")  # data that moved

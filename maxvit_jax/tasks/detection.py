@@ -143,6 +143,7 @@ class DetectionTask(DenseTask):
     """Trains and evaluates detectors on images with boxes, and masks. See `DenseTask`."""
 
     kind = "detection"
+    hub_task = "object-detection"
     package = detectors
     sections = {"init": DenseInit, "task": DetectionConfig, "data": DetectionData}
     preparation = Canvas

@@ -130,6 +130,7 @@ class GenerationTask(Task):
     """
 
     kind = "generation"
+    hub_task = "unconditional-image-generation"
     package = gans
     sections = {"init": InitConfig, "task": GANConfig, "data": GenerationData}
     open_fields = ()

@@ -150,6 +150,7 @@ class SegmentationTask(DenseTask):
     """Trains and evaluates backbones with heads on images with label maps. See `DenseTask`."""
 
     kind = "segmentation"
+    hub_task = "image-segmentation"
     package = segmenters
     sections = {"init": DenseInit, "task": LossConfig, "data": SegmentationData}
     preparation = Preparation

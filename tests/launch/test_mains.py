@@ -92,10 +92,13 @@ MISTAKES = {
     "no config": (["launch.train", "--workdir={tmp}/new"], "--config is missing"),
     "flag": ([*train(), "--work_dir={tmp}/new"], "Did you mean: workdir ?"),
     "argument": ([*train(), "digits"], "unexpected argument 'digits'"),
-    "evaluate nothing": (["launch.evaluate"], "give either --workdir or --weights"),
+    "evaluate nothing": (["launch.evaluate"], "give either --workdir, or --model and --weights"),
     "evaluate both": (["launch.evaluate", "--workdir=a", "--weights=b"], "give either"),
     "evaluate what": (["launch.evaluate", "--workdir={tmp}/no"], "{tmp}/no is no run directory"),
-    "evaluate which": (["launch.evaluate", "--weights={tmp}/no"], "--weights needs --model"),
+    "evaluate which": (
+        ["launch.evaluate", "--weights={tmp}/no", "--output={tmp}/r"],
+        "needs --model",
+    ),
     "no report": (weights("--weights={tmp}/no"), "--weights needs --output"),
     "evaluate imagenet": (
         weights("--weights={tmp}/own", "--output={tmp}/out"),

@@ -60,6 +60,7 @@ def test_what_is_stale_is_named(change, explanation, page):
 
 def test_published_checkpoints_are_up_to_date():
     assert model_table.published_table().stale() is None
+    assert model_table.weights_table().stale() is None
 
 
 def test_costs_are_those_of_layers_counted_by_hand():

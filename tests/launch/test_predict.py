@@ -43,7 +43,10 @@ MISTAKES = {
     "no photos": (predict(source="model"), "--input: no photos in {tmp}/model"),
     "no model": (["launch.predict", "--input={tmp}/photos"], "give either --workdir, or --model"),
     "both": (predict("--workdir={tmp}/run"), "give either --workdir, or --model"),
-    "half": (predict()[:2] + predict()[3:], "--model and --weights go together"),
+    "unpublished": (
+        ["launch.predict", "--model=aewin_tiny", "--input={tmp}/photos"],
+        "no weights of aewin_tiny are published: give the path of some",
+    ),
     "name": (predict(model="maxvit_tinny"), "did you mean 'maxvit_tiny'"),
     "restoration": (predict(model="maxim_s1"), "maxim_s1 restores photos: python -m launch.resto"),
     "run": (["launch.predict", "--workdir={tmp}/no", "--input={tmp}/photos"], "no run directory"),

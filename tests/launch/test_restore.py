@@ -81,7 +81,7 @@ MISTAKES = {
     ),
     "no weights": (
         ["launch.restore", "--model=maxim_s2", "--input={tmp}/photos", "--output={tmp}/new"],
-        "--model and --weights go together",
+        "several weights of maxim_s2 are published, name one: maxim_s2.deraining_rain13k",
     ),
     "both": (
         restore("{tmp}/photos", "{tmp}/new", "--workdir={tmp}"),

@@ -28,7 +28,8 @@ def test_both_forms_say_the_same():
     text, markdown = checkpoint_table().splitlines(), checkpoint_markdown().splitlines()
     assert text[0].startswith("task") and text[-1].endswith("/gresearch/maxim/ckpt")
     assert text[1].split() == [
-        *("denoising", "sidd", "maxim_s3", "Denoising/SIDD/checkpoint.npz", "39.96", "0.960")
+        *("denoising", "sidd", "maxim_s3.denoising_sidd", "Denoising/SIDD/checkpoint.npz"),
+        *("39.96", "0.960"),
     ]
     assert len({line.rindex(" ") for line in text[1:-1]}) == 1  # aligned
     assert len(text) - 2 == len(markdown) - 2 == 13

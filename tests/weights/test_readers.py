@@ -150,6 +150,13 @@ def test_pytorch_training_arguments_are_harmless(tmp_path):
     assert file.ignored == ("args",)
 
 
+def test_archives_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "bomb.npz", w=np.zeros(10**6, np.float32))
+    assert (tmp_path / "bomb.npz").stat().st_size < 10**4
+    monkeypatch.setattr("common.weights.readers._MOST_UNPACKED", 10**6)
+    assert "would have 4,000,128 bytes unpacked: refused" in refusal(tmp_path / "bomb.npz")
+
+
 def test_torchscript_is_refused(tmp_path):
     import zipfile
 
