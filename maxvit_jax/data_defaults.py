@@ -154,6 +154,8 @@ def data_of_weights(
         data = _parse(stored, path)
     if class_names is None and foreign:
         class_names = _published_names(name, found.get("num_classes"))
+        if class_names:
+            logging.info("%s names no classes: taken to be ImageNet-1k's 1,000", path)
     if stored and image_size not in (None, data.image_size):
         logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
