@@ -10,11 +10,30 @@ if a model is given by name and nothing else is asked for.
 from operator import attrgetter
 
 from common.registry import Export, Family, Registry
+from common.version import __version__
 from common.weights.writers import write_npz, write_state_dict
-from maxim_jax.checkpoints import fields_of_weights as fields_of_weights
-from maxim_jax.checkpoints import stored_info as stored_info
+from maxim_jax.checkpoints import fields_of_weights, stored_info
 from maxim_jax.models import maxim
 from maxim_jax.weights import maxim as maxim_weights
+
+__all__ = [
+    "FAMILIES",
+    "__version__",
+    "create_model",
+    "ends",
+    "example_images",
+    "export_weights",
+    "exports",
+    "fields_of_weights",
+    "find",
+    "inspect",
+    "knows",
+    "list_models",
+    "load_pretrained",
+    "load_with_report",
+    "save_pretrained",
+    "stored_info",
+]
 
 FAMILIES = {
     "maxim": Family(
