@@ -1,14 +1,16 @@
 """Packages and dependencies. Lower bounds are the versions the test suite runs with."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+PACKAGES = ("common", "configs", "launch", "maxim_jax", "maxvit_jax")
 REQUIRED = [
     "absl-py>=2.5",
     "array_record>=0.8.6",
     "cloudpickle>=3.1",
-    "clu>=0.0.12",
     "etils[epath]>=1.15",
     "flax>=0.12.8",
     "grain>=0.2.18",
@@ -25,12 +27,11 @@ REQUIRED = [
     "safetensors>=0.8",
     "scikit-learn>=1.9",  # the digits
     "scipy>=1.17",  # MATLAB files
-    "tensorboard>=2.21",  # clu's writers import it
-    "tensorflow-cpu>=2.21",  # clu's writers, and reading official checkpoints
+    "tensorboard>=2.21",  # its event files
     "tensorflow-datasets>=4.9.10",
 ]
-# Reading .pth with the weights-only loader. Bounded above: newer ones are untested.
-TORCH = ["torch>=2.13,<2.14"]
+TENSORFLOW = ["tensorflow>=2.21"]  # checkpoints of official code, preparing data sets
+TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
 DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
@@ -38,23 +39,33 @@ TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
 
 setup(
     name="multi-axis-jax",
-    version="0.1.0",
+    version=runpy.run_path(str(ROOT / "common" / "version.py"))["__version__"],
     description="Multi-axis vision models in JAX: exact, trainable, fast",
-    long_description=(Path(__file__).parent / "README.md").read_text(),
+    long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
-    packages=find_packages(
-        include=[f"{p}*" for p in ("common", "configs", "launch", "maxvit_jax", "maxim_jax")]
-    ),
-    package_data={"common.data": ["*.json"]},
+    packages=find_packages(include=[f"{name}*" for name in PACKAGES]),
+    package_data={"common.data": ["*.json"]} | {name: ["py.typed"] for name in PACKAGES},
+    entry_points={"console_scripts": ["multi-axis = launch.cli:main"]},
     install_requires=REQUIRED,
     extras_require={
+        "tensorflow": TENSORFLOW,
         "torch": TORCH,
         "photos": PHOTOS,
         "video": VIDEO,
         "detection": DETECTION,
-        "test": TORCH + PHOTOS + VIDEO + DETECTION + TEST,
+        "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + TEST,
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },
