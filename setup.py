@@ -30,7 +30,11 @@ REQUIRED = [
     "tensorboard>=2.21",  # its event files
     "tensorflow-datasets>=4.9.10",
 ]
-TENSORFLOW = ["tensorflow>=2.21"]  # checkpoints of official code, preparing data sets
+# Checkpoints of official code, preparing data sets. On Linux the build for CPUs, which is smaller.
+TENSORFLOW = [
+    "tensorflow-cpu>=2.21; sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'",
+]
 TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -79,11 +80,12 @@ def test_holds_all_files(site):
 def test_says_what_it_is(site):
     (found,) = importlib.metadata.distributions(path=[str(site)])
     assert (found.name, found.version) == ("multi-axis-jax", maxvit_jax.__version__)
-    assert found.metadata["License-Expression"] == "Apache-2.0"
+    licences = [found.metadata.get(name) for name in ("License-Expression", "License")]
+    assert "Apache-2.0" in licences  # by the version of setuptools
     assert "Programming Language :: Python :: 3.14" in found.metadata.get_all("Classifier")
     required = {line for line in found.requires if "extra ==" not in line}
     assert any(line.startswith("jax>=") for line in required)
-    assert not any(line.startswith("tensorflow>") for line in required)
+    assert not any(re.match("tensorflow(-cpu)?[>;]", line) for line in required)
     extras = found.metadata.get_all("Provides-Extra")
     assert {"tensorflow", "torch", "photos", "video", "detection", "cuda", "tpu"} <= {*extras}
 
@@ -110,11 +112,11 @@ def test_recipes_of_ones_own(site, elsewhere):
     recipe = """
         from configs.base.digits import digits
 
-        MODEL = {"name": "maxvit_tiny", "widths": (32,), "depths": (1,), "stem_widths": (4, 8)}
+        MODEL = {"name": "maxvit_tiny", "stem_widths": (4, 8), "widths": (32,), "depths": (1,)}
 
 
         def get_config(arg=""):
-            return digits(MODEL, 2)
+            return digits(MODEL | {"window_size": 4}, 2)
     """
     (elsewhere / "maxvit_digits").write_text(textwrap.dedent(recipe))
     result = module(site, "plan", "--config=maxvit_digits", "--devices=2")
