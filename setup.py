@@ -1,4 +1,4 @@
-"""Packages and dependencies. Lower bounds are what works: `.ci/run lowest` installs and tests them."""
+"""Packages and dependencies. Lower bounds are what works: `.ci/run lowest` tries them."""
 
 import runpy
 from pathlib import Path
@@ -36,8 +36,8 @@ TENSORFLOW = [
     "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'",
 ]
 TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
-PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.6"]  # its bundled photos, its wavelet denoising
-VIDEO = ["av>=14.0"]
+PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
+VIDEO = ["av>=18.1"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it
 TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6"]
 
