@@ -102,6 +102,7 @@ def test_commands_work_anywhere(site, elsewhere):
     assert result.returncode == 0, result.stderr
     assert "continuing from step 4" in result.stdout
     result = console(site, "evaluate", "-h")
+    assert result.returncode == 0, result.stderr
     assert (
         "launch.evaluate --workdir=runs/digits" in result.stdout and "--checkpoint" in result.stdout
     )
