@@ -20,7 +20,9 @@ def coco_tools() -> ModuleType:
         import pycocotools.cocoeval
         import pycocotools.mask
     except ImportError as error:
-        message = "COCO's metrics and masks need pycocotools: pip install '.[detection]'"
+        message = (
+            "COCO's metrics and masks need pycocotools: pip install 'multi-axis-jax[detection]'"
+        )
         raise UserError(message) from error
     return pycocotools
 

@@ -177,7 +177,7 @@ def write_video(target: Path, frames: Iterable[np.ndarray], *, rate: int) -> Non
 
 
 def _require_pyav() -> None:
-    require(av is not None, "videos need PyAV: pip install '.[video]'")
+    require(av is not None, "videos need PyAV: pip install 'multi-axis-jax[video]'")
 
 
 def _open(source: Path) -> "av.InputContainer":

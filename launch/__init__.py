@@ -1,9 +1,17 @@
 """What users run: thin mains. `launch/tools` holds what the developers of this project run."""
 
 import os
+import sys
 
-# TensorFlow writes events and reads checkpoints here, it computes nothing; without these it greets
-# every process with lines about its CPU kernels.
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# `python -m launch.train` looks into the current directory first: what is called `common` or
+# `configs` there must not hide ours. While it looks for the module, `-m` stands for its name.
+if sys.argv[:1] == ["-m"] and sys.path[0] == os.getcwd() != _HOME:
+    sys.path[:] = dict.fromkeys([*sys.path[1:], _HOME, sys.path[0]])
+
+# TensorFlow reads and writes checkpoints here, it computes nothing; without these it greets with
+# lines about its CPU kernels.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 

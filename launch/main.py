@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from common.errors import UserError, did_you_mean
+from launch.config_files import with_config_files
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
@@ -61,7 +62,10 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
             sys.stdout.flush()
             os._exit(130)  # not sys.exit, as in `fail`
 
-    argv = sys.argv[:]
+    try:
+        argv = with_config_files(sys.argv)
+    except UserError as error:
+        fail(str(error))
     if default_config and not any(arg.partition("=")[0] == "--config" for arg in argv):
         argv.insert(1, f"--config={default_config}")
     app.run(guarded, argv, flags_parser=_parse_flags)
@@ -100,6 +104,9 @@ class _PlainFormatter(logging.PythonFormatter):
 
 def _parse_flags(argv: list[str]) -> list[str]:
     app.define_help_flags()
+    if not {"-h", "--help"}.isdisjoint(argv):  # absl knows no -h, and calls help a failure
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit()
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
@@ -146,8 +153,7 @@ def load_config(holder: flags.FlagHolder) -> ConfigDict:
     """
     try:
         holder.value.keys()
-    except OSError as error:  # raised on first use: the file was not found
+    except OSError as error:  # raised on first use
         name = config_flags.get_config_filename(flags.FLAGS[holder.name])
-        recipes = [str(path) for path in Path("configs").glob("*.py") if path.stem != "__init__"]
-        raise UserError(f"no config file {name}: {did_you_mean(name, recipes)}") from error
+        raise UserError(f"can't use config file {name}: {error.__cause__}") from error
     return holder.value

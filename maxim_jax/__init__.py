@@ -11,12 +11,33 @@ if a model is given by name and nothing else is asked for.
 from operator import attrgetter
 
 from common.registry import Export, Family, Registry
+from common.version import __version__
 from common.weights.writers import write_npz, write_state_dict
-from maxim_jax.checkpoints import addresses, published_names
-from maxim_jax.checkpoints import fields_of_weights as fields_of_weights
-from maxim_jax.checkpoints import stored_info as stored_info
+from maxim_jax.checkpoints import addresses, fields_of_weights, published_names, stored_info
 from maxim_jax.models import maxim
 from maxim_jax.weights import maxim as maxim_weights
+
+__all__ = [
+    "FAMILIES",
+    "__version__",
+    "create_model",
+    "ends",
+    "example_images",
+    "export_weights",
+    "exports",
+    "fields_of_weights",
+    "find",
+    "inspect",
+    "knows",
+    "list_models",
+    "load_pretrained",
+    "load_with_report",
+    "locate",
+    "model_of",
+    "save_pretrained",
+    "stored_info",
+    "weight_path",
+]
 
 FAMILIES = {
     "maxim": Family(

@@ -17,16 +17,38 @@ what those weights need: `maxvit_jax.checkpoints`.
 from operator import attrgetter
 
 from common.registry import Export, Family, Registry
+from common.version import __version__
 from common.weights.writers import write_state_dict, write_tensorflow
 from maxvit_jax.checkpoints import addresses, published_names
-from maxvit_jax.data_defaults import data_defaults as data_defaults
-from maxvit_jax.data_defaults import fields_of_weights as fields_of_weights
-from maxvit_jax.data_defaults import stored_info as stored_info
+from maxvit_jax.data_defaults import data_defaults, fields_of_weights, stored_info
 from maxvit_jax.models import aewin, maxvit, metaformer, moat
 from maxvit_jax.weights import aewin as aewin_weights
 from maxvit_jax.weights import maxvit as maxvit_weights
 from maxvit_jax.weights import metaformer as metaformer_weights
 from maxvit_jax.weights import moat as moat_weights
+
+__all__ = [
+    "FAMILIES",
+    "__version__",
+    "create_model",
+    "data_defaults",
+    "ends",
+    "example_images",
+    "export_weights",
+    "exports",
+    "fields_of_weights",
+    "find",
+    "inspect",
+    "knows",
+    "list_models",
+    "load_pretrained",
+    "load_with_report",
+    "locate",
+    "model_of",
+    "save_pretrained",
+    "stored_info",
+    "weight_path",
+]
 
 FAMILIES = {
     "maxvit": Family(

@@ -256,7 +256,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 def test_without_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "av", None)
-    with pytest.raises(UserError, match=r"videos need PyAV: pip install '.\[video\]'"):
+    with pytest.raises(UserError, match=r"videos need PyAV: pip install 'multi-axis-jax\[video\]'"):
         rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", identity)
 
 

@@ -154,7 +154,8 @@ def photos_source(split: str) -> "ImageFiles":
     try:
         import skimage
     except ImportError as error:
-        raise UserError("these photos need scikit-image: pip install '.[photos]'") from error
+        install = "pip install 'multi-axis-jax[photos]'"
+        raise UserError(f"these photos need scikit-image: {install}") from error
     folder = Path(skimage.__file__).parent / "data"
     missing = [name for name in photos[split] if not (folder / name).is_file()]
     if missing:

@@ -102,7 +102,9 @@ def coco_masks() -> Any:
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise UserError("outlines need pycocotools: pip install '.[detection]'") from error
+        raise UserError(
+            "outlines need pycocotools: pip install 'multi-axis-jax[detection]'"
+        ) from error
     return mask
 
 

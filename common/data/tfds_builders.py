@@ -32,18 +32,19 @@ def tfds_builder(name: str, data_dir: str | None) -> Any:
         f"tfds.builder({name!r}, data_dir={str(home)!r}, file_format='array_record')"
         ".download_and_prepare()"
     )
-    command = f'python -c "import tensorflow_datasets as tfds; {prepare}"'
+    tensorflow = "with TensorFlow there (pip install 'multi-axis-jax[tensorflow]')"
+    command = f'{tensorflow}, run: python -c "import tensorflow_datasets as tfds; {prepare}"'
     if not builder.is_prepared():
         manual = ""
         if builder.name == "imagenet2012":  # its licence forbids automatic download
             archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"
             manual = f"put {archives} in {home}/downloads/manual, then "
-        raise UserError(f"tfds data set {name!r} is not in {home}; {manual}run: {command}")
+        raise UserError(f"tfds data set {name!r} is not in {home}; {manual}{command}")
     formats = sorted(file_format.value for file_format in builder.info.available_file_formats())
     if "array_record" not in formats:
         raise UserError(
             f"tfds data set {name!r} in {builder.data_dir} is stored as {'/'.join(formats)}, which "
-            f"has no random access; move it away or choose another data_dir, then run: {command}"
+            f"has no random access; move it away or choose another data_dir; then, {command}"
         )
     return builder
 

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 from absl import logging
-from clu import metric_writers
 from etils import epath
 
 from common.pictures import save_png
+from common.train.events import EventFile
 from common.train.run_directory import place_aside
 
 METRICS_FILE = "metrics.jsonl"
@@ -30,7 +30,7 @@ class Writer:
         self._metrics = self._root / METRICS_FILE
         if not quiet:
             self._cut_back(step)
-            self._tensorboard = metric_writers.SummaryWriter(str(self._root))
+            self._events = EventFile(self._root)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds one line to metrics.jsonl (non-finite values as null), and points to TensorBoard."""
@@ -39,7 +39,7 @@ class Writer:
         finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
         with self._metrics.open("a") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
-        self._tensorboard.write_scalars(step, values)
+        self._events.scalars(step, values)
 
     def images(self, step: int, pictures: dict[str, np.ndarray]) -> None:
         """Writes uint8 `[height, width, 3]` pictures as samples/<name>_<step>.png and events."""
@@ -49,12 +49,12 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
             save_png(folder / f"{name}_{step:08d}.png", picture)
-        self._tensorboard.write_images(step, {k: v[None] for k, v in pictures.items()})
+        self._events.images(step, pictures)
 
     def close(self) -> None:
         """Flushes and closes."""
         if not self._quiet:
-            self._tensorboard.close()
+            self._events.close()
 
     def _cut_back(self, step: int) -> None:
         if not self._metrics.exists():

@@ -211,7 +211,8 @@ def _read_torch(path: epath.Path, data: bytes) -> WeightFile:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"reading {path} needs PyTorch: pip install '.[torch]'") from error
+        needed = "needs PyTorch: pip install 'multi-axis-jax[torch]'"
+        raise UserError(f"reading {path} {needed}") from error
     try:
         # Namespaces, in which timm keeps its arguments, are as inert as dicts.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -280,8 +281,11 @@ def _tensorflow_prefix(path: epath.Path) -> str | None:
 
 
 def _read_tensorflow(prefix: str) -> WeightFile:
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        needed = "needs TensorFlow: pip install 'multi-axis-jax[tensorflow]'"
+        raise UserError(f"reading {prefix} {needed}") from error
     try:
         reader = tf.train.load_checkpoint(prefix)
         keys = reader.get_variable_to_shape_map().keys()

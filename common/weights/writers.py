@@ -30,7 +30,8 @@ def write_state_dict(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> 
             try:
                 import torch
             except ImportError as error:
-                raise UserError(f"writing {path} needs PyTorch: pip install '.[torch]'") from error
+                needed = "needs PyTorch: pip install 'multi-axis-jax[torch]'"
+                raise UserError(f"writing {path} {needed}") from error
             tensors = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
             with scratch.open("wb") as file:
                 torch.save(tensors, file)
@@ -71,10 +72,13 @@ def write_tensorflow(prefix: epath.PathLike, arrays: Mapping[str, np.ndarray]) -
       arrays: by TensorFlow variable name.
 
     Raises:
-      UserError: the path is taken.
+      UserError: the path is taken, or TensorFlow isn't there.
     """
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        needed = "needs TensorFlow: pip install 'multi-axis-jax[tensorflow]'"
+        raise UserError(f"writing {prefix} {needed}") from error
     prefix = epath.Path(prefix)
     for path in (prefix, epath.Path(f"{prefix}.index")):
         require_free(path)

@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     try:
         from skimage.restoration import denoise_nl_means, denoise_wavelet
     except ImportError as error:
-        raise UserError("this needs scikit-image: pip install '.[photos]'") from error
+        install = "pip install 'multi-axis-jax[photos]'"
+        raise UserError(f"this needs scikit-image: {install}") from error
 
     def non_local_means(image: np.ndarray) -> np.ndarray:
         # The settings of scikit-image's own example.

@@ -385,7 +385,7 @@ def test_photos_of_scikit_image():
 
 def test_photos_without_scikit_image(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(UserError, match=r"pip install '\.\[photos\]'"):
+    with pytest.raises(UserError, match=r"pip install 'multi-axis-jax\[photos\]'"):
         photos_source("train")
     monkeypatch.setitem(sys.modules, "skimage", types.SimpleNamespace(__file__=f"{tmp_path}/x.py"))
     with pytest.raises(UserError, match="reinstall scikit-image"):  # and don't download

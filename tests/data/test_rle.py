@@ -49,6 +49,8 @@ def test_outlines():
 
 def test_outlines_without_pycocotools(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UserError, match=r"need pycocotools: pip install '\.\[detection\]'"):
+    with pytest.raises(
+        UserError, match=r"need pycocotools: pip install 'multi-axis-jax\[detection\]'"
+    ):
         segmentation_mask([[0, 0, 1, 0, 1, 1]], 4, 4)
     assert segmentation_mask({"counts": "6", "size": [2, 3]}, 2, 3).shape == (2, 3)

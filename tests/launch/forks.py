@@ -2,7 +2,8 @@
 
     results = run_commands({"train": ["launch.train", "--workdir=..."], ...}, folder)
 
-They run in turn, exactly as they would from a shell but for the seconds of imports. The process is
+They run in turn, exactly as they would from a shell but for the seconds of imports. One that
+imports TensorFlow has failed: it isn't in the base install, and takes seconds. The process is
 started once and serves all tests of a pytest process: `python -m tests.launch.forks` reads requests
 from its stdin, one per line, and answers each with a line.
 """
@@ -139,6 +140,9 @@ def _fork(module: str, arguments: list[str], left: str, devices: int, job: str) 
         task = getattr(importlib.import_module(module_of_job), name)
         importlib.import_module("launch.tasks").TASKS[task.kind] = task
     status = _run(module, arguments)
+    if "tensorflow" in sys.modules:
+        print("TensorFlow was imported", file=sys.stderr)
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

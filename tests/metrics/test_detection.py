@@ -158,5 +158,5 @@ def test_what_cannot_be_measured_is_said():
 
 def test_a_missing_pycocotools_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
-    with pytest.raises(UserError, match=r"pip install '\.\[detection\]'"):
+    with pytest.raises(UserError, match=r"pip install 'multi-axis-jax\[detection\]'"):
         DetectionEvaluator(TRUTH, CATEGORIES, masks=False)

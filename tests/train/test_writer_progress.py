@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.progress import ProgressReport
 from common.train.writer import Writer
+from tests.train.event_files import read_summaries
 
 VALUES = {"train/loss": 1.23456, "train/accuracy_top1": 0.5, "train/data_wait": 0.01}
 
@@ -64,12 +64,8 @@ def test_scalars(tmp_path):
         {"step": 4, "train/loss": 0.25},
     ]
     (events,) = tmp_path.glob("events.*")
-    found = [
-        (event.step, value.tag)
-        for event in EventFileLoader(str(events)).Load()
-        for value in event.summary.value
-    ]
-    assert (4, "train/loss") in found and (2, "train/bad") in found
+    found = {(summary.step, summary.tag): summary.value for summary in read_summaries(events)}
+    assert found[4, "train/loss"] == 0.25 and math.isnan(found[2, "train/bad"])
 
 
 def test_images(tmp_path):
@@ -80,6 +76,10 @@ def test_images(tmp_path):
     (path,) = (tmp_path / "samples").iterdir()
     assert path.name == "eval_images_00000030.png"
     np.testing.assert_array_equal(Image.open(path), picture)
+    (events,) = tmp_path.glob("events.*")
+    (summary,) = read_summaries(events)
+    assert (summary.step, summary.tag) == (30, "eval_images")
+    np.testing.assert_array_equal(summary.value, picture)
 
 
 def test_cut_back_to_the_step_a_run_continues_from(tmp_path):

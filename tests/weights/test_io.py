@@ -1,6 +1,7 @@
 """Our own format: complete or not there, never overwritten by accident, checked when read."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -89,3 +90,13 @@ def test_tensorflow_writer_does_not_overwrite(tmp_path):
     write_tensorflow(tmp_path / "new" / "model", ARRAYS)
     with pytest.raises(UserError, match="exists already"):
         write_tensorflow(tmp_path / "new" / "model", ARRAYS)
+
+
+def test_writers_without_what_they_need(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"needs TensorFlow: pip install 'multi-axis-jax\[tens"):
+        write_tensorflow(tmp_path / "model", ARRAYS)
+    with pytest.raises(UserError, match=r"needs PyTorch: pip install 'multi-axis-jax\[torch\]'"):
+        write_state_dict(tmp_path / "w.pth", ARRAYS)
+    assert not list(tmp_path.iterdir())

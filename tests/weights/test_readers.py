@@ -312,4 +312,11 @@ def test_importing_models_needs_neither_tensorflow_nor_pytorch():
 def test_pytorch_is_optional(tmp_path, monkeypatch):
     path = write_arrays(tmp_path / "x.pth", ARRAYS, "pth")
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install '.[torch]'" in refusal(path)
+    assert "pip install 'multi-axis-jax[torch]'" in refusal(path)
+
+
+def test_tensorflow_is_optional(tmp_path, monkeypatch):
+    path = write_arrays(tmp_path / "model", ARRAYS, "tf")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    message = "needs TensorFlow: pip install 'multi-axis-jax[tensorflow]'"
+    assert f"reading {path} {message}" in refusal(path)
