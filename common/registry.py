@@ -24,6 +24,7 @@ from jax import numpy as jnp
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
+from common.news import announced
 from common.weights import io
 from common.weights.mapping import (
     OURS,
@@ -227,6 +228,7 @@ class Registry:
         logging.info("%s", report)
         return model, variables
 
+    @announced("reading the weights", "read")
     def load_with_report(
         self, name_or_model: str | nn.Module, path: epath.PathLike, **overrides: Any
     ) -> tuple[nn.Module, dict[str, Any], Report]:
@@ -247,6 +249,7 @@ class Registry:
         leaves |= self._initial(model, report.fresh)
         return model, unflatten({name: leaves[name] for name in shapes}), report
 
+    @announced("reading the weights", "read")
     def inspect(self, name: str, path: epath.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         """Returns the model that some weights are for, and the fields that they say.
 
