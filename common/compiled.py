@@ -1,5 +1,6 @@
 """Programs that say when they are compiled, and what for."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def announcing(program: Callable[..., Any], what: Callable[..., str]) -> Callabl
     """
     seen = set()
 
+    @functools.wraps(program)
     def run(*args: Any) -> Any:
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(args[1:]))
         if shapes not in seen:

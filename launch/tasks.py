@@ -7,7 +7,6 @@ from etils import epath
 
 from common.config import require
 from common.errors import UserError, did_you_mean
-from common.news import announced
 from common.task import Task
 from common.train.run_directory import CHECKPOINTS, read_config
 from maxim_jax.tasks.restoration import RestorationTask
@@ -31,7 +30,6 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-@announced("looking at the data", "looked")
 def make_task(config: Mapping[str, Any]) -> Task:
     """Returns the task that a config describes.
 

@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from common.config import require
 from common.errors import UserError
+from common.news import announced
 from common.report import result_lines
 from common.train import train
 from common.train.processes import failing_together, is_of_another
@@ -66,7 +67,7 @@ def _train() -> dict[str, float]:
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
     both = {"train.num_steps", "train.num_epochs"} <= asked.keys()
     require(not both, "--config.train.num_steps and num_epochs: give one of them")
-    with failing_together():
+    with failing_together(), announced("looking at the data", "looked at it"):
         task = make_task(config)
     gc.freeze()  # walking what imports made takes a twentieth of a small model's step
     return train(task, config, _WORKDIR.value)
