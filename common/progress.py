@@ -26,7 +26,7 @@ class ProgressReport:
       total: where the work ends.
       first: where this process starts.
       unit: what is counted.
-      epoch: how many make an epoch, to show epochs too.
+      epoch: how many make an epoch, to show epochs too if there are any.
       quiet: show nothing (processes other than the first).
       clock: seconds that only grow.
     """
@@ -114,7 +114,7 @@ class ProgressReport:
         if self._at > self._total:  # an unknown or estimated total
             return f"{self._unit} {self._at}"
         text = f"{self._unit} {self._at}/{self._total}"
-        if self._epoch is None:
+        if self._epoch is None or self._total < self._epoch:
             return text
         return f"{text}  epoch {self._at / self._epoch:.1f}/{self._total / self._epoch:.1f}"
 

@@ -41,6 +41,9 @@ def test_epochs_beside_steps(capsys):
     with ProgressReport(500, unit="step", epoch=93.75) as progress:
         progress.metrics(188, {"train/loss": 1.0})
     assert capsys.readouterr().out == "step 188/500  epoch 2.0/5.3  loss 1\n"
+    with ProgressReport(93, unit="step", epoch=93.75) as progress:
+        progress.metrics(9, {})
+    assert capsys.readouterr().out == "step 9/93\n"  # there will be none
 
 
 def test_steps_that_are_not_logged_are_shown_after_ten_seconds(capsys):

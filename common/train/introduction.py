@@ -40,4 +40,4 @@ def introduction(
     evaluated = ", ".join(f"{len(s.source):,} in {name!r}" for name, s in eval_sets.items())
     yield f"{examples:,} training examples; to evaluate on: {evaluated or 'none'}"
     epochs = num_steps * batch_size / examples
-    yield f"{num_steps:,} steps of {batch_size} examples are {epochs:.1f} epochs"
+    yield f"{num_steps:,} steps of {batch_size} examples are {epochs:,.2f} epochs"

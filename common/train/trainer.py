@@ -266,7 +266,7 @@ class _Run:
             return job.create(merged(job.task.init(rng), given))
 
         seed = jax.random.key(job.plain["seed"])
-        with announced("making the initial state", "made"):
+        with announced("initialising the model", "initialised"):
             state = jax.jit(init, out_shardings=job.shardings)(seed, given)
             return jax.block_until_ready(state)
 

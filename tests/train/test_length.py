@@ -60,7 +60,7 @@ def test_trained_and_gone_on_with_though_the_data_has_grown(tmp_path, capsys):
     assert stored["train"]["num_steps"] == 6 and stored["train"]["num_epochs"] == 1.5  # 45 / 8
     assert tiny.steps(tmp_path)[-1] == 6
     out = capsys.readouterr().out
-    assert "6 steps of 8 examples are 1.6 epochs" in out and "step 4/6  epoch 1.1/1.6  loss" in out
+    assert "6 steps of 8 examples are 1.60 epochs" in out and "step 4/6  epoch 1.1/1.6  loss" in out
     tiny.run(tiny.quick(changes), tmp_path, small=True, train_source=tiny.source(examples=99))
     assert "continuing from step 6" in capsys.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text()) == stored
