@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from common.compiled import announcing
+
 
 class Predictor(Protocol):
     """What `launch.predict` runs photos through.
@@ -96,7 +98,7 @@ class PhotoPredictor:
     def __init__(self, task: Predicts, variables: Any, *, batch_size: int = 8):
         self.batch_size = batch_size
         self._task, self._variables = task, jax.device_put(variables)
-        self._run = jax.jit(task.predict)
+        self._run = announcing(jax.jit(task.predict), lambda *_: "the model")
 
     def prepare(self, photo: bytes) -> dict[str, np.ndarray]:
         """See `Predictor`."""

@@ -24,6 +24,7 @@ from common.config import require
 from common.errors import UserError, did_you_mean
 from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
 from common.names import Names
+from common.news import announced
 from common.weights import io
 from common.weights.hub_folder import read_hub
 from common.weights.mapping import (
@@ -199,6 +200,7 @@ class Registry(Names):
         logging.info("%s", report)
         return model, variables
 
+    @announced("reading the weights", "read")
     def load_with_report(
         self,
         name_or_model: str | nn.Module,
@@ -226,6 +228,7 @@ class Registry(Names):
         report = dataclasses.replace(report, overruled=_overruled(model, found, overrides))
         return model, unflatten({name: leaves[name] for name in shapes}), report
 
+    @announced("reading the weights", "read")
     def inspect(self, name: str, path: epath.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         """Returns the model that some weights are for, and the fields that they say.
 

@@ -1,6 +1,7 @@
 """What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from common.news import announced
 from common.pictures import save_png
 from common.progress import ProgressReport
 from common.task import Report, Task, Variables
@@ -37,10 +39,20 @@ def evaluate_and_write(
         write_json(place / "metrics.json", metrics)
         for key, picture in pictures.items():
             save_png(place / f"{key}.png", picture)
-        lines += [f"{name}/{key}: {value:.4f}" for key, value in metrics.items()]
-        lines += task.write_report(place, metrics, evaluators)
+        lines += result_lines({f"{name}/{key}": value for key, value in metrics.items()})
+        with announced("writing the report", "written"):
+            lines += task.write_report(place, metrics, evaluators)
         lines.append(f"the report is in {place}")
     return Report(lines)
+
+
+def result_lines(metrics: Mapping[str, float]) -> list[str]:
+    """Returns a line for each metric that is defined on the data; counts are whole numbers."""
+    return [
+        f"{name}: {value}" if isinstance(value, int) else f"{name}: {value:.4f}"
+        for name, value in metrics.items()
+        if not math.isnan(value)
+    ]
 
 
 def fresh_folder(path: epath.PathLike) -> epath.Path:

@@ -10,6 +10,7 @@
 evaluate on, unless the export has splits.
 `init.weights` takes anything that `load_pretrained` reads, of the backbone or of a detector with
 the same classes; without it everything is learned from your photos alone.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours; a pretrained backbone learns at a tenth of the rate. A GPU, or patience.
 """
 

@@ -9,6 +9,7 @@
 Square crops are learned; images of one kind and place, such as faces or leaves, learn best.
 Thousands are needed, and with hundreds augmentation alone keeps the discriminator from learning
 them by heart. `init.weights` takes a run, or anything else that `load_pretrained` reads.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours, HiT-GAN's optimizer with DiffAugment (https://arxiv.org/abs/2006.10738). Made images
 are compared with all of yours by their pixels at 8x8; `--config.task.features=runs/classifier`
 compares what a classifier of yours sees.

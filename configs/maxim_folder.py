@@ -8,6 +8,7 @@
 
 The second starts from published weights. Pairs have equal names; a tenth of them is held out for
 evaluation.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours, after the paper; a GPU, or patience.
 """
 

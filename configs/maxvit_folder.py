@@ -10,6 +10,7 @@ The second starts from published weights; `variant=` is any name that `list_mode
 images are prepared as for its published weights. `photos/train/<class>` and `photos/val/<class>`
 are used where they exist, else a tenth of each class of `photos/<class>` is held out for
 evaluation.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours, after MaxViT's official fine-tuning; a GPU, or patience.
 """
 

@@ -11,6 +11,7 @@
 held out to evaluate on, unless `config.data.train_list` or `eval_list` says otherwise.
 `init.weights` takes anything that `load_pretrained` reads; without it everything is learned from
 your photos alone.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours; a pretrained backbone learns at a tenth of the rate. A GPU, or patience.
 """
 

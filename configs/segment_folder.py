@@ -10,6 +10,7 @@ export of CVAT ("Segmentation mask 1.1") or Label Studio ("COCO with Images") wi
 is held out to evaluate on, unless there are `mine/train` and `mine/val`: docs/segmentation.md.
 `init.weights` takes anything that `load_pretrained` reads, of the backbone or of a segmenter with
 the same classes; without it everything is learned from your photos alone.
+`--config.train.num_epochs=30` gives the length in passes over your photos; the schedule follows.
 Recipe: ours; a pretrained backbone learns at a tenth of the rate. A GPU, or patience.
 """
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -17,3 +19,16 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 # The tools are found by their earlier names too: `python -m launch.kill_and_resume`.
 __path__.append(os.path.join(os.path.dirname(__file__), "tools"))
+
+
+def _say_that_it_loads() -> None:
+    time.sleep(2)
+    while not hasattr(sys.modules["__main__"], "main"):  # which stands below its imports
+        print("loading JAX and Flax", file=sys.stderr, flush=True)
+        time.sleep(10)
+
+
+# Imports take seconds, from a slow disk many. While Python looks for the module that `-m` names,
+# argv begins with that.
+if sys.argv[:1] == ["-m"]:
+    threading.Thread(target=_say_that_it_loads, daemon=True).start()

@@ -15,6 +15,9 @@ COMMANDS = {
     "restore": "restores photos and videos",
     "generate": "generates images",
     "convert": "reads weights of one format and writes another",
+    "push": "makes a folder for the Hugging Face Hub of a run",
+    "explain": "draws what a model does with photos",
+    "probe": "linear probe and nearest neighbours on frozen features",
     "plan": "memory and FLOPs of a run, without its hardware and data",
     "benchmark": "measures inference and training",
 }

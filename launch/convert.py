@@ -18,6 +18,7 @@ import jax
 from absl import flags
 
 from common.errors import UserError
+from common.news import announced
 from launch.main import run_main
 from launch.tasks import model_and_weights, task_of_model
 
@@ -69,11 +70,12 @@ def convert(
     if not ours:
         fields |= exports[to].fields
     model, variables, report = package.load_with_report(name, source, **fields)
-    if ours:
-        info = package.stored_info(name, source, model, image_size)
-        package.save_pretrained(output, model, variables, **info)
-    else:
-        exports[to].write(output, package.export_weights(model, variables, to))
+    info = package.stored_info(name, source, model, image_size) if ours else {}
+    with announced("writing the weights", "written"):
+        if ours:
+            package.save_pretrained(output, model, variables, **info)
+        else:
+            exports[to].write(output, package.export_weights(model, variables, to))
 
     leaves = jax.tree.leaves(variables)
     weights = {n: v for n, v in variables.items() if n != "batch_stats"}

@@ -36,6 +36,7 @@ import launch
 from common.config import require
 from common.errors import UserError
 from common.model_fields import refuse_code
+from common.news import announced
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.run_directory import read_labels, require_same_labels
@@ -85,7 +86,8 @@ def _evaluate_run(workdir: str) -> Report:
         size, parts = config.data.eval_batch_size or config.data.batch_size, jax.device_count()
         config.data.eval_batch_size = -(-size // parts) * parts
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
-    task = make_task(config.to_dict())
+    with announced("looking at the data", "looked at it"):
+        task = make_task(config.to_dict())
     require_same_labels(workdir, read_labels(workdir), task.labels())
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")

@@ -104,9 +104,12 @@ def _frames(sampler: Sampler, latents: jnp.ndarray) -> Iterator[np.ndarray]:
     ends = [*latents[:_ENDS], latents[0]]
     shares = jnp.arange(_STEPS) / _STEPS
     factor = max(1, _VIDEO_SIDE // sampler.model.image_size)
-    for first, last in itertools.pairwise(ends):
-        for image in sampler.stream(between(first, last, shares)):
-            yield _rgb(image).repeat(factor, axis=0).repeat(factor, axis=1)
+    with ProgressReport((len(ends) - 1) * _STEPS, unit="frame") as progress:
+        done = itertools.count(1)
+        for first, last in itertools.pairwise(ends):
+            for image in sampler.stream(between(first, last, shares)):
+                yield _rgb(image).repeat(factor, axis=0).repeat(factor, axis=1)
+                progress.advance(next(done))
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

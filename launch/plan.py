@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from common.errors import UserError
+from common.news import announced
 from common.task import Batch, Task
 from common.train import sharding
 from common.train.optimizer import hold_frozen, make_optimizer
@@ -95,9 +96,11 @@ def plan(
     yield from ["", *sharding.overview(state.params, mesh).splitlines(), ""]
 
     hold = partial(hold_frozen, config=sections["optimizer"])
-    gradient = jax.jit(partial(_gradient, task, hold)).trace(
-        state.variables, task.abstract_batch(size // parts // steps), jax.random.key(0)
-    )
+    part = task.abstract_batch(size // parts // steps)
+    with announced("tracing the training step", "traced"):
+        gradient = jax.jit(partial(_gradient, task, hold)).trace(
+            state.variables, part, jax.random.key(0)
+        )
     places = sharding.tree_shardings(state, mesh)
     local = {
         name: sharding.bytes_per_device(
@@ -164,7 +167,8 @@ def _compiled_lines(
         out_shardings=(places, sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    program = program.lower(state, batch).compile(compiler_options=_FAST_COMPILE)
+    with announced("compiling the training step", "compiled"):
+        program = program.lower(state, batch).compile(compiler_options=_FAST_COMPILE)
     temporary = program.memory_analysis().temp_size_in_bytes
     yield f"compiled for the CPU: {temporary / 2**30:.4f} GiB of temporaries per device"
     found = sharding.count_collectives(program.as_text())

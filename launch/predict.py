@@ -38,9 +38,11 @@ from absl import flags
 from etils import epath
 
 from common.config import require
+from common.data.found_files import left_out_line
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
+from common.news import announced
 from common.photo_names import image_ids, places, relative_paths
 from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
 from common.predict import FilePredictor, Predictor, VideoPredictor
@@ -102,7 +104,8 @@ def main(argv: list[str]) -> None:
         targets = {video: t for video, t in targets.items() if not table_of(t).exists()}
         failed += _predict_videos(predictor, targets)
         if folder:
-            _write_all(folder, "", predictor.closing_files(folder))
+            with announced("writing the files about all photos", "written"):
+                _write_all(folder, "", predictor.closing_files(folder))
     todo = [*todo, *targets]
     earlier = len(everything) - len(todo)
     kinds = " and ".join(["photos"] * bool(photos) + ["videos"] * bool(videos))
@@ -122,16 +125,19 @@ def _inputs(source: Path, output: Path | None) -> list[Path]:
     require(source.exists(), f"--input: there is no {source}")
     if not source.is_dir():
         return [source]
-    found = sorted(
+    files = [
         path
         for path in source.rglob("*")
-        if path.suffix.lower() in (*IMAGE_SUFFIXES, *FORMATS)
-        and path.is_file()
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
         and not (output and path.resolve().is_relative_to(output.resolve()))
-    )
-    known = ", ".join((*IMAGE_SUFFIXES, *FORMATS))
-    require(bool(found), f"--input: no photos in {source}, and no videos ({known})")
+    ]
+    found = sorted(p for p in files if p.suffix.lower() in (*IMAGE_SUFFIXES, *FORMATS))
+    known, lost = ", ".join((*IMAGE_SUFFIXES, *FORMATS)), left_out_line(found, files)
+    none = f"--input: no photos in {source}, and no videos ({known})"
+    require(bool(found), "; ".join(filter(None, [none, lost])))
+    if lost:
+        print(lost)
     return found
 
 

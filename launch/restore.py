@@ -28,6 +28,7 @@ from PIL import Image
 import maxim_jax
 from common import video
 from common.config import require
+from common.data.found_files import left_out_line
 from common.data.images import CorruptImage, decode
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError
@@ -114,15 +115,19 @@ def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     require(not output.exists() or output.is_dir(), f"--output: {output} is a file")
     _require_not_original(output.resolve() == folder.resolve(), output)
     earlier = output.resolve() if output.resolve().is_relative_to(folder.resolve()) else None
-    found = sorted(
+    files = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not (earlier and path.resolve().is_relative_to(earlier))
-    )
-    require(bool(found), f"--input: no photos in {folder} ({', '.join(IMAGE_SUFFIXES)})")
+    ]
+    found = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    lost = left_out_line(found, files)
+    none = f"--input: no photos in {folder} ({', '.join(IMAGE_SUFFIXES)})"
+    require(bool(found), "; ".join(filter(None, [none, lost])))
+    if lost:
+        print(lost)
     jobs = [(path, output / _written(path.relative_to(folder))) for path in found]
     originals = {path.resolve() for path in found}
     taken: dict[Path, Path] = {}

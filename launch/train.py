@@ -18,6 +18,8 @@ from ml_collections import config_flags
 
 from common.config import require
 from common.errors import UserError
+from common.news import announced
+from common.report import result_lines
 from common.train import train
 from common.train.processes import failing_together, is_of_another
 from common.train.stop import leave_when_asked
@@ -43,8 +45,8 @@ def main(argv: list[str]) -> None:
         with leave_when_asked():
             results = _train()
             if jax.process_index() == 0:
-                for name, value in results.items():
-                    print(f"{name}: {value:.4f}")
+                for line in result_lines(results):
+                    print(line)
                 print("metrics, TensorBoard events, samples and checkpoints are in", _WORKDIR.value)
             jax.distributed.shutdown()
     except Exception as error:
@@ -62,7 +64,10 @@ def main(argv: list[str]) -> None:
 def _train() -> dict[str, float]:
     compilation_cache()
     config = load_config(_CONFIG)
-    with failing_together():
+    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    both = {"train.num_steps", "train.num_epochs"} <= asked.keys()
+    require(not both, "--config.train.num_steps and num_epochs: give one of them")
+    with failing_together(), announced("looking at the data", "looked at it"):
         task = make_task(config)
     gc.freeze()  # walking what imports made takes a twentieth of a small model's step
     return train(task, config, _WORKDIR.value)

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.compiled import announcing, sides
 from common.config import require
 from common.errors import UserError, nearest_valid
 from common.whole_images import PaddedSizes
@@ -94,7 +95,8 @@ class Restorer:
         self._ensemble = ensemble
         self._variables = jax.device_put(variables)
 
-        self._run = jax.jit(partial(restore_images, model))
+        run = jax.jit(partial(restore_images, model))
+        self._run = announcing(run, lambda _, images: f"the model for {sides(images)}")
 
     def __call__(
         self, image: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from common.compiled import announcing, sides
 from common.data.detection_transform import EvalDetection
 from common.data.image_files import Photo, read_photo
 from common.detections import Detections, in_original_pixels
@@ -68,7 +69,7 @@ class Detector:
         def find(variables: Mapping[str, Any], images: Array, sizes: Array) -> dict[str, Array]:
             return find_objects(model, canvas, variables, images, sizes)
 
-        self._find = find
+        self._find = announcing(find, lambda _, images, sizes: f"the model for {sides(images)}")
 
     def __call__(self, photo: Photo) -> Detections:
         """Finds the objects of one photo, by descending score.

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 
+from common.compiled import announcing
 from common.config import require
 
 
@@ -101,7 +102,7 @@ class Sampler:
         require(batch_size > 0, f"batch_size={batch_size} must be positive")
         self.model, self.batch_size = model, batch_size
         self._variables = jax.device_put(variables)
-        self._run = jax.jit(partial(made_images, model))
+        self._run = announcing(jax.jit(partial(made_images, model)), lambda *_: "the generator")
 
     def __call__(self, latents: Array | np.ndarray) -> np.ndarray:
         """Returns an image of each latent `[count, latent_dim]`, uint8 `[count, side, side, 3]`."""

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from common.compiled import announcing, sides
 from common.config import require
 from common.data.image_transform import EvalTransform
 from common.data.images import CorruptImage
@@ -96,7 +97,7 @@ class Classifier:
         def run(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
             return jax.nn.softmax(class_logits(model, data, variables, images))
 
-        self._run = run
+        self._run = announcing(run, lambda _, images: f"the model for {sides(images)}")
 
     def __call__(self, images: Image | Sequence[Image]) -> np.ndarray:
         """Classifies one image or several.

@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
 
+from common.compiled import announcing, sides
 from common.config import require
 from common.data.image_files import Photo, read_photo
 from common.data.resized_crops import fitted_size, resize_image
@@ -135,7 +136,8 @@ class Segmenter:
         def look(variables: Mapping[str, Any], image: Array, size: Array) -> Array:
             return map_logits(model, data, variables, image[None], size[None])[0]
 
-        self._look = look
+        self._shapes = functools.partial(jax.eval_shape, look)
+        self._look = announcing(look, lambda _, image, size: f"the model for {sides(image)}")
 
     def __call__(self, photo: Photo) -> Segmentation:
         """Segments one photo.
@@ -230,7 +232,7 @@ class Segmenter:
     def _shape_of_map(self, window: tuple[int, int]) -> tuple[int, ...]:
         image = jax.ShapeDtypeStruct((*window, 3), np.uint8)
         size = jax.ShapeDtypeStruct((2,), np.int32)
-        return jax.eval_shape(self._look, self._variables, image, size).shape
+        return self._shapes(self._variables, image, size).shape
 
 
 @functools.partial(jax.jit, static_argnames="canvas")

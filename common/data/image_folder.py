@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.data.found_files import left_out_line
 from common.data.held_out import check_part, part_by_name, split_names
 from common.data.image_files import read_content
-from common.data.sources import IMAGE_SUFFIXES, Example, image_files
+from common.data.sources import IMAGE_SUFFIXES, Example, files_in, images_of
 from common.errors import UserError
 
 
@@ -20,6 +21,9 @@ class ImageFolder:
         "val", "validation" and "test" for the part that is held out.
       train_split: what the training part is called.
       holdout: share that is held out, in [0, 1); 0: every part is everything.
+
+    Attributes:
+      summary: what there is and what was left out, in a line.
 
     Raises:
       UserError: there is no such folder or part, or it has no images.
@@ -40,14 +44,19 @@ class ImageFolder:
             raise UserError(f"no folder {str(self._root)!r}; give the folder that holds the images")
         folders = [self._root / name for name in split_names(split)]
         folder = next((f for f in folders if f.is_dir()), None)
-        files = image_files(folder or self._root)
+        found = files_in(folder or self._root)
+        files = images_of(found)
+        lost = left_out_line(files, found)
         if not files:
-            raise UserError(f"{folder or self._root} has no images ({', '.join(IMAGE_SUFFIXES)})")
+            none = f"{folder or self._root} has no images ({', '.join(IMAGE_SUFFIXES)})"
+            raise UserError("; ".join(filter(None, [none, lost])))
         names = [os.path.relpath(file, self._root) for file in files]
         if folder is None:
             check_part(split, train_split, str(self._root))
             keep = part_by_name(names, holdout, training=split == train_split)
             names = [names[i] for i in keep]
+        part = f" of {len(files):,}, as {holdout:.3g} is held out" * (len(names) < len(files))
+        self.summary = "; ".join(filter(None, [f"{len(names):,} images{part}", lost]))
         # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
         self._names = np.array([os.fsencode(name) for name in names])
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
+from common.data.found_files import classes_line, left_out_line
 from common.data.held_out import HELD_OUT
 from common.data.images import CorruptImage
 from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
@@ -146,6 +147,9 @@ class FolderSource:
     Classes are numbered in sorted order of the training split's folders; images are sorted, hidden
     files and folders are left out. Without split folders a fixed stratified choice of images is
     held out: it makes the split "eval" (or "val", "validation", "test"), the rest is "train".
+
+    Attributes:
+      summary: what there is and what was left out, in a line.
     """
 
     def __init__(
@@ -185,22 +189,29 @@ class FolderSource:
                 f"({len(unknown)} such); every class needs training images"
             )
         prefix = os.fsencode(self._root / "_")[:-1]
-        paths, labels = [], []
+        paths, labels, everything = [], [], []
         for label, name in enumerate(self.class_names):
             if not (folder / name).is_dir():
                 continue  # an evaluation split may lack classes
-            files = image_files(folder / name)
+            found = files_in(folder / name)
+            files = images_of(found)
+            everything += found
             if not files:
+                lost = left_out_line(files, found)
                 raise UserError(
                     f"class folder {folder / name} has no images ({', '.join(IMAGE_SUFFIXES)}); "
-                    "add some or remove it"
+                    f"{lost}{'; ' * bool(lost)}add some or remove it"
                 )
             paths += [os.fsencode(file)[len(prefix) :] for file in files]
             labels += [label] * len(files)
         # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
         self._paths, self._labels = np.array(paths), np.array(labels, np.int32)
+        notes = [left_out_line(images_of(everything), everything)]
         if flat:
             self._keep_part(split, train_split, holdout)
+            notes.insert(0, f"{folder} has no splits: {holdout:.3g} of each class is held out")
+        counts = classes_line(self.class_names, self._labels)
+        self.summary = "; ".join(filter(None, [counts, *notes]))
 
     def _split_folder(self, split: str) -> Path:
         folder = self._root / split
@@ -252,15 +263,21 @@ def _class_folders(folder: Path) -> list[str]:
 def image_files(folder: Path) -> list[str]:
     """Returns the paths of the images in a folder and its subfolders, sorted; hidden ones are left
     out."""
+    return images_of(files_in(folder))
+
+
+def files_in(folder: Path) -> list[str]:
+    """Returns the paths of all files in a folder and its subfolders but hidden ones."""
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.join(parent, name)
-            for name in files
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+        found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
+    return found
+
+
+def images_of(files: Sequence[str]) -> list[str]:
+    """Returns those paths that name images, sorted."""
+    return sorted(path for path in files if path.lower().endswith(IMAGE_SUFFIXES))
 
 
 class TfdsSource(TfdsRecords):

@@ -13,17 +13,20 @@ from common.metrics.evaluator import Evaluator
 class ClassificationEvaluator(Evaluator):
     """Accumulates top-1, top-5, per-class accuracy, confusion matrix and calibration error.
 
+    Top-5 accuracy is left out where it would be 1 whatever the model: of five classes or fewer.
+
     Args:
       num_classes: labels are in [0, num_classes).
       bins: equal confidence bins of the expected calibration error (Guo et al. 2017).
     """
 
-    metrics = ("accuracy_top1", "accuracy_top5", "loss", "calibration_error", "examples")
     outputs = ("logits",)
     inputs = ("label",)
 
     def __init__(self, num_classes: int, bins: int = 15):
         self._classes = num_classes
+        top5 = ("accuracy_top5",) if num_classes > 5 else ()
+        self.metrics = ("accuracy_top1", *top5, "loss", "calibration_error", "examples")
         self._pairs: Counter[tuple[int, int]] = Counter()  # (label, predicted): seen ones alone
         self._top5, self._nll = 0, 0.0
         self._bin_count, self._bin_correct, self._bin_confidence = np.zeros((3, bins))
@@ -73,13 +76,14 @@ class ClassificationEvaluator(Evaluator):
         if not total:
             raise UserError("no example was evaluated: the data set is empty or unreadable")
         gaps = np.abs(self._bin_correct - self._bin_confidence)
-        return {
+        found = {
             "accuracy_top1": int(self._right.sum()) / total,
             "accuracy_top5": self._top5 / total,
             "loss": self._nll / total,
             "calibration_error": float(gaps.sum() / total),
-            "examples": float(total),
+            "examples": total,
         }
+        return {name: found[name] for name in self.metrics}
 
     @property
     def confusion(self) -> sparse.coo_array:

@@ -104,7 +104,7 @@ class DetectionEvaluator(Evaluator):
             for kind, measured in self.average_precision().items()
             for name, value in measured.summary.items()
         }
-        return {**metrics, "examples": float(len(self.detections))}
+        return {**metrics, "examples": len(self.detections)}
 
     def average_precision(self) -> dict[Kind, AveragePrecision]:
         """Returns per kind what was measured over all images seen, per class too.

@@ -87,7 +87,7 @@ class QualityEvaluator(Evaluator):
             "srcc_std": correlation(*map(ranks, stds)),
             "emd": float(earth_movers_distances(predicted, true).mean()),
             "accuracy": float(good.mean()),
-            "examples": float(len(mean)),
+            "examples": len(mean),
         }
 
     def _compared(self, *values: np.ndarray) -> list[np.ndarray]:

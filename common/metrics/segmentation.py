@@ -57,7 +57,7 @@ class SegmentationEvaluator(Evaluator):
                 "no pixel was evaluated: the data set is empty, unreadable, or all labels are"
                 f" {IGNORED}"
             )
-        return {**scores(self.confusion), "examples": float(self._examples)}
+        return {**scores(self.confusion), "examples": self._examples}
 
 
 def count_pairs(labels: jax.Array, predicted: jax.Array, num_classes: int) -> jax.Array:

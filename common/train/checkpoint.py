@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from common.config import require
 from common.errors import UserError
+from common.news import announced
 from common.task import Variables
 from common.train.manifest import find_damage, write_manifest
 from common.train.processes import failing_together, is_of_another
@@ -163,8 +164,9 @@ class Checkpoints:
     def close(self) -> None:
         """Waits until everything is on disk, and ends."""
         if not self._failed:
-            self.wait()
-            self._manager.close()
+            with announced("writing the last checkpoint", "written"):
+                self.wait()
+                self._manager.close()
 
     def _require_room(self, state: TrainState) -> None:
         """Raises what a full disk would, but before files are begun and TensorStore complains."""
@@ -217,6 +219,7 @@ class Checkpoints:
         return intact
 
 
+@announced("reading the checkpoint", "read")
 def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variables]:
     """Loads what a run publishes: the moving average when it has one, else the weights.
 

@@ -11,13 +11,34 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from common.compiled import announcing, sides
 from common.data.pipeline import eval_batches
 from common.errors import UserError
+from common.news import Activity
 from common.task import Batch, Dataset, Evaluator, Task, Variables
 from common.train import sharding
 from common.train.corrupt import CorruptCounter
 
 _BOOKKEEPING = ("index", "corrupt")  # of the host
+
+
+class Evaluating(Activity):
+    """An evaluation set under way, as news; called with the number of examples done.
+
+    Args:
+      name: of the set.
+      examples: in it.
+      then: called as this is.
+    """
+
+    def __init__(self, name: str, examples: int, then: Callable[[int], None]):
+        super().__init__(lambda: f"evaluating {name!r}: {self._done}/{examples} examples")
+        self._done, self._then = 0, then
+
+    def __call__(self, examples: int) -> None:
+        """Takes notice of what is done."""
+        self._done = examples
+        self._then(examples)
 
 
 class EvalLoop:
@@ -89,9 +110,9 @@ class EvalLoop:
                 progress(done)
         metrics = {}
         for evaluator in evaluators:
-            metrics |= {name: float(value) for name, value in evaluator.compute().items()}
+            metrics |= {name: _number(value) for name, value in evaluator.compute().items()}
         if corrupt.count:
-            metrics["corrupt"] = float(corrupt.count)
+            metrics["corrupt"] = corrupt.count
         return metrics, made
 
     def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
@@ -107,10 +128,14 @@ class EvalLoop:
                 shown = jax.tree.map(lambda x: x[:count], (dict(batch), outputs))
                 return results, batch["mask"], shown
 
-            self._steps[key] = jax.jit(
+            program = jax.jit(
                 step,
                 in_shardings=(self._placed, sharding.batch_sharding(self._mesh)),
                 out_shardings=sharding.replicated(self._mesh),
+            )
+            images = self._task.images
+            self._steps[key] = announcing(
+                program, lambda _, batch: f"the evaluation for {sides(batch[images])}"
             )
         return self._steps[key]
 
@@ -121,6 +146,11 @@ class EvalLoop:
         if not real.any():
             return {}
         return self._task.visualise(*jax.tree.map(lambda x: x[real], (batch, outputs)))
+
+
+def _number(value: float) -> float:
+    """Counts stay whole."""
+    return value if isinstance(value, int) else float(value)
 
 
 def _wanted(evaluator: Evaluator, outputs: Batch, batch: Batch) -> tuple[Batch, Batch]:

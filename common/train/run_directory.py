@@ -29,6 +29,7 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 RESUMABLE = (
     "mesh",
     "train.num_steps",
+    "train.num_epochs",
     "train.log_every",
     "train.not_finite",
     "train.sample_images",

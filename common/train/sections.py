@@ -1,6 +1,7 @@
 """The sections of a config that the trainer reads, whatever the task."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ class TrainConfig:
 
     Attributes:
       num_steps: optimizer steps of the run.
+      num_epochs: passes over the training examples instead; `num_steps` is then what the schedule
+        was written for, which is stretched to the run (`common/train/length.py`).
       log_every: steps between metrics.
       accumulate_steps: parts a batch is cut into, run one after the other, to save memory.
       not_finite: what to do when the loss or a gradient is NaN or infinite: `"stop"`; `"skip"` the
@@ -29,6 +32,7 @@ class TrainConfig:
     """
 
     num_steps: int
+    num_epochs: float | None = None
     log_every: int = 100
     accumulate_steps: int = 1
     not_finite: Literal["stop", "skip", "restore"] = "stop"
@@ -38,6 +42,8 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("num_steps", "log_every", "accumulate_steps"):
             require(getattr(self, name) > 0, f"config.train.{name} must be positive")
+        some = self.num_epochs is None or 0 < self.num_epochs < math.inf
+        require(some, "config.train.num_epochs must be positive and finite")
         ordered = not self.profile or (len(self.profile) == 2 and self.profile[0] > 0)
         require(
             ordered and list(self.profile) == sorted(self.profile),

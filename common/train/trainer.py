@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import json
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,19 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from common.compiled import announcing, sides
 from common.config import require
 from common.data.pipeline import train_batches
 from common.errors import did_you_mean
-from common.progress import ProgressReport
+from common.news import announced
+from common.progress import ProgressReport, figure, in_columns
 from common.task import Dataset, Task, Variables
 from common.train import sharding
 from common.train.checkpoint import Checkpoints
 from common.train.corrupt import CorruptCounter
-from common.train.evaluate import EvalLoop
+from common.train.evaluate import EvalLoop, Evaluating
+from common.train.introduction import introduction
+from common.train.length import in_steps
 from common.train.optimizer import hold_frozen, make_optimizer
 from common.train.processes import failing_together, require_same
 from common.train.profile import Profile
@@ -37,7 +41,7 @@ from common.train.writer import Writer
 
 
 def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, float]:
-    """Trains a task from scratch or from where its run directory stands, up to `train.num_steps`.
+    """Trains a task from scratch or from where its run directory stands, up to the config's length.
 
     Args:
       task: what to train; it has read its own sections of the config.
@@ -53,8 +57,8 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     """
     plain = json.loads(json.dumps(_to_dict(config)))
     require_same({"workdir": workdir, "config": plain})
-    with failing_together():
-        job = _prepare(task, plain)
+    with failing_together(), announced("preparing the model and its data", "prepared"):
+        job = _prepare(task, plain, workdir)
     with _opened(workdir, job) as changes, StopRequest() as stop:
         failed = None
         while True:
@@ -75,7 +79,7 @@ class _Job:
     """What is known of a run before its directory is touched.
 
     Attributes:
-      plain: the whole config as JSON values.
+      plain: the whole config as JSON values, its length in steps.
       sections: of the trainer.
       dataset, eval_sets: the task's.
       create: from variables to the state of step 0.
@@ -98,14 +102,15 @@ class _Job:
     best_metric: tuple[str, int]
 
 
-def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
+def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
     """Refuses what doesn't hold together: sizes, data, rules of sharding, names of metrics."""
+    parse_trainer_sections(plain)
+    dataset, size = task.train_data(), task.data.batch_size
+    plain = in_steps(plain, examples=len(dataset.source), batch_size=size, workdir=workdir)
     sections = parse_trainer_sections(plain)
     mesh = sharding.make_mesh(sections["mesh"])
     accumulate_steps = sections["train"].accumulate_steps
-    sharding.check_batch_size(
-        task.data.batch_size, mesh, "config.data.batch_size", accumulate_steps
-    )
+    sharding.check_batch_size(size, mesh, "config.data.batch_size", accumulate_steps)
     schedule = make_schedule(sections["schedule"], sections["optimizer"].learning_rate)
     optimizer = make_optimizer(sections["optimizer"], schedule)
     ema = sections["optimizer"].ema_decay is not None
@@ -118,7 +123,7 @@ def _prepare(task: Task, plain: dict[str, Any]) -> _Job:
         plain=plain,
         sections=sections,
         mesh=mesh,
-        dataset=task.train_data(),
+        dataset=dataset,
         eval_sets=eval_sets,
         schedule=schedule,
         optimizer=optimizer,
@@ -194,13 +199,19 @@ class _Run:
         self.state = self._initial_state()
         self.first_step = int(self.state.step)
         self.writer = stack.enter_context(closing(Writer(workdir, self.first_step, quiet=quiet)))
-        self.batches = stack.enter_context(closing(self._batches()))
         traced = () if quiet else self.cfg.profile
         self.profile = stack.enter_context(Profile(traced, f"{workdir}/profile"))
-        progress = ProgressReport(self.cfg.num_steps, self.first_step, unit="step", quiet=quiet)
+        progress = ProgressReport(
+            self.cfg.num_steps,
+            self.first_step,
+            unit="step",
+            epoch=len(job.dataset.source) / job.task.data.batch_size,
+            quiet=quiet,
+        )
         self.progress = stack.enter_context(progress)
+        self.batches = stack.enter_context(closing(self._batches()))
         self.corrupt = CorruptCounter(job.dataset.source, job.task.data.max_corrupt)
-        self.window = MetricsWindow(workdir)
+        self.window = MetricsWindow(workdir, progress.seconds)
         self.train_step = self._train_step()
 
     def go(self, changes: list[str]) -> dict[str, float]:
@@ -220,14 +231,14 @@ class _Run:
             if saving or step % self.cfg.log_every == 0:
                 self._log(step)
             if saving:  # after the metrics, which stop the run if they are not finite
-                paused = time.monotonic()
+                paused = self.progress.seconds()
                 if evaluating:
                     try:
                         results = self._evaluate(step)
                     except Stopped:
                         stopping, evaluating = True, False
                 self._save(results if evaluating else {})
-                self.window.leave_out(time.monotonic() - paused)
+                self.window.leave_out(self.progress.seconds() - paused)
             if stopping:
                 self.checkpoints.wait()
                 self._log_stop(f"after step {step}, which is saved: the same command goes on")
@@ -242,7 +253,8 @@ class _Run:
     def _initial_state(self) -> TrainState:
         """The run's own state, else a fresh one with pretrained weights where there are any."""
         job = self.job
-        state = self.checkpoints.restore(_place(job.abstract, job.shardings))
+        with announced("reading the latest checkpoint", "read"):
+            state = self.checkpoints.restore(_place(job.abstract, job.shardings))
         if state is not None:
             return state
         with failing_together():
@@ -254,7 +266,9 @@ class _Run:
             return job.create(merged(job.task.init(rng), given))
 
         seed = jax.random.key(job.plain["seed"])
-        return jax.jit(init, out_shardings=job.shardings)(seed, given)
+        with announced("initialising the model", "initialised"):
+            state = jax.jit(init, out_shardings=job.shardings)(seed, given)
+            return jax.block_until_ready(state)
 
     def _train_step(self) -> Callable:
         job, mesh = self.job, self.job.mesh
@@ -268,12 +282,14 @@ class _Run:
             hold=partial(hold_frozen, config=job.sections["optimizer"]),
             skip_not_finite=self.cfg.not_finite == "skip",
         )
-        return jax.jit(
+        program = jax.jit(
             step,
             in_shardings=(job.shardings, sharding.batch_sharding(mesh)),
             out_shardings=(job.shardings, sharding.replicated(mesh)),
             donate_argnums=0,
         )
+        images = job.task.images
+        return announcing(program, lambda _, batch: f"the training step for {sides(batch[images])}")
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         job = self.job
@@ -287,24 +303,21 @@ class _Run:
         )
 
     def _introduce(self, changes: list[str]) -> None:
-        """Says what is trained, on what, and where from."""
-        job, mesh = self.job, self.job.mesh
-        count = sum(x.size for x in jax.tree.leaves(job.abstract.params))
-        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-        self.progress.log(
-            f"{count:,} parameters, {len(job.dataset.source):,} training examples, {mesh.size}"
-            f" {jax.default_backend()} device(s){processes}, mesh {dict(mesh.shape)}"
-        )
-        if mesh.size > 1:
-            self.progress.log(sharding.overview(job.abstract.params, mesh))
+        job = self.job
+        lengths = job.task.data.batch_size, self.cfg.num_steps
+        shapes = job.abstract.params
+        for line in introduction(shapes, job.mesh, job.dataset, job.eval_sets, *lengths):
+            self.progress.log(line)
         if self.first_step:
             self.progress.log("; ".join([f"continuing from step {self.first_step}", *changes]))
 
     def _advance(self, step: int) -> None:
         """One step: the next batch, the update."""
-        asked = time.monotonic()
-        batch = next(self.batches)
-        waited = time.monotonic() - asked
+        first = step == self.first_step + 1
+        asked = self.progress.seconds()
+        with announced("reading the first batch", "read") if first else nullcontext():
+            batch = next(self.batches)
+        waited = self.progress.seconds() - asked
         self.corrupt.take(batch)
         if step == 1 and self.cfg.sample_images:
             pictures = self.job.task.visualise(batch, None)
@@ -316,11 +329,11 @@ class _Run:
         self.state, metrics = self.train_step(self.state, batch)
         # One step in flight while the next batch is read, no more; the first one is awaited, as
         # other processes may still compile it.
-        if step == self.first_step + 1:
-            jax.block_until_ready(metrics)
+        if first:
+            self.window.add_first(jax.block_until_ready(metrics))
         else:
             self.window.await_last()
-        self.window.add(metrics, waited)
+            self.window.add(metrics, waited)
         self.profile.after(step, metrics)
         self.progress.advance(step)
         self.stop.listen()  # from the first step on there is something to save
@@ -334,7 +347,7 @@ class _Run:
         values = {f"train/{key}": value for key, value in means.items()}
         values["train/learning_rate"] = float(self.job.schedule(step - 1))
         if self.corrupt.count:
-            values["train/corrupt"] = float(self.corrupt.count)
+            values["train/corrupt"] = self.corrupt.count
         self.writer.scalars(step, values)
         self.progress.metrics(step, values)
         self.window.check(means, step)
@@ -349,17 +362,19 @@ class _Run:
             evaluators = [e for e in job.task.evaluators() if self._is_due(step, every * e.every)]
             if not evaluators:
                 continue
-            metrics, pictures = job.eval_loop.run(
-                self.state.eval_variables,
-                eval_set,
-                evaluators,
-                self.stop.cut_short,
-                pictures=self.cfg.sample_images,
-            )
+            with Evaluating(name, len(eval_set.source), self.stop.cut_short) as progress:
+                metrics, pictures = job.eval_loop.run(
+                    self.state.eval_variables,
+                    eval_set,
+                    evaluators,
+                    progress,
+                    pictures=self.cfg.sample_images,
+                )
             results |= {f"{name}/{key}": value for key, value in metrics.items()}
             self.writer.images(step, {f"{name}_{key}": value for key, value in pictures.items()})
         self.writer.scalars(step, results)
-        self.progress.log(f"step {step}  " + "  ".join(f"{k} {v:.4g}" for k, v in results.items()))
+        shown = (f"{name} {figure(v)}" for name, v in results.items() if math.isfinite(v))
+        self.progress.log(in_columns([f"step {step}", *shown]))
         return results
 
     def _save(self, results: Mapping[str, float]) -> None:

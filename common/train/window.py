@@ -1,7 +1,7 @@
 """The steps between two logs: their metrics, and where the time went."""
 
 import math
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,22 +31,30 @@ class MetricsWindow:
 
     Args:
       workdir: the run directory, for messages.
+      clock: seconds that only grow.
     """
 
-    def __init__(self, workdir: str):
-        self._workdir = workdir
+    def __init__(self, workdir: str, clock: Callable[[], float]):
+        self._workdir, self._clock = workdir, clock
         self._skipped = 0
         self.restart()
 
     def restart(self) -> None:
         """Begins anew, as after a log."""
         self._metrics: list[dict[str, Any]] = []
-        self._waited, self._started = 0.0, time.monotonic()
+        self._timed = 0
+        self._waited, self._started = 0.0, self._clock()
 
     def add(self, metrics: dict[str, jax.Array], waited: float) -> None:
         """Takes the metrics of a step, and the seconds it waited for data."""
         self._metrics.append(metrics)
+        self._timed += 1
         self._waited += waited
+
+    def add_first(self, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of a process's first step, which is like no other: it is not timed."""
+        self._metrics.append(metrics)
+        self._started = self._clock()
 
     def await_last(self) -> None:
         """Waits for the last step that was added."""
@@ -57,7 +65,8 @@ class MetricsWindow:
         self._started += seconds
 
     def means(self, batch_size: int) -> dict[str, float]:
-        """Returns the means over the steps, their rate and the share of waiting for data.
+        """Returns the means over the steps, their rate and the share of waiting for data; without
+        the latter two where no step was timed.
 
         Steps that were skipped, as their loss or gradient is not finite, count as `skipped` alone.
         """
@@ -68,8 +77,10 @@ class MetricsWindow:
             means["skipped"] = 1 - len(done) / len(window)
         for metrics in window:
             self._skipped = self._skipped + 1 if metrics.get("skipped") else 0
-        elapsed = time.monotonic() - self._started
-        rate = {"images_per_second": len(window) * batch_size / elapsed}
+        if not self._timed:
+            return means
+        elapsed = self._clock() - self._started
+        rate = {"images_per_second": self._timed * batch_size / elapsed}
         return means | rate | {"data_wait": self._waited / elapsed}
 
     def check(self, means: dict[str, float], step: int) -> None:

@@ -36,7 +36,7 @@ class Writer:
         """Adds one line to metrics.jsonl (non-finite values as null), and points to TensorBoard."""
         if self._quiet:
             return
-        finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        finite = {k: _number(v) if math.isfinite(v) else None for k, v in values.items()}
         with self._metrics.open("a") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
         self._events.scalars(step, values)
@@ -75,6 +75,11 @@ class Writer:
         temporary = self._root / f".{METRICS_FILE}.tmp"
         temporary.write_bytes(b"".join(line + b"\n" for line in kept))
         temporary.replace(self._metrics)
+
+
+def _number(value: float) -> float:
+    """Counts stay whole."""
+    return value if isinstance(value, int) else float(value)
 
 
 def _step(line: bytes) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import optax
+from absl import logging
 from etils import epath
 from jax import Array
 from jax import numpy as jnp
@@ -336,6 +337,9 @@ class ClassificationTask(Task):
     def _make_source(self, split: str) -> Source:
         source = make_source(self.data.source, split=split, **_fields(self.data))
         self._check_count(source, f"split {split!r} of the data")
+        if hasattr(source, "summary"):
+            what = "train" if split == self.data.train_split else "evaluate"
+            logging.info("to %s on: %s", what, source.summary)
         return source
 
     def _check_count(self, source: Source, what: str) -> None:

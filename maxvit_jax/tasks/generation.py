@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 from jax import Array
 from jax import numpy as jnp
@@ -296,7 +297,10 @@ class GenerationTask(Task):
         if data.source == IMAGES:
             require(bool(data.root), "config.data.root is empty: name the folder of your images")
             fields = {"train_split": data.train_split, "holdout": data.holdout}
-            return ImageFolder(data.root, split, **fields)
+            images = ImageFolder(data.root, split, **fields)
+            what = "train" if split == data.train_split else "evaluate"
+            logging.info("to %s on: %s", what, images.summary)
+            return images
         fields = {"name": data.name, "root": data.root, "data_dir": data.data_dir}
         fields |= {"train_split": data.train_split, "holdout": data.holdout}
         return make_source(data.source, split=split, **fields)

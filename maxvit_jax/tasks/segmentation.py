@@ -21,7 +21,7 @@ from common.metrics.segmentation import SegmentationEvaluator
 from common.pictures import comparison_sheet, label_overlay
 from common.predict import FilePredictor
 from common.progress import ProgressReport
-from common.report import fresh_folder
+from common.report import fresh_folder, result_lines
 from common.task import Batch, Dataset, LoaderConfig, Report, Task, Variables, option
 from maxvit_jax import segmenters
 from maxvit_jax.dense_weights import (
@@ -308,7 +308,7 @@ class SegmentationTask(DenseTask):
                 if not any(place.iterdir()):
                     place.rmdir()
                 raise
-        lines = [f"eval/{key}: {summary[key]:.4f}" for key in SegmentationEvaluator.metrics]
+        lines = result_lines({f"eval/{key}": summary[key] for key in SegmentationEvaluator.metrics})
         lines.append(f"compiled for {len(segmenter.compiled)} size(s); the report is in {place}")
         return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
 

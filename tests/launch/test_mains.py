@@ -53,6 +53,8 @@ MISTAKES = {
     "config file": (train("configs/maxvit_digit.py"), "did you mean 'configs/maxvit_digits.py'"),
     "config argument": (train(f"{DIGITS}:smok=1"), "argument 'smok': did you mean 'smoke'?"),
     "argument value": (train(f"{DIGITS}:smoke=maybe"), "expected smoke=<bool>"),
+    "two lengths": (train(train__num_steps=9, train__num_epochs=2), "num_epochs: give one of them"),
+    "no epochs": (train(train__num_epochs=0), "num_epochs must be positive"),
     "field": (train(optimizer__learning_rte=1), "'learning_rte': did you mean 'learning_rate'?"),
     "section": (train(optimzer__learning_rate=1), "'optimzer': did you mean 'optimizer'?"),
     "field of the model": (train(model__window=7), "'window': did you mean 'window_size'"),

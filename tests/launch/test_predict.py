@@ -187,7 +187,8 @@ def test_one_photo(commands, tmp, model):
     result = commands["photo"]
     assert result.status == 0, result.err
     order = np.argsort(-expected(tmp, model, "sub/tall.png"))[:5]
-    shown = result.out.splitlines()[0].partition(": ")[2].split(", ")
+    (line,) = [line for line in result.out.splitlines() if "tall.png: " in line]
+    shown = line.partition(": ")[2].split(", ")
     assert [text.split(" ", 1)[1] for text in shown] == [f"{i} ({NAMES[i]})" for i in order]
 
 

@@ -266,7 +266,7 @@ def test_a_folder_is_restored_but_for_what_is_broken(commands, tmp):
     assert result.status == 1, result.err
     assert f"failed: {tmp}/photos/broken.png: " in result.out
     assert "restored 10 of 12 photos, 1 were there already, 1 failed" in result.out
-    assert "photo 11/11  images_per_second" in result.out
+    assert "photo 11/11  images/s " in result.out
     assert "Traceback" not in result.err and "arning" not in result.err, result.err
     written = {f"{name}.png" if name.endswith("gif") else name for name in NAMES}
     left = {".deep.png.1234.tmp", "comparison.png", "comparison-2.png"}
@@ -352,7 +352,7 @@ def test_video(commands, tmp):
     result = commands["video"]
     assert result.status == 0, result.err
     assert "restored 5 frames, copied 0 sound tracks\n" in result.out
-    assert "frame 5/5  images_per_second" in result.out
+    assert "frame 5/5  images/s " in result.out
     with av.open(str(tmp / "films" / "clip.mp4")) as file:
         frames = list(file.decode(video=0))
     assert len(frames) == 5 and (frames[0].height, frames[0].width) == (40, 60)

@@ -95,10 +95,13 @@ def test_classes_without_examples():
     assert np.isnan(accuracy[3]) and np.isfinite(np.delete(accuracy, 3)).all()
 
 
-@pytest.mark.parametrize("classes", [1, 2, 4])
-def test_top5_of_few_classes_is_one(classes):
+@pytest.mark.parametrize(("classes", "there"), [(1, False), (3, False), (5, False), (6, True)])
+def test_top5_of_few_classes_is_left_out(classes, there):
     logits, labels = sample(classes)
-    assert evaluate(logits, labels, classes=classes).compute()["accuracy_top5"] == 1.0
+    evaluator = evaluate(logits, labels, classes=classes)
+    found = evaluator.compute()
+    assert tuple(found) == evaluator.metrics and ("accuracy_top5" in found) == there
+    assert type(found["examples"]) is int
 
 
 def test_empty():

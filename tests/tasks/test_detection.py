@@ -142,7 +142,7 @@ def test_photos_of_any_size_have_boxes_in_their_own_pixels(detector):
         limit = 0.15 * max(size)
         np.testing.assert_allclose(found.boxes[order], example["boxes"], atol=limit)
         np.testing.assert_array_equal(found.classes[order], example["labels"])
-    assert detector._find._cache_size() == 1
+    assert detector._find.__wrapped__._cache_size() == 1
     with pytest.raises(UserError, match="what is no image"):
         detector(b"no image")
 

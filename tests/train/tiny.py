@@ -95,11 +95,11 @@ def quick(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return config(plain | dict(changes or {}))
 
 
-def source(broken: tuple[int, ...] = ()) -> ArraySource:
+def source(broken: tuple[int, ...] = (), examples: int = EXAMPLES) -> ArraySource:
     """Images whose brightness tells their class; those in `broken` are unreadable files."""
     rng = np.random.default_rng(0)
-    labels = np.arange(EXAMPLES) % CLASSES
-    images = rng.integers(0, 60, (EXAMPLES, SIDE, SIDE, 3)) + labels[:, None, None, None] * 90
+    labels = np.arange(examples) % CLASSES
+    images = rng.integers(0, 60, (examples, SIDE, SIDE, 3)) + labels[:, None, None, None] * 90
     images = [b"broken" if i in broken else x for i, x in enumerate(images.astype(np.uint8))]
     return ArraySource(images, labels, ["dark", "gray", "light"])
 

@@ -1,0 +1,45 @@
+"""Programs that say when they are compiled: once for each shape, and never twice for one."""
+
+import contextlib
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+from common import compiled
+from common.compiled import announcing, sides
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+
+    def announced(doing, done):
+        lines.append(f"{doing}; {done}")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(compiled, "announced", announced)
+    return lines
+
+
+def test_each_shape_is_compiled_and_announced_once(said):
+    found = []
+    listener = lambda event, seconds, **_: found.append(event)  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    program = jax.jit(lambda scale, images: (scale * images).sum())
+    run = announcing(program, lambda scale, images: f"the sum for {sides(images)}")
+    scale = jnp.float32(2)
+    images = {side: np.ones((1, side, 5, 3), np.float32) for side in (4, 6)}
+    found.clear()
+    assert [float(run(scale, images[side])) for side in (4, 4, 6, 4)] == [120, 120, 180, 120]
+    jax.monitoring.unregister_event_duration_listener(listener)
+    assert said == ["compiling the sum for 5x4; compiled", "compiling the sum for 5x6; compiled"]
+    assert sum("backend_compile" in event for event in found) == 2
+
+
+def test_other_kinds_of_numbers_are_another_program(said):
+    run = announcing(jax.jit(lambda _, x: x + x), lambda _, x: str(x.dtype))
+    for kind in (np.float32, np.int32, np.float32):
+        assert run(None, np.ones(3, kind)).dtype == kind
+    assert said == ["compiling float32; compiled", "compiling int32; compiled"]
