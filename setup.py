@@ -20,6 +20,7 @@ REQUIRED = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=13.0",
+    "pyarrow>=26.0",  # embeddings as Parquet
     "PyYAML>=6.0",  # what lists the classes of data in YOLO's layout
     "rich>=15.0",
     "safetensors>=0.8",

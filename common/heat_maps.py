@@ -27,22 +27,32 @@ def relative(values: np.ndarray) -> np.ndarray:
     return values / max(float(values.max()), np.finfo(np.float32).tiny)
 
 
+def heat_map(values: np.ndarray, size: tuple[int, int], *, smooth: bool) -> np.ndarray:
+    """Returns the colours of values that are spread over a photo, uint8 `[height, width, 3]`.
+
+    Args:
+      values: `[rows, columns]` in 0..1.
+      size: height and width of the photo.
+      smooth: interpolate between positions; otherwise each is a rectangle.
+    """
+    method = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+    return heat_colors(cv2.resize(values.astype(np.float32), size[::-1], interpolation=method))
+
+
 def heat_overlay(image: np.ndarray, values: np.ndarray, *, smooth: bool) -> np.ndarray:
     """Paints values over a photo, half and half, whose own colours become gray.
 
     Args:
       image: uint8 `[height, width, 3]`.
-      values: `[rows, columns]` in 0..1, spread over the photo.
-      smooth: interpolate between positions; otherwise each is a rectangle.
+      values: as for `heat_map`.
+      smooth: the same.
 
     Returns:
       uint8 `[height, width, 3]`.
     """
-    height, width = image.shape[:2]
-    method = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-    spread = cv2.resize(values.astype(np.float32), (width, height), interpolation=method)
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(0.5 * gray + 0.5 * heat_colors(spread)).astype(np.uint8)
+    heat = heat_map(values, image.shape[:2], smooth=smooth)
+    return np.rint(0.5 * gray + 0.5 * heat).astype(np.uint8)
 
 
 def marked(image: np.ndarray, pixel: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from common.data.images import decode
 from common.errors import TooLarge
 from common.explanation import Explanation
 from common.heat_maps import enlarged, heat_colors, heat_figure, signed_picture
+from common.pictures import comparison_sheet
 from common.task import option
 from common.whole_images import PaddedSizes
 from maxim_jax.explain import StageResults, stage_results
@@ -87,8 +88,14 @@ class ExplainedPhotos:
         captions[0][0] = name
         rms = float(np.sqrt(np.mean(np.square(255 * residuals[-1]))))
         row = {"stages": len(restored), "rms_residual": f"{rms:.4g}"}
-        ends = ("attention, mean over features: lowest", "highest")
-        figure = heat_figure(rows, captions, ends, side=max(SIDE, *shown.shape[:2]))
+        side, ends = (
+            max(SIDE, *shown.shape[:2]),
+            ("attention, mean over features: lowest", "highest"),
+        )
+        if attention:
+            figure = heat_figure(rows, captions, ends, side=side)
+        else:
+            figure = comparison_sheet(rows, captions, side=side)
         return Explanation(f"changed by {rms:.4g} of 255 (root mean square)", row, figure)
 
     def _run(self, image: np.ndarray) -> StageResults:

@@ -10,7 +10,15 @@ from common.config import require
 from common.data.preprocess import normalize
 from common.errors import did_you_mean
 from common.explanation import Explanation
-from common.heat_maps import enlarged, heat_colors, heat_figure, heat_overlay, marked, relative
+from common.heat_maps import (
+    enlarged,
+    heat_colors,
+    heat_figure,
+    heat_map,
+    heat_overlay,
+    marked,
+    relative,
+)
 from common.task import option
 from maxvit_jax.attention_maps import attentions, layouts_of, rollout
 from maxvit_jax.explain import grad_cam, receptive_field
@@ -19,7 +27,7 @@ from maxvit_jax.photo_options import LoadedClassifier, PhotoOptions
 
 METHODS = ("grad_cam", "attention", "rollout", "receptive_field")
 SIDE = 320  # of a picture
-HEAD_SIDE = 144  # of a picture where there is one per head
+HEAD_SIDE = 160  # of a picture where there is one per head
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,40 +164,42 @@ class ExplainedPhotos:
 
     def _grad_cam(self, photo: _Photo) -> _Drawn:
         heat = grad_cam(self._model, self._variables, photo.images, [photo.target], self._stage)
-        heat, large = np.asarray(heat)[0], enlarged(photo.shown, SIDE)
-        overlay = heat_overlay(large, relative(heat), smooth=True)
+        heat = np.asarray(heat)[0]
         how = f"Grad-CAM, {self._stage}, {heat.shape[0]}x{heat.shape[1]}"
-        captions = [f"{photo.name}: {photo.title}", how]
-        return _Drawn([[large, overlay]], [captions], ("no evidence", "most evidence"))
+        pictures = [enlarged(photo.shown, SIDE), *_spread(photo.shown, heat, smooth=True)]
+        captions = [f"{photo.name}: {photo.title}", how, "over the photo"]
+        return _Drawn([pictures], [captions], ("no evidence", "most evidence"))
 
     def _attention(self, photo: _Photo) -> _Drawn:
-        pixel = photo.pixel or _center(photo.shown)
-        large, rows, captions = enlarged(marked(photo.shown, pixel), HEAD_SIDE), [], []
+        pixel, rows, captions = photo.pixel or _center(photo.shown), [], []
+        large = _pointed(photo.shown, pixel, HEAD_SIDE)
         for attention in attentions(self._model, self._variables, photo.images, self._stage):
             shares = np.asarray(attention.shares(pixel))[0]
-            parts = {"mean": shares.mean(0)} | {f"head {i}": head for i, head in enumerate(shares)}
             block = attention.name.removeprefix(f"{self._stage}_")
-            captions.append([block, *(f"{what}: {part.max():.2f}" for what, part in parts.items())])
-            rows.append([large, *(_blocks(part, HEAD_SIDE) for part in parts.values())])
-        captions[0][0] = f"{photo.name}: {captions[0][0]}"
+            parts = {f"{block}, mean": shares.mean(0)}
+            parts |= {f"head {i}": head for i, head in enumerate(shares)}
+            captions.append([photo.name, *(f"{n}: {part.max():.2f}" for n, part in parts.items())])
+            heat = (heat_colors(relative(part)) for part in parts.values())
+            rows.append([large, *(enlarged(picture, HEAD_SIDE) for picture in heat)])
         return _Drawn(rows, captions, ("0", "largest share, given below each"), HEAD_SIDE)
 
     def _rollout(self, photo: _Photo) -> _Drawn:
         found = attentions(self._model, self._variables, photo.images, self._stage)
         shares, shown = np.asarray(rollout(found, photo.pixel))[0], photo.shown
-        overlay = heat_overlay(enlarged(shown, SIDE), relative(shares), smooth=False)
-        whose = "all positions" if photo.pixel is None else "the marked position"
-        left = shown if photo.pixel is None else marked(shown, photo.pixel)
-        captions = [photo.name, f"rollout of {whose}, {self._stage}, {len(found)} attentions"]
+        whose, large = "all positions", enlarged(shown, SIDE)
+        if photo.pixel is not None:
+            whose, large = "the marked position", _pointed(shown, photo.pixel, SIDE)
+        how = f"rollout of {whose}, {self._stage}, {len(found)} attentions"
+        pictures = [large, *_spread(shown, shares, smooth=False)]
         largest = f"{shares.max():.2%} of the whole (evenly it were {1 / shares.size:.2%})"
-        return _Drawn([[enlarged(left, SIDE), overlay]], [captions], ("0", largest))
+        return _Drawn([pictures], [[photo.name, how, "over the photo"]], ("0", largest))
 
     def _receptive_field(self, photo: _Photo) -> _Drawn:
         pixel, shown = photo.pixel or _center(photo.shown), photo.shown
         found = receptive_field(self._model, self._variables, photo.images, pixel, self._stage)
         heat = heat_colors(np.sqrt(relative(np.asarray(found)[0])))
         captions = [photo.name, f"receptive field of the marked position, {self._stage}"]
-        pictures = [enlarged(marked(shown, pixel), SIDE), enlarged(heat, SIDE)]
+        pictures = [_pointed(shown, pixel, SIDE), enlarged(heat, SIDE)]
         return _Drawn([pictures], [captions], ("0", "largest gradient (square roots are shown)"))
 
 
@@ -197,6 +207,17 @@ def _center(image: np.ndarray) -> tuple[int, int]:
     return image.shape[0] // 2, image.shape[1] // 2
 
 
-def _blocks(values: np.ndarray, side: int) -> np.ndarray:
-    """Values as squares of colour."""
-    return enlarged(heat_colors(relative(values)), side)
+def _pointed(image: np.ndarray, pixel: tuple[int, int], side: int) -> np.ndarray:
+    """A photo of that side or more, with a cross over a pixel."""
+    large = enlarged(image, side)
+    factor = len(large) // len(image)
+    return marked(large, tuple(place * factor + factor // 2 for place in pixel))
+
+
+def _spread(image: np.ndarray, values: np.ndarray, *, smooth: bool) -> list[np.ndarray]:
+    """Values by themselves and over the photo, from 0 to the largest."""
+    large, values = enlarged(image, SIDE), relative(values)
+    return [
+        heat_map(values, large.shape[:2], smooth=smooth),
+        heat_overlay(large, values, smooth=smooth),
+    ]

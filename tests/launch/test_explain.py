@@ -167,8 +167,9 @@ def test_methods(loaded, method):
     assert found.row["stage"] == "stage_1" and found.row["method"] == method
     assert found.row["name"] == f"digit {found.row['class']}" in found.text
     height, width, _ = found.picture.shape
-    rows, columns = {"attention": (2, 3)}.get(method, (1, 2))  # photo, mean, one head
-    side = 144 if method == "attention" else 320
+    # Photo, mean and one head; photo and field; photo, map and both.
+    rows, columns = {"attention": (2, 3), "receptive_field": (1, 2)}.get(method, (1, 3))
+    side = 160 if method == "attention" else 320
     assert side * rows < height < side * rows + 80 and side * columns < width < side * columns + 80
     with pytest.raises(CorruptImage):
         look("b.png", b"no photo")
