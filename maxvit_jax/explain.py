@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax import numpy as jnp
@@ -47,11 +48,12 @@ def grad_cam(
     """
     require(model.num_classes > 0, "the model has no classifier to explain: num_classes=0")
     if classes is not None:
-        classes, count = jnp.asarray(classes), jnp.shape(images)[0]
-        one_each = f"classes of shape {list(classes.shape)}: one for each of {count} images"
-        require(classes.shape == (count,), one_each)
-        known = (classes >= 0) & (classes < model.num_classes)
-        require(bool(known.all()), f"classes={classes}: there are 0 to {model.num_classes - 1}")
+        if not isinstance(classes, jax.core.Tracer):  # in a program of the user's they are unknown
+            classes = np.asarray(classes)
+            known = bool(((classes >= 0) & (classes < model.num_classes)).all())
+            require(known, f"classes={classes}: there are 0 to {model.num_classes - 1}")
+        one_each = f"classes of shape {list(classes.shape)}: one for each of {len(images)} images"
+        require(classes.shape == (len(images),), one_each)
     stage = stage or list(model.feature_strides)[-1]
     block = model.block_names(stage)[-1]
     return _grad_cam(model.clone(remat=False), block, variables, images, classes)
