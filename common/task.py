@@ -338,7 +338,7 @@ class Task(abc.ABC):
           options: of the class `explain_options`.
           dtype: compute type.
         """
-        raise UserError(f"{path}: there is nothing to see yet of what {cls.kind} models do")
+        raise UserError(f"{path}: launch.explain shows nothing of {cls.kind} models")
 
     def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
         """Returns one example of a batch for `predict`; raises CorruptImage for no photo."""

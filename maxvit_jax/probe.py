@@ -51,8 +51,8 @@ def linear_probe(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    two = f"a linear probe needs two classes, the training images have {set(train.labels)}"
-    require(len(np.unique(train.labels)) > 1, two)
+    several = len(np.unique(train.labels)) > 1
+    require(several, "a linear probe needs two classes, the training images are of one")
     fitted, held = stratified_split(train.labels, _HELD_OUT)
     require(len(held) > 0, "a linear probe needs two training images of a class or more")
     mean, std = train.vectors.mean(0), train.vectors.std(0)

@@ -13,6 +13,7 @@ from jax import numpy as jnp
 from common.errors import UserError
 from maxvit_jax.attention_maps import attentions, rollout
 from maxvit_jax.explain import grad_cam, receptive_field
+from maxvit_jax.models.aewin import AEWin
 from maxvit_jax.models.maxvit import MaxViT
 from maxvit_jax.models.metaformer import MetaFormer
 from maxvit_jax.models.moat import MOAT
@@ -104,6 +105,7 @@ def test_padding_is_not_attended_to():
 
 
 FIELDS = {"num_classes": 0, "head_dim": 4}
+AEWIN = AEWin((8, 16), (1, 1), (4, 4), num_classes=0)
 OTHERS = {
     "moat": MOAT(
         (4, 8),
@@ -132,6 +134,16 @@ def test_other_families(name, seen):
         attentions(model, {}, images, "stage_1")
 
 
+@pytest.mark.parametrize("model", [*OTHERS.values(), AEWIN], ids=[*OTHERS, "aewin"])
+def test_every_family_has_grad_cam(model):
+    """Of each stage, at the size of its map; nothing is compiled."""
+    model, images = model.clone(num_classes=3), jax.ShapeDtypeStruct((1, 16, 32, 3), jnp.float32)
+    made = jax.eval_shape(model.init, jax.random.key(0), images)
+    for stage, size in (("stage_1", (4, 8)), ("stage_2", (2, 4))):
+        shape = jax.eval_shape(functools.partial(grad_cam, model, stage=stage), made, images).shape
+        assert shape == (1, *size)
+
+
 def test_mistakes():
     look = functools.partial(grad_cam, MAXVIT, variables(), IMAGES)
     with pytest.raises(UserError, match=r"classes=\[0 5\]: there are 0 to 4"):
@@ -144,5 +156,7 @@ def test_mistakes():
         grad_cam(OTHERS["grid"], {}, IMAGES)
     with pytest.raises(UserError, match=r"pixel=\(16, 0\): rows are 0 to 15, columns 0 to 31"):
         receptive_field(MAXVIT, variables(), IMAGES, (16, 0))
+    with pytest.raises(UserError, match=r"stage_2 has no attention .*; nor has any other stage"):
+        attentions(AEWIN, {}, IMAGES)
     with pytest.raises(UserError, match="image width 20 does not fit"):
         attentions(MAXVIT, variables(), IMAGES[:, :, :20])
