@@ -24,6 +24,7 @@ REQUIRED = [
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.33",
     "pillow>=11.0",
+    "pyarrow>=17.0",  # embeddings as Parquet
     "PyYAML>=6.0",  # what lists the classes of data in YOLO's layout
     "rich>=13.7",
     "safetensors>=0.4.5",

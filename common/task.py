@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from common.config import parse_section, require
 from common.errors import UserError
+from common.explanation import Explainer
 from common.metrics.evaluator import Evaluator
 from common.predict import PhotoPredictor, Predictor
 
@@ -128,6 +129,7 @@ class Task(abc.ABC):
         by `option`.
       source_options: the same of where the data is, for weights without a run.
       predict_options: the same for `launch.predict`.
+      explain_options: the same for `launch.explain`.
       photo_predictor: what `predictor` makes of a run.
       data, task_config, init_config: the sections of this task's config.
       model: the network; its fields are its whole configuration.
@@ -150,6 +152,7 @@ class Task(abc.ABC):
     report_options: ClassVar[type] = NoOptions
     source_options: ClassVar[type] = NoOptions
     predict_options: ClassVar[type] = NoOptions
+    explain_options: ClassVar[type] = NoOptions
     photo_predictor: ClassVar[type[PhotoPredictor]] = PhotoPredictor
 
     model: nn.Module
@@ -326,6 +329,18 @@ class Task(abc.ABC):
         task = cls(config | {"model": config["model"] | {"dtype": dtype}})
         _, variables = restore_variables(path)
         return cls.photo_predictor(task, variables, batch_size=batch_size)
+
+    @classmethod
+    def explainer(cls, name: str, path: str, options: Any, *, dtype: str) -> Explainer:
+        """Returns what shows what a model does with photos.
+
+        Args:
+          name: of the model.
+          path: a run, or anything else that `load_pretrained` reads.
+          options: of the class `explain_options`.
+          dtype: compute type.
+        """
+        raise UserError(f"{path}: launch.explain shows nothing of {cls.kind} models")
 
     def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
         """Returns one example of a batch for `predict`; raises CorruptImage for no photo."""

@@ -1,5 +1,7 @@
 """Makes the pictures of the documentation: `python -m docs.make_pictures`.
 
+What a model looks at is that of `runs/digits`, trained by `configs/maxvit_digits.py`.
+
 Photos from scikit-image: `coffee` by Rachel Michetti, CC0; `rocket` by SpaceX, public domain.
 """
 
@@ -12,10 +14,18 @@ from PIL import Image
 from common.data.degradations import parse_degradations
 from common.data.images import decode
 from common.data.pairs import photos_source
+from common.data.preprocess import normalize
+from common.data.sources import digits_source
+from common.heat_maps import enlarged, heat_figure, heat_map, marked, relative
 from common.pictures import comparison_sheet
+from maxvit_jax.attention_maps import attentions, rollout
+from maxvit_jax.explain import grad_cam
+from maxvit_jax.inference import Classifier
+from maxvit_jax.photo_options import PhotoOptions, load_classifier
 
 FOLDER = Path(__file__).parent / "images"
 SIDE = 300
+RUN, DIGITS, DIGIT_SIDE = "runs/digits", (0, 1, 5), 128
 # What is drawn: a photo, and what happens to it; an empty list is the photo itself.
 ROWS = (
     (
@@ -62,9 +72,39 @@ def _caption(items: list[dict]) -> str:
     return f"{items[0]['kind']}: {', '.join(fields)}"
 
 
+def explained_sheet() -> np.ndarray:
+    """Returns digits and what their model looks at, uint8 `[height, width, 3]`."""
+    source, rows, captions = digits_source("test"), [], []
+    loaded = load_classifier("maxvit_tiny", RUN, PhotoOptions(), "float32")
+    classifier = Classifier(*loaded, batch_size=1)
+    for position in DIGITS:
+        shown = classifier.prepare(source[position]["image"])
+        (best,) = classifier.top(shown, k=1)
+        images = normalize(shown[None], loaded.data.mean, loaded.data.std)
+        found = attentions(loaded.model, loaded.variables, images, "stage_1")
+        evidence = grad_cam(loaded.model, loaded.variables, images, stage="stage_1")[0]
+        pixel, large = (len(shown) // 2,) * 2, enlarged(shown, DIGIT_SIDE)
+        maps = {
+            "Grad-CAM": evidence,
+            "rollout": rollout(found)[0],
+            "window": found[0].shares(pixel)[0].mean(0),
+            "grid": found[1].shares(pixel)[0].mean(0),
+        }
+        heat = [
+            heat_map(relative(np.asarray(values)), large.shape[:2], smooth=name == "Grad-CAM")
+            for name, values in maps.items()
+        ]
+        factor = len(large) // len(shown)
+        center = tuple(place * factor + factor // 2 for place in pixel)
+        rows.append([marked(large, center), *heat])
+        captions.append([f"{best.name}, {best.probability:.0%}", *maps])
+    return heat_figure(rows, captions, ("0", "largest value of each picture"), side=DIGIT_SIDE)
+
+
 def main() -> None:
     """Writes all pictures."""
     FOLDER.mkdir(exist_ok=True)
+    Image.fromarray(explained_sheet()).save(FOLDER / "explained.png", optimize=True)
     sheet = Image.fromarray(degradations_sheet())
     # A palette: noise doesn't compress, and this is less than half the size.
     palette = sheet.quantize(256)

@@ -20,32 +20,23 @@ Restoration models are evaluated on whole images by `--protocol` (docs/restorati
 Status 1 means that examples were left out because they can't be read or measured.
 """
 
-import contextlib
-import dataclasses
-import itertools
 import sys
-from pathlib import Path
 
-import jax
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-import configs
-import launch
 from common.config import require
-from common.errors import UserError
-from common.model_fields import refuse_code
 from common.news import announced
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.run_directory import read_labels, require_same_labels
 from common.train.sections import parse_trainer_sections
-from common.train.sharding import MeshConfig, make_mesh
-from launch import run_config
+from common.train.sharding import make_mesh
+from launch.evaluated_config import config_of_run, default_config, is_named
 from launch.main import compilation_cache, load_config, run_main
 from launch.options import JobFlags
-from launch.tasks import make_task, model_and_weights, task_of_model, task_of_weights
+from launch.tasks import make_task, model_and_weights, task_of_weights
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Data to evaluate weights on.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to evaluate.")
@@ -74,17 +65,7 @@ def main(argv: list[str]) -> None:
 def _evaluate_run(workdir: str) -> Report:
     require(_MODEL.value is None, "--model does not apply: a run has its model")
     _SOURCE.require_unset("a run has its data; --config.data... moves it")
-    config = run_config.get_config(workdir)  # its own, whatever --config names
-    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
-    config.update_from_flattened_dict(asked)
-    given = {field.removeprefix("model.") for field in asked}
-    refuse_code(workdir, config.model.to_dict(), given)
-    for axis, size in dataclasses.asdict(MeshConfig()).items():
-        if f"mesh.{axis}" not in asked:
-            config.mesh[axis] = size
-    if "data.eval_batch_size" not in asked:  # the last batch is padded: any size will do
-        size, parts = config.data.eval_batch_size or config.data.batch_size, jax.device_count()
-        config.data.eval_batch_size = -(-size // parts) * parts
+    config = config_of_run(workdir, config_flags.get_override_values(flags.FLAGS[_CONFIG.name]))
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     with announced("looking at the data", "looked at it"):
         task = make_task(config.to_dict())
@@ -104,29 +85,11 @@ def _evaluate_weights() -> Report:
     how, where = _REPORT.options(job), _SOURCE.options(job)
     config = load_config(_CONFIG)
     asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
-    asked = None if _is_given("--config") else asked
+    asked = None if is_named() else asked
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     task, variables = job.of_weights(name, weights, config, asked, (where, how))
     return task.report(variables, epath.Path(_OUTPUT.value), mesh, how)
 
 
-def _is_given(flag: str) -> bool:
-    return any(arg.partition("=")[0] == flag for arg in sys.argv[1:])
-
-
-def _default_config() -> str:
-    """The config whose fields `--config...` may override: the run's, or that of the weights."""
-    given = {}
-    for arg, following in itertools.pairwise([*sys.argv, ""]):
-        flag, equals, value = arg.partition("=")
-        given[flag] = value if equals else following
-    if "--workdir" in given and "--weights" not in given:
-        return f"{Path(launch.__file__).with_name('run_config.py')}:{given['--workdir']}"
-    recipe, name = "evaluate.py", given.get("--model") or given.get("--weights", "")
-    with contextlib.suppress(UserError):  # an unknown model is told later
-        recipe = (task_of_model(name).weights_config or recipe).format(name=name)
-    return str(Path(configs.__file__).with_name(recipe))
-
-
 if __name__ == "__main__":
-    run_main(main, default_config=_default_config())
+    run_main(main, default_config=default_config())

@@ -19,7 +19,7 @@ from common.config import require
 from common.errors import UserError, nearest_valid
 from common.whole_images import PaddedSizes
 
-_OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
+OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
 
 
 def restore_images(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ class Restorer:
           UserError: no such ensemble, a tile side the model can't take, or an overlap of more than
             half a tile.
         """
-        multiple = math.lcm(_OFFICIAL_MULTIPLE, model.size_multiple)
+        multiple = math.lcm(OFFICIAL_MULTIPLE, model.size_multiple)
         require(ensemble in (1, 4, 8), f"ensemble {ensemble}: 1, 4 or 8 views")
         if tile is not None:
             require(
@@ -113,7 +113,7 @@ class Restorer:
         Raises:
           UserError: the device's memory does not suffice, or the result is not finite.
         """
-        padded, inside = _pad(image, self._sizes)
+        padded, inside = pad_image(image, self._sizes)
         height, width = padded.shape[:2]
         if self._tile and max(height, width) > self._tile:
             restored = self._restore_tiles(padded, progress)
@@ -162,8 +162,16 @@ class Restorer:
             ) from error
 
 
-def _pad(image: np.ndarray, sizes: PaddedSizes) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Pads the official way; also returns where the image is now."""
+def pad_image(image: np.ndarray, sizes: PaddedSizes) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Pads an image the official way.
+
+    Args:
+      image: `[height, width, channels]`.
+      sizes: what it is padded to.
+
+    Returns:
+      The padded image, and where the image is in it.
+    """
     sides = image.shape[:2]
     # NumPy's reflection goes on when the padding is larger than the image.
     even = np.pad(image, [(0, side % 2) for side in sides] + [(0, 0)], "reflect")

@@ -161,6 +161,23 @@ def data_of_weights(
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
 
+def fill_data_section(
+    section: Any, name: str, path: epath.PathLike, asked: Mapping[str, Any]
+) -> None:
+    """Sets how images are prepared in a config as some weights want it, but for what is asked.
+
+    Args:
+      section: `config.data`, changed in place.
+      name: of the model that the weights are for.
+      path: anything that `load_pretrained` reads.
+      asked: what the command line sets, such as `"data.image_size"`.
+    """
+    data, _ = data_of_weights(name, path, asked.get("data.image_size"))
+    for field, value in dataclasses.asdict(data).items():
+        if f"data.{field}" not in asked:
+            section[field] = value
+
+
 def stored_info(
     name: str, path: epath.PathLike, model: nn.Module, image_size: int | None = None
 ) -> dict[str, Any]:

@@ -34,6 +34,18 @@ def dot_product_attention(
     return choose(implementation, formulations, FASTEST, qkv, bias, real)
 
 
+def attention_weights(qkv: Array, bias: Array | None = None, real: Array | None = None) -> Array:
+    """Returns what `dot_product_attention`, of the same arguments, weights values by.
+
+    Float32 `[groups, heads, positions, positions]` (query, key); the weights of a query add up to
+    one.
+    """
+    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * qkv.shape[-1] ** -0.5
+    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
+    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+    return _softmax(logits, bias, real)
+
+
 def _reference(qkv: Array, bias: Array | None, real: Array | None) -> Array:
     q, k, v = (qkv[:, :, i] for i in range(3))
     q = q * q.shape[-1] ** -0.5
@@ -44,11 +56,8 @@ def _reference(qkv: Array, bias: Array | None, real: Array | None) -> Array:
 
 def _turned_keys(qkv: Array, bias: Array | None, real: Array | None) -> Array:
     """Keys as `[groups, heads, head_dim, positions]`: plain batched products."""
-    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * qkv.shape[-1] ** -0.5
-    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
+    weights = attention_weights(qkv, bias, real).astype(qkv.dtype)
     v = qkv[:, :, 2].transpose(0, 2, 1, 3)
-    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
-    weights = _softmax(logits, bias, real).astype(qkv.dtype)
     return jnp.matmul(weights, v).transpose(0, 2, 1, 3)
 
 

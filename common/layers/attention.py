@@ -9,7 +9,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.errors import UserError
-from common.kernels.attention import dot_product_attention
+from common.kernels.attention import attention_weights, dot_product_attention
 from common.layers import partition
 from common.layers.mlp import MLP, normal_init
 from common.layers.norm import layer_norm
@@ -57,6 +57,9 @@ def mix_groups(
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention within each group of positions.
+
+    Where the collection `intermediates` is mutable, `weights` there has what it weighted values by,
+    float32 `[batch, groups, heads, positions, positions]` (query, key).
 
     Attributes:
       window: positions per spatial axis of a group.
@@ -107,6 +110,9 @@ class WindowAttention(nn.Module):
         if real is not None:
             real = jnp.broadcast_to(real, (batch, groups, positions, 1))
             real = real.reshape(batch * groups, positions)
+        if self.is_mutable_collection("intermediates"):  # otherwise they are not even traced
+            weights = attention_weights(qkv, bias, real)
+            self.sow("intermediates", "weights", weights.reshape(batch, groups, *weights.shape[1:]))
         mixed = dot_product_attention(qkv, bias, real).reshape(-1, heads, self.head_dim)
         out = dense(channels, axis=(-2, -1), use_bias=self.out_bias, name="out")
         return out(mixed).reshape(x.shape)

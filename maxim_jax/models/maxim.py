@@ -235,12 +235,17 @@ class SupervisedAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, image: Array) -> tuple[Array, Array]:
-        """Maps features and the stage's input image to features and restored image."""
+        """Maps features and the stage's input image to features and restored image.
+
+        Where the collection `intermediates` is mutable, `weights` there has what the features were
+        weighted by, `[batch, height, width, channels]` in 0..1.
+        """
         layer = partial(conv, kernel_init=_init, use_bias=self.use_bias, dtype=self.dtype)
         restored = layer(self.num_outputs, name="image_conv")(x)
         if restored.shape[-1] == image.shape[-1]:
             restored = restored + image.astype(self.dtype)
         attention = nn.sigmoid(layer(x.shape[-1], name="mask_conv")(restored))
+        self.sow("intermediates", "weights", attention)
         return layer(x.shape[-1], name="feature_conv")(x) * attention + x, restored
 
 

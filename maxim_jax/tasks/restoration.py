@@ -19,6 +19,7 @@ from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
 from common.errors import UserError, nearest_valid
+from common.explanation import Explainer
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.predict import Predictor
@@ -27,6 +28,7 @@ from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
 from maxim_jax.checkpoints import CHECKPOINTS
 from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
+from maxim_jax.explained_photos import ExplainedPhotos, ExplainOptions
 from maxim_jax.inference import Restorer, restore_images
 from maxim_jax.losses import multi_stage_loss
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
@@ -156,6 +158,7 @@ class RestorationTask(Task):
     weights_config = "maxim_folder.py"
     report_options = ReportOptions
     source_options = SourceOptions
+    explain_options = ExplainOptions
 
     def __init__(
         self,
@@ -344,6 +347,12 @@ class RestorationTask(Task):
     ) -> Predictor:
         """See `common.task.Task`."""
         raise UserError(f"{name} restores photos: python -m launch.restore")
+
+    @classmethod
+    def explainer(cls, name: str, path: str, options: ExplainOptions, *, dtype: str) -> Explainer:
+        """See `common.task.Task`."""
+        model, variables = maxim_jax.load_pretrained(name, path, dtype=dtype)
+        return ExplainedPhotos(model, variables, options)
 
     # ---------------------------------------------------------------- parts
 

@@ -5,14 +5,28 @@ import dataclasses
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from flax import linen as nn
 from jax import Array
 
 from common.config import require
-from common.errors import UserError, nearest_valid
+from common.errors import UserError, did_you_mean, nearest_valid
 from common.layers.images import check_images
+
+
+class AttentionLayout(NamedTuple):
+    """Where a `WindowAttention` of a model stands, and between which positions it attends.
+
+    Attributes:
+      path: of the module, such as `stage_3_block_0/window/attention`.
+      kind: of partition, see `common.layers.attention.PARTITIONS`.
+      window: positions of a group along height and width; None: those of the whole map.
+    """
+
+    path: str
+    kind: str
+    window: tuple[int, int] | None
 
 
 class Backbone(nn.Module, abc.ABC):
@@ -50,6 +64,26 @@ class Backbone(nn.Module, abc.ABC):
     def windows(self) -> dict[str, tuple[int, int]]:
         """What height and width of a map must be multiples of, by the map's name."""
         return {}
+
+    def block_names(self, stage: str) -> list[str]:
+        """Returns the names of a stage's blocks, the last of which gives its map.
+
+        Raises:
+          UserError: there is no such stage.
+        """
+        depths = {f"stage_{s}": depth for s, depth in enumerate(self.depths, 1)}
+        require(stage in depths, f"stage={stage!r}: {did_you_mean(str(stage), depths)}")
+        return [f"{stage}_block_{index}" for index in range(depths[stage])]
+
+    def attention_layouts(self, stage: str) -> list[AttentionLayout]:
+        """Returns the window attention of a stage's blocks, in the order of computation; empty
+        where there is none.
+
+        Raises:
+          UserError: there is no such stage.
+        """
+        self.block_names(stage)
+        return []
 
     @property
     def pad_inputs(self) -> bool:

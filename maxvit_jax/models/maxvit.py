@@ -20,7 +20,7 @@ from common.layers.mbconv import MBConv
 from common.layers.mlp import Dense, gelu
 from common.layers.norm import batch_norm, layer_norm
 from common.layers.remat import remat
-from maxvit_jax.models.backbone import Backbone
+from maxvit_jax.models.backbone import AttentionLayout, Backbone
 
 STEM_STRIDE = 2
 HEAD_DIM = 32
@@ -211,6 +211,15 @@ class MaxViT(Backbone):
     def windows(self) -> dict[str, tuple[int, int]]:
         side = math.lcm(self.window_size, self.grid_size or self.window_size)
         return {name: (side, side) for name in self.feature_strides if name != "stem"}
+
+    def attention_layouts(self, stage: str) -> list[AttentionLayout]:
+        grid = self.grid_size or self.window_size
+        parts = (("window", "block", self.window_size), ("grid", "grid", grid))
+        return [
+            AttentionLayout(f"{block}/{part}/attention", kind, (side, side))
+            for block in self.block_names(stage)
+            for part, kind, side in parts
+        ]
 
     def check(self) -> None:
         super().check()

@@ -36,7 +36,7 @@ from common.layers.token_mixers import (
     SpatialDense,
     StarReLU,
 )
-from maxvit_jax.models.backbone import Backbone
+from maxvit_jax.models.backbone import AttentionLayout, Backbone
 
 Mixer = Callable[..., nn.Module]  # called with `dtype` and `name`
 
@@ -270,6 +270,17 @@ class MetaFormer(Backbone):
     def windows(self) -> dict[str, tuple[int, int]]:
         stages = zip(self._stages, self.mixers, strict=True)
         return {f"stage_{s}": (self.window_size,) * 2 for s, mixer in stages if mixer in WINDOWED}
+
+    def attention_layouts(self, stage: str) -> list[AttentionLayout]:
+        paths = [f"{block}/mixer/attention" for block in self.block_names(stage)]
+        side = self.window_size
+        partitions = {
+            "attention": ("block", None),
+            "block_attention": ("block", (side, side)),
+            "grid_attention": ("grid", (side, side)),
+        }
+        mixer = self.mixers[int(stage.removeprefix("stage_")) - 1]
+        return [AttentionLayout(p, *partitions[mixer]) for p in paths if mixer in partitions]
 
     @property
     def only_size(self) -> tuple[int, int] | None:

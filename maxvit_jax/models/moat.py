@@ -23,7 +23,7 @@ from common.layers.mlp import Dense, exact_gelu
 from common.layers.norm import batch_norm, layer_norm
 from common.layers.remat import remat
 from common.layers.stochastic_depth import StochasticDepth
-from maxvit_jax.models.backbone import Backbone
+from maxvit_jax.models.backbone import AttentionLayout, Backbone
 
 STEM_STRIDE = 2
 SE_RATIO = 0.25
@@ -268,6 +268,16 @@ class MOAT(Backbone):
             for _ in range(depth):
                 x = next(blocks)(x, train)
             yield f"stage_{stage}", x
+
+    def attention_layouts(self, stage: str) -> list[AttentionLayout]:
+        blocks, index = self.block_names(stage), int(stage.removeprefix("stage_")) - 1
+        if self.block_kinds[index] == "mbconv":
+            return []
+        windows = [self._stage_windows[index]] * len(blocks)
+        if self.global_attention_at_end:
+            windows[-1] = None
+        pairs = zip(blocks, windows, strict=True)
+        return [AttentionLayout(f"{block}/attention", "block", window) for block, window in pairs]
 
     @property
     def _stage_windows(self) -> tuple[tuple[int, int] | None, ...]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -24,11 +23,14 @@ from common.data.mix import mix
 from common.data.preprocess import normalize
 from common.data.sources import SOURCES, Source, make_source
 from common.errors import UserError, did_you_mean
+from common.explanation import Explainer
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
 from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables, option
-from maxvit_jax.data_defaults import data_of_weights, fields_of_weights
+from maxvit_jax.data_defaults import fields_of_weights, fill_data_section
+from maxvit_jax.explained_photos import ExplainedPhotos, ExplainOptions
 from maxvit_jax.inference import Classifier, class_logits
+from maxvit_jax.photo_options import PhotoOptions, load_classifier
 from maxvit_jax.tasks.report import write_tables
 
 SHEET_IMAGES = 25
@@ -127,22 +129,14 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(PhotoOptions):
     """What `launch.predict` takes for a classifier."""
 
     top: int = option(5, "Classes per photo.")
-    class_names: str | None = option(None, "File with one name per class and line.")
-    image_size: int | None = option(
-        None, "Side in pixels that the model sees, if not its weights'."
-    )
-    mixers: str | None = option(
-        None, "Mixers of a MetaFormer, comma-separated, where its weights name code: pool,my:Mixer"
-    )
 
     def __post_init__(self):
+        super().__post_init__()
         require(self.top > 0, f"--top={self.top} must be positive")
-        size = self.image_size
-        require(size is None or size > 0, f"--image_size={size} must be positive")
 
 
 class ClassificationTask(Task):
@@ -166,6 +160,7 @@ class ClassificationTask(Task):
     shown = SHEET_IMAGES
     weights_config = "evaluate.py:model={name}"
     predict_options = PredictOptions
+    explain_options = ExplainOptions
 
     def __init__(
         self,
@@ -298,10 +293,7 @@ class ClassificationTask(Task):
         classes = given.get("num_classes", model.num_classes)
         require(classes == model.num_classes, f"{path} has {model.num_classes} classes: {classes=}")
         if asked is not None:
-            data, _ = data_of_weights(name, path, size)
-            for field, value in dataclasses.asdict(data).items():
-                if f"data.{field}" not in asked:
-                    config.data[field] = value
+            fill_data_section(config.data, name, path, asked)
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
         return cls({**config.to_dict(), "model": section}), variables
@@ -320,17 +312,13 @@ class ClassificationTask(Task):
         cls, name: str, path: str, options: PredictOptions, *, batch_size: int, dtype: str
     ) -> "_Photos":
         """See `common.task.Task`."""
-        size = options.image_size
-        fields = fields_of_weights(name, path, size) | {"dtype": dtype}
-        if options.mixers:
-            fields["mixers"] = tuple(options.mixers.split(","))
-        model, variables = maxvit_jax.load_pretrained(name, path, **fields)
-        data, class_names = data_of_weights(name, path, size)
-        if options.class_names:
-            text = Path(options.class_names).read_text(encoding="utf-8", errors="replace")
-            class_names = text.splitlines()
-        classifier = Classifier(model, variables, data, class_names, batch_size=batch_size)
-        return _Photos(classifier, options.top)
+        loaded = load_classifier(name, path, options, dtype)
+        return _Photos(Classifier(*loaded, batch_size=batch_size), options.top)
+
+    @classmethod
+    def explainer(cls, name: str, path: str, options: ExplainOptions, *, dtype: str) -> Explainer:
+        """See `common.task.Task`."""
+        return ExplainedPhotos(load_classifier(name, path, options, dtype), options)
 
     # ---------------------------------------------------------------- parts
 

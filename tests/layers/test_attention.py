@@ -5,12 +5,14 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import numpy as jnp
 
 from common.errors import UserError
 from common.kernels.attention import dot_product_attention
 from common.layers.attention import MultiAxisAttention, WindowAttention
 from common.layers.relative_bias import RelativeBias, relative_index, resize_table
+from tests.golden.weights import make_variables
 
 
 @pytest.mark.parametrize("window", [(5,), (3, 4), (2, 3, 2)])
@@ -53,6 +55,35 @@ def test_attention_equals_its_definition():
     mixed = jnp.einsum("bghqk,bgkhd->bgqhd", jax.nn.softmax(logits), v)
     expected = jnp.einsum("bgqhd,hdc->bgqc", mixed, p["out"]["kernel"]) + p["out"]["bias"]
     np.testing.assert_allclose(module.apply({"params": p}, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_those_that_values_are_mixed_by():
+    """And cost nothing unless somebody looks."""
+    module = WindowAttention(window=(2, 3), head_dim=4)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 6, 8)), jnp.float32)
+    real = jnp.arange(6).reshape(1, 1, 6, 1) < jnp.array([6, 6, 2, 6, 6]).reshape(1, 5, 1, 1)
+    variables = make_variables(module, x)
+    assert variables.keys() == {"params"}
+
+    @jax.jit
+    def run(variables, x):
+        y, state = module.apply(variables, x, real, mutable=["intermediates"])
+        qkv = nn.DenseGeneral((3, 2, 4)).apply({"params": variables["params"]["qkv"]}, x)
+        mixed = jnp.einsum(
+            "bghqk,bgkhd->bgqhd", state["intermediates"]["weights"][0], qkv[..., 2, :, :]
+        )
+        out = nn.DenseGeneral(8, axis=(-2, -1)).apply({"params": variables["params"]["out"]}, mixed)
+        return y, out, state["intermediates"]["weights"][0], module.apply(variables, x, real)
+
+    y, mixed, weights, plain = run(variables, x)
+    np.testing.assert_allclose(mixed, y, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(plain, y)
+    assert weights.shape == (2, 5, 2, 6, 6) and np.ptp(np.asarray(weights)) > 0.1
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    assert not weights[:, 2, :, :, 2:].any()  # padding
+    for looked_at, count in ((False, 1), (["intermediates"], 2)):
+        program = jax.make_jaxpr(partial(module.apply, mutable=looked_at))(variables, x)
+        assert str(program).count(" exp ") == count
 
 
 @pytest.mark.parametrize("masked", [False, True])

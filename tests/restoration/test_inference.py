@@ -11,7 +11,7 @@ import maxim_jax
 from common.errors import UserError
 from common.weights.mapping import flatten, unflatten
 from common.whole_images import PaddedSizes
-from maxim_jax.inference import Restorer, _pad, _tiling
+from maxim_jax.inference import Restorer, _tiling, pad_image
 from maxim_jax.models.maxim import MAXIM
 from tests.golden.cases import FOLDER, write_arrays
 from tests.golden.weights import make_image, make_weight
@@ -82,7 +82,7 @@ def test_official_pipeline(golden, size, mode, ensemble):
     model, variables, stored = golden
     height, width = map(int, size.split("x"))
     image = np.rint(255 * make_image((1, height, width, 3), 3, 0.0, 1.0)[0]) / np.float32(255)
-    padded, _ = _pad(image, PaddedSizes(64))
+    padded, _ = pad_image(image, PaddedSizes(64))
     np.testing.assert_array_equal(np.rint(255 * padded)[::3, ::3], stored[f"{size}/padded_u8"])
     assert padded.shape == tuple(PIPELINE["cases"][f"{size}/padding"]["padded"])
     restorer = Restorer(model, variables, ensemble=ensemble)

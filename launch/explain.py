@@ -1,0 +1,123 @@
+"""Shows what a model does with photos: one, or a folder with all its subfolders.
+
+    python -m launch.explain --workdir=runs/digits --input=photos --output=explained
+    python -m launch.explain --model=maxvit_tiny --weights=maxvit_tiny_tf_224.safetensors \\
+        --input=photo.jpg --output=explained --method=attention --stage=3 --position=0.4,0.6
+
+Of a classifier: Grad-CAM, the attention of a position per head, attention rollout, or a position's
+receptive field. Of a restoration model: what every stage gives, its residual, and the supervised
+attention between stages. See docs/explain.md.
+
+The output is a folder: a PNG per photo, and a table (`explanations.csv`), which is called
+`explanations.unfinished.csv` until all is done. That is what an interruption leaves, and the same
+command goes on with it.
+
+Exit status: 0 all is done, 1 some photos could not be read (they are named), 2 a mistake in the
+arguments.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from etils import epath
+
+from common.config import require
+from common.data.images import CorruptImage
+from common.data.sources import IMAGE_SUFFIXES, image_files
+from common.errors import TooLarge
+from common.explanation import Explainer
+from common.photo_names import places, relative_paths
+from common.photo_table import PhotoTable, photo_table, unfinished
+from common.pictures import encoded
+from common.progress import Pace, ProgressReport
+from common.report import write_bytes
+from common.train.run_directory import read_config, read_model_name
+from launch.main import compilation_cache, run_main
+from launch.options import JobFlags
+from launch.tasks import model_and_weights, task_of, task_of_weights
+
+TABLE = "explanations.csv"
+
+_MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
+_INPUT = flags.DEFINE_string("input", None, "Photo, or folder of them.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+_DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
+_OPTIONS = JobFlags("explain_options")
+
+
+def main(argv: list[str]) -> None:
+    """Shows what the flags say."""
+    del argv
+    compilation_cache()
+    source, output = Path(_INPUT.value), Path(_OUTPUT.value)
+    taken = f"--output: {output} exists already: choose another or remove it"
+    require(not output.exists() or unfinished(output / TABLE).is_file(), taken)
+    require(not (output / TABLE).exists(), taken)
+    photos = _photos(source, output)
+    root = source if source.is_dir() else source.parent
+    place_of = places(relative_paths(root, photos))
+    explainer = _explainer()
+    with photo_table(output / TABLE) as table:
+        todo = [photo for photo in photos if str(photo) not in table.done]
+        targets = {photo: output / f"{place_of[photo]}.png" for photo in todo}
+        failed = _explain(explainer, targets, table)
+    print(
+        f"explained {len(todo) - len(failed)} of {len(photos)} photos"
+        + f", {len(photos) - len(todo)} were there already" * (len(todo) < len(photos))
+        + f", {len(failed)} could not be" * bool(failed)
+        + f"; the pictures are in {output}"
+    )
+    if failed:
+        sys.exit(1)
+
+
+def _photos(source: Path, output: Path) -> list[Path]:
+    """Photos of a folder; an output folder inside it is no input."""
+    require(source.exists(), f"--input: there is no {source}")
+    if not source.is_dir():
+        return [source]
+    found = [Path(path) for path in image_files(source)]
+    found = [path for path in found if not path.resolve().is_relative_to(output.resolve())]
+    require(bool(found), f"--input: no photos in {source} ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _explainer() -> Explainer:
+    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
+    require(
+        bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
+    )
+    if workdir:
+        name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
+    else:
+        name, weights = model_and_weights(name, weights)
+        job = task_of_weights(name, weights)
+    return job.explainer(name, weights, _OPTIONS.options(job), dtype=_DTYPE.value)
+
+
+def _explain(explainer: Explainer, targets: dict[Path, Path], table: PhotoTable) -> list[Path]:
+    """Writes a picture and a row of every photo; returns those that can't be read."""
+    failed = []
+    with ProgressReport(len(targets), unit="photo") as progress:
+        pace = Pace(progress, len(targets))
+        for done, (photo, target) in enumerate(targets.items(), start=1):
+            try:
+                found = explainer(photo.name, photo.read_bytes())
+            except (CorruptImage, OSError, TooLarge) as error:
+                failed.append(photo)
+                progress.log(f"can't explain {photo}: {error}")
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(epath.Path(target), encoded(found.picture))
+                progress.log(f"{photo}: {found.text}")
+                table.write(photo, [found.row])
+            pace(done)
+    return failed
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["input", "output"])
+    run_main(main)
