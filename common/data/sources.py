@@ -94,7 +94,12 @@ def stratified_split(
 
 
 class ArraySource:
-    """Images in memory."""
+    """Images in memory.
+
+    Attributes:
+      class_names: one per label.
+      labels: int `[examples]`.
+    """
 
     def __init__(
         self,
@@ -116,23 +121,23 @@ class ArraySource:
         """
         self.class_names = list(class_names)
         self._images = images
-        self._labels = np.asarray(labels, np.int64)
+        self.labels = np.asarray(labels, np.int64)
         self._names = names
-        if len(images) != len(self._labels):
-            raise UserError(f"{len(images)} images but {len(self._labels)} labels; give one each")
-        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= len(self.class_names)))
+        if len(images) != len(self.labels):
+            raise UserError(f"{len(images)} images but {len(self.labels)} labels; give one each")
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.class_names)))
         if wrong.size:
-            label = self._labels[wrong[0]]
+            label = self.labels[wrong[0]]
             raise UserError(
                 f"label {label} of example {wrong[0]} is out of range; "
                 f"{len(self.class_names)} class names allow 0 to {len(self.class_names) - 1}"
             )
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> LabelledExample:
-        label = int(self._labels[index])
+        label = int(self.labels[index])
         return {"image": self._images[index], "label": label, "name": self.name(index)}
 
     def name(self, index: int) -> str:
@@ -146,6 +151,10 @@ class FolderSource:
     Classes are numbered in sorted order of the training split's folders; images are sorted, hidden
     files and folders are left out. Without split folders a fixed stratified choice of images is
     held out: it makes the split "eval" (or "val", "validation", "test"), the rest is "train".
+
+    Attributes:
+      class_names: one per label.
+      labels: int `[examples]`.
     """
 
     def __init__(
@@ -198,7 +207,7 @@ class FolderSource:
             paths += [os.fsencode(file)[len(prefix) :] for file in files]
             labels += [label] * len(files)
         # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
-        self._paths, self._labels = np.array(paths), np.array(labels, np.int32)
+        self._paths, self.labels = np.array(paths), np.array(labels, np.int32)
         if flat:
             self._keep_part(split, train_split, holdout)
 
@@ -215,15 +224,15 @@ class FolderSource:
             raise UserError(
                 f"no split {split!r} in {self._root}, which has no split folders; {hint}"
             )
-        keep = stratified_split(self._labels, holdout)[split != train_split]
+        keep = stratified_split(self.labels, holdout)[split != train_split]
         if not keep.size:
             raise UserError(
                 f"nothing to hold out in {self._root}: every class has a single image; add images"
             )
-        self._paths, self._labels = self._paths[keep], self._labels[keep]
+        self._paths, self.labels = self._paths[keep], self.labels[keep]
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
@@ -231,7 +240,7 @@ class FolderSource:
             data = path.read_bytes()
         except OSError as error:
             raise CorruptImage(f"can't be read: {error.strerror}") from error
-        return {"image": data, "label": int(self._labels[index]), "name": self.name(index)}
+        return {"image": data, "label": int(self.labels[index]), "name": self.name(index)}
 
     def name(self, index: int) -> str:
         """Returns the file's path."""
