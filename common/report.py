@@ -1,7 +1,9 @@
 """What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +45,11 @@ def evaluate_and_write(
     return Report(lines)
 
 
+def report_folder(workdir: epath.PathLike, step: int, name: str) -> epath.Path:
+    """Returns where the report on a checkpoint of a run is, by `Task.report_name`."""
+    return epath.Path(workdir) / "report" / f"step_{step}" / name
+
+
 def fresh_folder(path: epath.PathLike) -> epath.Path:
     """Makes `path`, or `path-2` .. when there is an earlier report: none is overwritten."""
     candidate, number = epath.Path(path), 1
@@ -56,6 +63,15 @@ def fresh_folder(path: epath.PathLike) -> epath.Path:
 def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
     """Writes JSON; null stands for NaN and infinities, for which it has no number."""
     write_bytes(path, json.dumps(_finite(value), indent=2).encode() + b"\n")
+
+
+def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV file; names of files may hold bytes that are no text."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def write_bytes(path: epath.Path, content: bytes) -> None:

@@ -35,6 +35,7 @@ import launch
 from common.config import require
 from common.errors import UserError
 from common.model_fields import refuse_code
+from common.report import report_folder
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.run_directory import read_labels, require_same_labels
@@ -88,7 +89,7 @@ def _evaluate_run(workdir: str) -> Report:
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     print(f"{workdir}, step {step}")
-    folder = epath.Path(workdir) / "report" / f"step_{step}" / task.report_name(options)
+    folder = report_folder(workdir, step, task.report_name(options))
     return task.report(variables, epath.Path(_OUTPUT.value or folder), mesh, options)
 
 
