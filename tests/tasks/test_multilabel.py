@@ -142,7 +142,7 @@ def test_photos_get_the_labels_over_the_threshold(trained):
 
 
 def test_threshold_is_a_probability():
-    with pytest.raises(UserError, match="--threshold=1.0: use a probability between 0 and 1"):
+    with pytest.raises(UserError, match=r"--threshold=1\.0: use a probability between 0 and 1"):
         MultilabelOptions(threshold=1.0)
 
 
