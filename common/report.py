@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import jax
@@ -11,17 +12,22 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from common.pictures import save_png
+from common.pictures import encoded, save_png
 from common.progress import ProgressReport
+from common.report_page import image, page, table
 from common.task import Report, Task, Variables
 from common.train import sharding
 from common.train.evaluate import EvalLoop
+
+PAGE = "report.html"
 
 
 def evaluate_and_write(
     task: Task, variables: Variables, folder: epath.PathLike, mesh: Mesh
 ) -> Report:
     """Evaluates a task on its evaluation sets, each into a folder of its name.
+
+    A job that writes no page of its own gets one of its numbers and pictures.
 
     Args:
       task: gives data, program, evaluators and what it adds by `write_report`.
@@ -41,6 +47,8 @@ def evaluate_and_write(
             save_png(place / f"{key}.png", picture)
         lines += [f"{name}/{key}: {value:.4f}" for key, value in metrics.items()]
         lines += task.write_report(place, metrics, evaluators)
+        if not (place / PAGE).exists():
+            write_bytes(place / PAGE, _page(task.kind, metrics, pictures).encode())
         lines.append(f"the report is in {place}")
     return Report(lines)
 
@@ -79,6 +87,16 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
     temporary = path.parent / f".{path.name}.tmp"
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _page(kind: str, metrics: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> str:
+    title = kind.capitalize()
+    rows = [(name, f"{value:.4f}") for name, value in metrics.items()]
+    parts = [f"<h1>{escape(title)}</h1>", table(("", ""), rows)]
+    for name, picture in pictures.items():
+        words = name.replace("_", " ").capitalize()
+        parts += [f"<h2>{escape(words)}</h2>", image(encoded(picture), words)]
+    return page(title, parts)
 
 
 def _finite(value: Any) -> Any:
