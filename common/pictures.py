@@ -1,4 +1,4 @@
-"""Pictures for people: sheets of captioned images, comparisons, overlays, matrices and plots."""
+"""Pictures for people: sheets of captioned images, comparisons, overlays and plots."""
 
 import io
 import math
@@ -62,6 +62,26 @@ def comparison_sheet(
             _paste(sheet, image, text, (i * cell + 2, y), size, cell)
         y += height
     return np.asarray(sheet)
+
+
+def photo_sheet(
+    photos: Iterable[np.ndarray], captions: Sequence[str], *, columns: int, side: int
+) -> np.ndarray:
+    """Lays photos of any sizes out in rows; each is shrunk before the next one is asked for.
+
+    Args:
+      photos: uint8 `[height, width, 3]`.
+      captions: one line of text per photo; `!` first makes it red.
+      columns: photos in a row.
+      side: pixels of a photo's longer side on the sheet.
+
+    Returns:
+      uint8 `[sheet height, sheet width, 3]`.
+    """
+    small = [_shrunk(photo, side) for photo in photos]
+    starts = range(0, len(small), columns)
+    rows = [[values[i : i + columns] for i in starts] for values in (small, [*captions])]
+    return comparison_sheet(*rows, side=side)
 
 
 def label_overlay(image: np.ndarray, label_map: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -197,6 +217,14 @@ def _fit(height: int, width: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def _shrunk(photo: np.ndarray, side: int) -> np.ndarray:
+    height, width = photo.shape[:2]
+    if max(height, width) <= side:
+        return photo
+    size = _fit(height, width, side)
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
+
+
 def _paste(
     sheet: Image.Image,
     image: np.ndarray,
@@ -215,32 +243,6 @@ def _paste(
     while text and draw.textlength(text, font) > cell_width - 4:
         text = text[:-1]
     draw.text((corner[0], corner[1] + size[1]), text, fill=color, font=font)
-
-
-def confusion_picture(confusion: np.ndarray, names: list[str]) -> np.ndarray:
-    """Draws a confusion matrix, rows the right class, columns the predicted one.
-
-    Args:
-      confusion: counts `[classes, classes]`.
-      names: class names; written beside the matrix, with the counts, up to 30 classes.
-
-    Returns:
-      uint8 `[height, width, 3]`; darker is a larger fraction of the row.
-    """
-    classes = len(confusion)
-    labelled = classes <= 30
-    cell = 32 if labelled else max(1, 1024 // classes)
-    margin = 110 if labelled else 4
-    picture = Image.new("RGB", (margin + classes * cell, margin + classes * cell), "white")
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    # Square root: a few errors among hundreds stay visible.
-    ink = np.sqrt(share)[..., None]
-    colors = (255 * (1 - ink) + np.array([20, 60, 140]) * ink).astype(np.uint8)
-    colors = colors.repeat(cell, axis=0).repeat(cell, axis=1)
-    picture.paste(Image.fromarray(colors), (margin, margin))
-    if labelled:
-        _label_matrix(picture, confusion, share, names, cell, margin)
-    return np.asarray(picture)
 
 
 def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray:
@@ -341,25 +343,3 @@ def _scale(values: Sequence[float]) -> tuple[float, float, float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     low, high = np.floor(low / step) * step, np.ceil(high / step) * step
     return low, max(high, low + step), step
-
-
-def _label_matrix(
-    picture: Image.Image,
-    confusion: np.ndarray,
-    share: np.ndarray,
-    names: list[str],
-    cell: int,
-    margin: int,
-) -> None:
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
-    columns = Image.new("RGB", (margin, len(names) * cell), "white")  # turned at the end
-    text = ImageDraw.Draw(columns)
-    for i, name in enumerate(names):
-        draw.text((4, margin + i * cell + 8), name[:16], fill="black", font=font)
-        text.text((4, i * cell + 8), name[:16], fill="black", font=font)
-        for j in np.flatnonzero(confusion[i]):
-            color = "white" if share[i, j] > 0.3 else "black"
-            place = (margin + j * cell + 4, margin + i * cell + 8)
-            draw.text(place, str(confusion[i, j]), fill=color, font=font)
-    picture.paste(columns.rotate(90, expand=True), (margin, 0))
-    draw.text((4, 4), "rows: label\ncolumns: predicted", fill="gray", font=font)

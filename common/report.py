@@ -1,8 +1,11 @@
 """What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
 
+import csv
+import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import jax
@@ -11,17 +14,22 @@ from etils import epath
 from jax.sharding import Mesh
 
 from common.news import announced
-from common.pictures import save_png
+from common.pictures import encoded, save_png
 from common.progress import ProgressReport
+from common.report_page import image, page, table
 from common.task import Report, Task, Variables
 from common.train import sharding
 from common.train.evaluate import EvalLoop
+
+PAGE = "report.html"
 
 
 def evaluate_and_write(
     task: Task, variables: Variables, folder: epath.PathLike, mesh: Mesh
 ) -> Report:
     """Evaluates a task on its evaluation sets, each into a folder of its name.
+
+    A job that writes no page of its own gets one of its numbers and pictures.
 
     Args:
       task: gives data, program, evaluators and what it adds by `write_report`.
@@ -42,6 +50,8 @@ def evaluate_and_write(
         lines += result_lines({f"{name}/{key}": value for key, value in metrics.items()})
         with announced("writing the report", "written"):
             lines += task.write_report(place, metrics, evaluators)
+            if not (place / PAGE).exists():
+                write_bytes(place / PAGE, _page(task.kind, metrics, pictures).encode())
         lines.append(f"the report is in {place}")
     return Report(lines)
 
@@ -53,6 +63,11 @@ def result_lines(metrics: Mapping[str, float]) -> list[str]:
         for name, value in metrics.items()
         if not math.isnan(value)
     ]
+
+
+def report_folder(workdir: epath.PathLike, step: int, name: str) -> epath.Path:
+    """Returns where the report on a checkpoint of a run is, by `Task.report_name`."""
+    return epath.Path(workdir) / "report" / f"step_{step}" / name
 
 
 def fresh_folder(path: epath.PathLike) -> epath.Path:
@@ -70,11 +85,30 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, json.dumps(_finite(value), indent=2).encode() + b"\n")
 
 
+def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV file; names of files may hold bytes that are no text."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
+
+
 def write_bytes(path: epath.Path, content: bytes) -> None:
     """Writes a file that is complete or not there."""
     temporary = path.parent / f".{path.name}.tmp"
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _page(kind: str, metrics: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> str:
+    title = kind.capitalize()
+    rows = [(name, f"{value:.4f}") for name, value in metrics.items()]
+    parts = [f"<h1>{escape(title)}</h1>", table(("", ""), rows)]
+    for name, picture in pictures.items():
+        words = name.replace("_", " ").capitalize()
+        parts += [f"<h2>{escape(words)}</h2>", image(encoded(picture), words)]
+    return page(title, parts)
 
 
 def _finite(value: Any) -> Any:

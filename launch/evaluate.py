@@ -28,6 +28,7 @@ from ml_collections import config_flags
 
 from common.config import require
 from common.news import announced
+from common.report import report_folder
 from common.task import Report
 from common.train.checkpoint import restore_variables
 from common.train.run_directory import read_labels, require_same_labels
@@ -73,7 +74,7 @@ def _evaluate_run(workdir: str) -> Report:
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     print(f"{workdir}, step {step}")
-    folder = epath.Path(workdir) / "report" / f"step_{step}" / task.report_name(options)
+    folder = report_folder(workdir, step, task.report_name(options))
     return task.report(variables, epath.Path(_OUTPUT.value or folder), mesh, options)
 
 

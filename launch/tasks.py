@@ -12,6 +12,7 @@ from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.detection import DetectionTask
 from maxvit_jax.tasks.generation import GenerationTask
+from maxvit_jax.tasks.multilabel import MultilabelTask
 from maxvit_jax.tasks.quality import QualityTask
 from maxvit_jax.tasks.segmentation import SegmentationTask
 
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
         DetectionTask,
         QualityTask,
         GenerationTask,
+        MultilabelTask,
     )
 }
 

@@ -25,13 +25,15 @@ from common.weights.hub_folder import Hub, read_hub
 from maxvit_jax.checkpoints import find_checkpoint
 from maxvit_jax.imagenet_classes import imagenet_class_names
 
+ImageSize = int | tuple[int, ...]  # a side in pixels, or height and width
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataDefaults:
     """What happens to an image before a classifier sees it, by the names of `config.data`.
 
     Attributes:
-      image_size: side in pixels that the model sees.
+      image_size: side in pixels that the model sees, or height and width.
       mean: subtracted, per channel on the 0..255 scale.
       std: divided by, on the same scale.
       eval_method: `"official"`, `"standard"` or `"resize"`, see
@@ -40,7 +42,7 @@ class DataDefaults:
       interpolation: of `"standard"` and `"resize"`.
     """
 
-    image_size: int
+    image_size: ImageSize
     mean: tuple[float, ...]
     std: tuple[float, ...]
     eval_method: Literal["official", "standard", "resize"] = "standard"
@@ -49,15 +51,15 @@ class DataDefaults:
 
 
 def data_defaults(
-    name: str, image_size: int | None = None, found: Mapping[str, Any] | None = None
+    name: str, image_size: ImageSize | None = None, found: Mapping[str, Any] | None = None
 ) -> DataDefaults:
     """Returns how images are prepared for published weights.
 
     Args:
       name: one of `list_models()` (for a model with other fields, the one it was made from), or of
         single weights as timm calls them.
-      image_size: side in pixels; by default the one its first weights were published for. A size
-        that none were published for is prepared as that one.
+      image_size: side in pixels, or height and width; by default the one its first weights were
+        published for. A size that none were published for is prepared as that one.
       found: fields that a file says, such as `num_classes`: they choose among the weights.
 
     Raises:
@@ -79,7 +81,7 @@ def data_defaults(
     )
 
 
-def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
+def published_fields(name: str, image_size: ImageSize | None) -> dict[str, Any]:
     """Returns the fields that a model's weights for an image size were published with.
 
     Args:
@@ -94,7 +96,9 @@ def published_fields(name: str, image_size: int | None) -> dict[str, Any]:
     return dict(row.fields) if row and row.image_size == image_size else {}
 
 
-def fields_of_weights(name: str, path: epath.PathLike, image_size: int | None) -> dict[str, Any]:
+def fields_of_weights(
+    name: str, path: epath.PathLike, image_size: ImageSize | None
+) -> dict[str, Any]:
     """Returns the fields that some weights need for an image size, and don't bring along.
 
     Args:
@@ -114,7 +118,7 @@ def fields_of_weights(name: str, path: epath.PathLike, image_size: int | None) -
 
 
 def data_of_weights(
-    name: str, path: epath.PathLike, image_size: int | None = None
+    name: str, path: epath.PathLike, image_size: ImageSize | None = None
 ) -> tuple[DataDefaults, list[str] | None]:
     """Returns how images are prepared for some weights, and the names of their classes.
 
@@ -179,7 +183,7 @@ def fill_data_section(
 
 
 def stored_info(
-    name: str, path: epath.PathLike, model: nn.Module, image_size: int | None = None
+    name: str, path: epath.PathLike, model: nn.Module, image_size: ImageSize | None = None
 ) -> dict[str, Any]:
     """Returns what `save_pretrained` stores of a classifier's images and classes.
 
@@ -197,17 +201,19 @@ def stored_info(
 
 
 def _like_published(
-    name: str, path: epath.Path, image_size: int | None
+    name: str, path: epath.Path, image_size: ImageSize | None
 ) -> tuple[DataDefaults, Mapping[str, Any]]:
     """As the published weights that a file is most like, at a size that its windows fit; and what
     the file says of its model."""
+    from common.data.preprocess import height_width
+
     try:
         model, found = maxvit_jax.inspect(name, path)
     except UserError:  # load_pretrained says what is wrong with it
         return data_defaults(name, image_size), {}
     data = data_defaults(name, image_size, found)
     side = maxvit_jax.example_images(model).shape[1]
-    fits = data.image_size % side == 0
+    fits = all(length % side == 0 for length in height_width(data.image_size))
     return data if fits else dataclasses.replace(data, image_size=side), found
 
 
@@ -220,7 +226,7 @@ def _published_names(name: str, num_classes: int | None) -> list[str] | None:
 
 
 def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
-    from common.train.run_directory import read_config
+    from common.train.run_directory import read_config, read_labels
 
     section = read_config(workdir).get("data", {})
     names = {field.name for field in dataclasses.fields(DataDefaults)}
@@ -228,7 +234,8 @@ def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]
     if stored.get("interpolation") in ("legacy_bicubic", "random"):  # of training crops alone
         stored["interpolation"] = "bicubic"
     complete = stored.keys() >= {"image_size", "mean", "std"}
-    return stored if complete else None, _class_names(section)
+    class_names = read_labels(workdir).get("class_names") or _class_names(section)
+    return stored if complete else None, class_names
 
 
 def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
@@ -277,11 +284,13 @@ def _are_names(value: Any) -> bool:
 
 
 def _parse(stored: Any, path: epath.Path) -> DataDefaults:
+    from common.data.preprocess import check_image_size
+
     try:
         data = parse_section(DataDefaults, stored, "preprocessing")
         channels = len(data.mean) == len(data.std) > 0 and min(data.std) > 0
         require(channels, "a mean and a positive deviation per channel are needed")
-        require(data.image_size > 0, "a positive size is needed")
+        check_image_size(data.image_size, "image_size")
         require(0 < data.eval_crop_fraction <= 1, "the crop is a share in (0, 1]")
     except UserError as error:
         raise UserError(f"the preprocessing stored in {path} is damaged: {error}") from error

@@ -16,6 +16,7 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.config import require
+from common.data.preprocess import height_width
 from common.weights.mapping import flatten
 from common.weights.readers import read_arrays
 from maxvit_jax.data_defaults import data_of_weights
@@ -113,13 +114,13 @@ def _classifier(path: str) -> FeatureNetwork:
     return FeatureNetwork(label, digest.hexdigest(), True, False, jax.jit(run), variables)
 
 
-def resized(images: Array, side: int) -> Array:
-    """Resizes images `[batch, height, width, channels]` to squares, bilinear and antialiased; gray
-    ones get three channels. Returns float32, 0..255."""
+def resized(images: Array, size: int | tuple[int, ...]) -> Array:
+    """Resizes images `[batch, height, width, channels]` to a side, or a height and width, bilinear
+    and antialiased; gray ones get three channels. Returns float32, 0..255."""
     images = images.astype(jnp.float32)
     if images.shape[-1] == 1:
         images = jnp.repeat(images, 3, axis=-1)
-    shape = (len(images), side, side, images.shape[-1])
+    shape = (len(images), *height_width(size), images.shape[-1])
     return images if images.shape == shape else jax.image.resize(images, shape, "bilinear")
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from common.confusion_picture import confusion_picture
 from common.metrics.segmentation import (
     SegmentationEvaluator,
     class_accuracy,
     class_iou,
     scores,
 )
-from common.pictures import comparison_sheet, confusion_picture, encoded, label_overlay
+from common.pictures import comparison_sheet, encoded, label_overlay
 from common.report import write_bytes, write_json
 from common.report_page import image, page, table
 from common.task import Dataset
@@ -89,7 +90,7 @@ def evaluate_images(
     _write_table(folder, summary["per_class"])
     sheets = {}
     if len(class_names) <= MOST_PICTURED:
-        picture = confusion_picture(evaluator.confusion, list(class_names))
+        picture = confusion_picture(evaluator.confusion, class_names, unit="pixels")
         sheets["confusion"] = encoded(picture)
     for name, cases in (("worst", extremes.lowest), ("best", extremes.highest)):
         pictures, captions = map(list, zip(*cases, strict=True))

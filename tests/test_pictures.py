@@ -1,4 +1,4 @@
-"""Contact sheets, overlays, confusion matrices and plots, by the colours of their pixels."""
+"""Contact sheets, overlays and plots, by the colours of their pixels."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,6 @@ from common.pictures import (
     box_overlay,
     captioned_sheet,
     comparison_sheet,
-    confusion_picture,
     curve_plot,
     dot_plot,
 )
@@ -65,38 +64,6 @@ def test_long_captions_stay_in_their_cell():
     sheet = captioned_sheet(images, ["!" + "w" * 200, "b"], side=64)
     left, right = np.split(sheet, 2, axis=1)
     assert red(left).any() and not red(right).any()
-
-
-def test_confusion_rows_are_labels():
-    """Class 0 always taken for class 1: ink at row 0, column 1 alone."""
-    cells = cells_of(confusion_picture(np.array([[0, 5], [0, 0]]), ["a", "b"]), 2, 32)
-    assert (cells[0][1] < 255).mean() > 0.9
-    for row, column in ((0, 0), (1, 0), (1, 1)):
-        assert (cells[row][column] == 255).all()
-
-
-def test_confusion_shade_is_the_share_of_the_row():
-    cells = cells_of(confusion_picture(np.array([[9, 1], [900, 100]]), ["a", "b"]), 2, 32)
-    corners = [[cell[-1, -1].tolist() for cell in row] for row in cells]
-    assert corners[0] == corners[1]  # however many examples a class has
-    assert sum(corners[0][0]) < sum(corners[0][1]) < 3 * 255
-
-
-@pytest.mark.parametrize("classes", [1, 30, 31, 1000, 2000])
-def test_confusion_of_any_size(classes):
-    picture = confusion_picture(np.eye(classes, dtype=int), [str(i) for i in range(classes)])
-    assert picture.dtype == np.uint8 and picture.ndim == 3
-    assert picture.shape[0] == picture.shape[1] <= 2100
-    size = picture.shape[0]
-    assert picture[size - 1, size - 1].sum() < 3 * 255  # the diagonal ends in the corner
-
-
-def cells_of(picture, classes, cell):
-    margin = len(picture) - classes * cell
-    grid = picture[margin:, margin:]
-    return [
-        [grid[i * cell :, j * cell :][:cell, :cell] for j in range(classes)] for i in range(classes)
-    ]
 
 
 def test_comparison_rows_hold_images_of_any_size():

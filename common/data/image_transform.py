@@ -23,11 +23,11 @@ _CROPS = {
 class TrainTransform:
     """Decode, crop, flip, shift, RandAugment.
 
-    Called with an example and a generator, returns `image` uint8 `[size, size, 3]` and the
+    Called with an example and a generator, returns `image` uint8 `[height, width, 3]` and the
     example's targets.
 
     Attributes:
-      size: side in pixels.
+      size: side in pixels, or height and width.
       crop: `"inception"` or `"random_resized"` (random area and aspect, as TensorFlow or
         torchvision draws them), or `"resize"` (the whole image).
       min_area: smallest share of the image that a random crop keeps.
@@ -37,7 +37,7 @@ class TrainTransform:
       randaugment: applied last; None: not at all.
     """
 
-    size: int
+    size: int | tuple[int, int]
     crop: Literal["inception", "random_resized", "resize"]
     min_area: float
     interpolation: str
@@ -68,18 +68,18 @@ class TrainTransform:
 class EvalTransform:
     """Decode and resize without randomness.
 
-    Called with an example, returns `image` `[size, size, 3]`, values 0..255 (float32 for
+    Called with an example, returns `image` `[height, width, 3]`, values 0..255 (float32 for
     `"official"`, uint8 otherwise), and the example's targets.
 
     Attributes:
-      size: side in pixels.
+      size: side in pixels, or height and width.
       method: `"official"` (TensorFlow 1's bicubic on the central square), `"standard"` (resize the
         shorter side, crop the centre) or `"resize"` (the whole image).
       crop_fraction: of `"standard"`.
       interpolation: of `"standard"` and `"resize"`.
     """
 
-    size: int
+    size: int | tuple[int, int]
     method: Literal["official", "standard", "resize"]
     crop_fraction: float
     interpolation: str

@@ -37,13 +37,28 @@ def normalize(image: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
     return (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
 
 
+def height_width(size: int | tuple[int, ...]) -> tuple[int, int]:
+    """Returns height and width of images whose size is a side, or these two."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def check_image_size(size: int | tuple[int, ...], where: str) -> None:
+    """Raises UserError unless a size is a positive side, or a positive height and width."""
+    sides = [size] if isinstance(size, int) else [*size]
+    fits = len(sides) <= 2 and all(side > 0 for side in sides) and bool(sides)
+    require(
+        fits and (isinstance(size, int) or len(sides) == 2),
+        f"{where}={size}: a positive side in pixels, or a height and a width such as (224, 160)",
+    )
+
+
 def check_normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Raises UserError unless `config.data.mean` and `std` fit images of three channels."""
     channels = len(mean) == len(std) == 3 and min(std) > 0
     require(channels, "config.data.mean and std: three numbers each, std positive")
 
 
-def eval_official(image: np.ndarray, size: int) -> np.ndarray:
+def eval_official(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     """The preprocessing of the official ImageNet evaluation (TensorFlow 1's, not antialiased).
 
     The central square of side `size / (size + 32)` of the shorter side, resized with
@@ -51,27 +66,36 @@ def eval_official(image: np.ndarray, size: int) -> np.ndarray:
 
     Args:
       image: uint8 `[height, width, 3]`.
-      size: side of the result in pixels.
+      size: side of the result in pixels, or its height and width.
 
     Returns:
-      float32 `[size, size, 3]`; the cubic overshoots, so values may leave 0..255 a little.
+      float32 `[height, width, 3]` of the wanted size; the cubic overshoots, so values may leave
+      0..255 a little.
     """
-    return legacy_bicubic(central_crop(image, size), (size, size))
+    return legacy_bicubic(central_crop(image, size), height_width(size))
 
 
-def central_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """Returns the central square that the official evaluation resizes to `size`.
+def central_crop(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Returns the central part that the official evaluation resizes to `size`.
+
+    For a height and width, which the official one has not: of the largest part of that aspect the
+    share that the shorter side decides.
 
     Args:
       image: `[height, width, channels]`.
-      size: side in pixels after the resize that follows; it decides how much is cut off.
+      size: side in pixels after the resize that follows, or height and width; it decides how much
+        is cut off.
     """
-    height, width = image.shape[:2]
+    (height, width), target = image.shape[:2], height_width(size)
     # In float32, like the original: the truncation must fall on the same side.
-    side = int(np.float32(size / (size + 32)) * np.float32(min(height, width)))
-    side = max(side, 1)
-    top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    return image[top : top + side, left : left + side]
+    kept = np.float32(min(target) / (min(target) + 32))
+    largest = (
+        min(height, width * target[0] / target[1]),
+        min(width, height * target[1] / target[0]),
+    )
+    rows, columns = (max(int(kept * np.float32(side)), 1) for side in largest)
+    top, left = (height - rows + 1) // 2, (width - columns + 1) // 2
+    return image[top : top + rows, left : left + columns]
 
 
 def legacy_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -133,7 +157,7 @@ def eval_standard(
     Returns:
       uint8 `[height, width, 3]` of the wanted size.
     """
-    target = _pair(size)
+    target = height_width(size)
     scale = max(
         math.floor(side / crop_fraction) / have
         for side, have in zip(target, image.shape[:2], strict=True)
@@ -161,7 +185,7 @@ def resize_only(
     Returns:
       uint8 `[height, width, 3]` of the wanted size.
     """
-    height, width = _pair(size)
+    height, width = height_width(size)
     if interpolation not in RESAMPLING:
         hint = did_you_mean(interpolation, RESAMPLING)
         raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
@@ -200,7 +224,7 @@ def train_inception_crop(
     Returns:
       uint8 `[height, width, 3]` of the wanted size.
     """
-    target = _pair(size)
+    target = height_width(size)
     for _ in range(attempts):
         box = _sample_crop(*image.shape[:2], rng, area, aspect)
         if box is not None:
@@ -208,7 +232,7 @@ def train_inception_crop(
             crop = image[top : top + height, left : left + width]
             break
     else:
-        crop = central_crop(image, min(target))
+        crop = central_crop(image, target)
     if interpolation == "legacy_bicubic":
         return np.rint(np.clip(legacy_bicubic(crop, target), 0, 255)).astype(np.uint8)
     return resize_only(crop, target, interpolation)
@@ -292,7 +316,7 @@ def draft_side(
       area: as in `train_inception_crop`.
       aspect: as in `train_inception_crop`.
     """
-    return math.ceil(max(_pair(size)) / math.sqrt(area[0] * min(aspect[0], 1 / aspect[1])))
+    return math.ceil(max(height_width(size)) / math.sqrt(area[0] * min(aspect[0], 1 / aspect[1])))
 
 
 def draw_interpolation(interpolation: str, rng: np.random.Generator) -> str:
@@ -322,7 +346,3 @@ def random_shift(
     padded = np.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)), constant_values=fill)
     top, left = rng.integers(2 * pixels + 1, size=2)
     return padded[top : top + height, left : left + width]
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from common.data.quality_files import Parts, ScoredExample, ScoredFiles
+from common.data.quality_files import ScoredExample, ScoredFiles
 from common.data.score_tables import AVA_SCORES, ScoreColumns, read_ava, read_score_csv
+from common.data.table_files import Parts, only_csv
 from common.errors import UserError, did_you_mean
 
 KINDS = ("ava", "csv", "photos")
@@ -86,14 +87,6 @@ def make_quality_source(
             raise UserError("the scores of AVA are 1 to 10: leave config.data.scores out")
         found = read_ava(folder / (table or _AVA_TABLE))
     else:
-        file = folder / table if table else _only_csv(folder)
+        file = folder / table if table else only_csv(folder, "scores")
         found = read_score_csv(file, scores, columns or ScoreColumns())
     return ScoredFiles(found, folder / images, scores, parts or Parts(), training)
-
-
-def _only_csv(folder: Path) -> Path:
-    found = sorted(path.name for path in folder.glob("*.csv"))
-    if len(found) != 1:
-        there = f"there are {', '.join(found[:5])}" if found else "there is none"
-        raise UserError(f"which CSV file in {folder} has scores? {there}; set config.data.table")
-    return folder / found[0]

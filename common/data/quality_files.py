@@ -1,29 +1,15 @@
-"""Image files with the scores that people gave them, and how they are split in two parts."""
+"""Image files with the scores that people gave them."""
 
-import concurrent.futures
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from common.data.detection_files import MISSING, SEVERAL, UNREADABLE
-from common.data.detection_objects import problems_line
-from common.data.held_out import part_by_name
-from common.data.image_files import checked_size, read_content
-from common.data.named_paths import NamedPaths
-from common.data.pair_layouts import image_paths
+from common.data.image_files import read_content
 from common.data.score_distributions import moments
 from common.data.score_tables import ScoreTable
 from common.data.sources import Example
-from common.errors import UserError
-
-TWO_ROWS = "image file that an earlier row has"
-NOT_IN_TABLE = "image of a list that the table lacks"
-IN_BOTH = "image of both lists, which is evaluated on alone"
-_NAMED = 3  # of each kind
-_THREADS = 8
+from common.data.table_files import Parts, TableFiles
 
 
 class ScoredExample(Example):
@@ -38,24 +24,7 @@ class ScoredExample(Example):
     position: int
 
 
-class Parts(NamedTuple):
-    """How images are split for training and evaluation.
-
-    Attributes:
-      train_list: text file with an image per line, by its path, name, or name without suffix.
-      eval_list: the same of those to evaluate on. Of one list alone the other part is the rest;
-        without any, images are held out.
-      holdout: share that is held out, chosen by names and seed.
-      seed: of that choice.
-    """
-
-    train_list: str = ""
-    eval_list: str = ""
-    holdout: float = 0.1
-    seed: int = 0
-
-
-class ScoredFiles:
+class ScoredFiles(TableFiles):
     """Images of a table; see `common.data.quality.QualitySource`.
 
     Args:
@@ -66,8 +35,6 @@ class ScoredFiles:
       training: which part.
 
     Attributes:
-      problems: kind of fault -> what was left out for it; unreadable files of this part, all else
-        of the whole table.
       summary: what there is and what was left out, in a line.
 
     Raises:
@@ -77,120 +44,17 @@ class ScoredFiles:
     def __init__(
         self, table: ScoreTable, root: Path, scores: Sequence[float], parts: Parts, training: bool
     ):
-        self._root, self.problems = root, {kind: [*rows] for kind, rows in table.problems.items()}
-        paths, rows = _found(table.images, root, self.problems)
-        self._require_some(paths, f"no row of {table.where} with an image in {root} can be used")
-        part, how = _part(paths, parts, training, self.problems)
-        part = self._readable(paths, part)
-        self._require_some(part, f"nothing is left to {'train' if training else 'evaluate'} on")
-        # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
-        self._paths = np.array([os.fsencode(paths[i]) for i in part])
-        self._distributions = table.distributions[[rows[i] for i in part]].astype(np.float32)
+        super().__init__(table.where, table.images, table.problems, root, parts, training)
+        self._distributions = table.distributions[self.rows].astype(np.float32)
         mean, _ = moments(self._distributions, scores)
-        what = f"{len(part):,} images, mean scores {mean.min():.2f} to {mean.max():.2f}; {how}"
-        self.summary = "; ".join(filter(None, [what, *table.notes, self._problems_line]))
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        what = f"mean scores {mean.min():.2f} to {mean.max():.2f}"
+        self.summary = self.summary_of(what, table.notes)
 
     def __getitem__(self, index: int) -> ScoredExample:
         index = range(len(self))[index]
         return {
-            "image": read_content(self._root / self.name(index)),
+            "image": read_content(self.root / self.name(index)),
             "distribution": self._distributions[index],
             "position": index,
             "name": self.name(index),
         }
-
-    def name(self, index: int) -> str:
-        """Returns the image's path below the root."""
-        return os.fsdecode(self._paths[index])
-
-    def _readable(self, paths: Sequence[str], part: Sequence[int]) -> list[int]:
-        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            sizes = [*pool.map(checked_size, (self._root / paths[i] for i in part))]
-        broken = [paths[i] for i, size in zip(part, sizes, strict=True) if isinstance(size, str)]
-        if broken:
-            self.problems[UNREADABLE] = broken
-        return [i for i, size in zip(part, sizes, strict=True) if not isinstance(size, str)]
-
-    @property
-    def _problems_line(self) -> str:
-        return problems_line(
-            {f"{kind} ({_listed(rows)})": len(rows) for kind, rows in self.problems.items()}, "rows"
-        )
-
-    def _require_some(self, found: Sequence[object], message: str) -> None:
-        if not len(found):
-            line = self._problems_line
-            raise UserError(f"{message}{f': {line}' if line else ''}; mend or complete the data")
-
-
-def _found(
-    images: Sequence[str], root: Path, problems: dict[str, list[str]]
-) -> tuple[list[str], list[int]]:
-    """Paths of the images that have one file, and their rows."""
-    files = NamedPaths(image_paths(root))
-    paths: dict[str, int] = {}
-    for row, image in enumerate(images):
-        found = files.find(image)
-        if len(found) == 1 and found[0] not in paths:
-            paths[found[0]] = row
-        else:
-            kind = MISSING if not found else SEVERAL if len(found) > 1 else TWO_ROWS
-            problems.setdefault(kind, []).append(image)
-    return [*paths], [*paths.values()]
-
-
-def _part(
-    paths: Sequence[str], parts: Parts, training: bool, problems: dict[str, list[str]]
-) -> tuple[Sequence[int], str]:
-    """Positions of the training or the evaluation part, and how they were chosen."""
-    files = {"train": parts.train_list, "eval": parts.eval_list}
-    listed = {
-        name: _listed_images(Path(file).expanduser(), paths, problems)
-        for name, file in files.items()
-        if file
-    }
-    if not listed:
-        keep = part_by_name(paths, parts.holdout, training=training, seed=parts.seed)
-        chosen = f"no split lists: {parts.holdout:g} of all images are held out, seed {parts.seed}"
-        return keep, chosen
-    if len(listed) == 2:
-        both = listed["train"] & listed["eval"]
-        if both:
-            problems[IN_BOTH] = [paths[i] for i in sorted(both)]
-        listed["train"] -= both
-    name, other = ("train", "eval") if training else ("eval", "train")
-    if name in listed:
-        return sorted(listed[name]), f"as {files[name]} lists them"
-    return sorted({*range(len(paths))} - listed[other]), f"all that {files[other]} does not list"
-
-
-def _listed_images(file: Path, paths: Sequence[str], problems: Mapping[str, list[str]]) -> set[int]:
-    try:
-        names = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
-        raise UserError(f"the list {file} can't be read: {why}") from error
-    files, position_of = NamedPaths(paths), {path: i for i, path in enumerate(paths)}
-    found, unknown = set(), []
-    for name in filter(None, names):
-        matches = files.find(name)
-        if len(matches) == 1:
-            found.add(position_of[matches[0]])
-        else:
-            unknown.append(name)
-    if not found:
-        raise UserError(
-            f"the list {file} has no image of the table that can be used"
-            + (f", only such as {_listed(unknown)}" if unknown else ": it is empty")
-            + "; it needs one per line, by name or id"
-        )
-    if unknown:
-        problems.setdefault(NOT_IN_TABLE, []).extend(unknown)
-    return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])

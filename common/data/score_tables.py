@@ -3,27 +3,24 @@
 What can't be used is left out and named by kind; a row that is odd costs no other.
 """
 
-import csv
 import dataclasses
-import io
+import functools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from common.data.csv_rows import COLUMNS, OddRow, Rows, csv_rows, read_text
 from common.data.score_distributions import from_moments, std_bounds
 from common.errors import UserError, did_you_mean
 
-COLUMNS = "row with another number of columns"
-NO_NAME = "row without an image"
 NOT_A_NUMBER = "value that is no finite number"
 NEGATIVE = "negative count"
 NO_VOTES = "row whose counts are all zero"
 OUTSIDE = "mean outside the scores"
 NEGATIVE_STD = "negative standard deviation"
-TWICE = "image listed again"
 
 AVA_SCORES = tuple(map(float, range(1, 11)))
 _AVA_COUNTS = slice(2, 12)  # columns; before them index and image, then two tags and a challenge
@@ -69,47 +66,22 @@ class ScoreColumns:
     std: str = "std"
 
 
-class _Odd(ValueError):
-    """A row that can't be used; its text is the kind of fault."""
-
-
-class _Rows:
-    """Collects rows, and the faults of others."""
-
-    def __init__(self):
-        self.images: list[str] = []
-        self.values: list[list[float]] = []
-        self.problems: dict[str, list[str]] = {}
-        self._seen: set[str] = set()
-
-    def take(self, image: str, values: list[float]) -> None:
-        if image in self._seen:
-            raise _Odd(TWICE)
-        self._seen.add(image)
-        self.images.append(image)
-        self.values.append(values)
-
-    def odd(self, line: int, image: str, kind: str) -> None:
-        named = f"line {line} ({image})" if image else f"line {line}"
-        self.problems.setdefault(kind, []).append(named)
-
-
 def read_ava(path: Path) -> ScoreTable:
     """Reads AVA.txt: index, image id, ten counts for 1 to 10, two tags, a challenge.
 
     Raises:
       UserError: the file can't be read.
     """
-    rows = _Rows()
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    rows = Rows()
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not (cells := line.split()):
             continue
         image = cells[1] if len(cells) > 1 else ""
         try:
             if len(cells) != _AVA_COLUMNS:
-                raise _Odd(COLUMNS)
+                raise OddRow(COLUMNS)
             rows.take(image, _counts(cells[_AVA_COUNTS]))
-        except _Odd as error:
+        except OddRow as error:
             rows.odd(number, image, str(error))
     return _of_counts(path, rows, AVA_SCORES)
 
@@ -129,25 +101,15 @@ def read_score_csv(path: Path, scores: Sequence[float], columns: ScoreColumns) -
     Raises:
       UserError: the file can't be read, or has no such columns.
     """
-    lines = _csv_rows(path)
+    lines = csv_rows(path)
     _, head = next(lines, (1, []))
     counts = _count_columns(path, head, scores, columns)
     wanted = [columns.image, *(counts or (columns.mean, columns.std))]
     for name in wanted:
         _require_column(path, head, name, scores)
-    places = [head.index(name) for name in wanted]
-    rows = _Rows()
-    for number, cells in lines:
-        image = ""
-        try:
-            if len(cells) != len(head):
-                raise _Odd(COLUMNS)
-            image, *values = (cells[place].strip() for place in places)
-            if not image:
-                raise _Odd(NO_NAME)
-            rows.take(image, _counts(values) if counts else _moments(values, scores))
-        except _Odd as error:
-            rows.odd(number, image, str(error))
+    rows = Rows()
+    read = _counts if counts else functools.partial(_moments, scores=scores)
+    rows.take_all(lines, head, wanted, read)
     unread = [name for name in head if name not in wanted]
     more = ", ..." if len(unread) > _NAMED else ""
     notes = [f"columns not read: {', '.join(unread[:_NAMED])}{more}"] if unread else []
@@ -155,7 +117,7 @@ def read_score_csv(path: Path, scores: Sequence[float], columns: ScoreColumns) -
 
 
 def _of_counts(
-    path: Path, rows: _Rows, scores: Sequence[float], notes: Sequence[str] = ()
+    path: Path, rows: Rows, scores: Sequence[float], notes: Sequence[str] = ()
 ) -> ScoreTable:
     counts = np.array(rows.values, np.float64).reshape(-1, len(scores))
     counts /= counts.max(-1, keepdims=True)  # their sum may be no finite number
@@ -169,7 +131,7 @@ def _of_counts(
     )
 
 
-def _of_moments(path: Path, rows: _Rows, scores: Sequence[float], notes: list[str]) -> ScoreTable:
+def _of_moments(path: Path, rows: Rows, scores: Sequence[float], notes: list[str]) -> ScoreTable:
     mean, std = np.array(rows.values, np.float64).reshape(-1, 2).T
     least, largest = std_bounds(mean, scores)
     beyond = int(((std < least - _SLACK) | (std > largest + _SLACK)).sum())
@@ -188,18 +150,18 @@ def _of_moments(path: Path, rows: _Rows, scores: Sequence[float], notes: list[st
 def _counts(cells: Sequence[str]) -> list[float]:
     counts = [_number(cell) for cell in cells]
     if min(counts) < 0:
-        raise _Odd(NEGATIVE)
+        raise OddRow(NEGATIVE)
     if not any(counts):
-        raise _Odd(NO_VOTES)
+        raise OddRow(NO_VOTES)
     return counts
 
 
 def _moments(cells: Sequence[str], scores: Sequence[float]) -> list[float]:
     mean, std = (_number(cell) for cell in cells)
     if not scores[0] <= mean <= scores[-1]:
-        raise _Odd(OUTSIDE)
+        raise OddRow(OUTSIDE)
     if std < 0:
-        raise _Odd(NEGATIVE_STD)
+        raise OddRow(NEGATIVE_STD)
     return [mean, std]
 
 
@@ -207,9 +169,9 @@ def _number(cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise _Odd(NOT_A_NUMBER) from None
+        raise OddRow(NOT_A_NUMBER) from None
     if not math.isfinite(value):
-        raise _Odd(NOT_A_NUMBER)
+        raise OddRow(NOT_A_NUMBER)
     return value
 
 
@@ -246,27 +208,3 @@ def _require_column(path: Path, head: Sequence[str], name: str, scores: Sequence
         f" {first} .. {last}), or an image, mean and std, under these names or those that"
         f" config.data.image_column and such say: {did_you_mean(name, filter(None, head))}"
     )
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of every line that isn't empty."""
-    text = _text(path)
-    head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    try:
-        first = True
-        for cells in reader:
-            if cells:
-                yield reader.line_num, [cell.strip() for cell in cells] if first else cells
-                first = False
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}; is this a CSV file?") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")  # Windows' editors put a mark in front
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8: save it as that") from error

@@ -95,7 +95,12 @@ def stratified_split(
 
 
 class ArraySource:
-    """Images in memory."""
+    """Images in memory.
+
+    Attributes:
+      class_names: one per label.
+      labels: int `[examples]`.
+    """
 
     def __init__(
         self,
@@ -117,23 +122,23 @@ class ArraySource:
         """
         self.class_names = list(class_names)
         self._images = images
-        self._labels = np.asarray(labels, np.int64)
+        self.labels = np.asarray(labels, np.int64)
         self._names = names
-        if len(images) != len(self._labels):
-            raise UserError(f"{len(images)} images but {len(self._labels)} labels; give one each")
-        wrong = np.flatnonzero((self._labels < 0) | (self._labels >= len(self.class_names)))
+        if len(images) != len(self.labels):
+            raise UserError(f"{len(images)} images but {len(self.labels)} labels; give one each")
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.class_names)))
         if wrong.size:
-            label = self._labels[wrong[0]]
+            label = self.labels[wrong[0]]
             raise UserError(
                 f"label {label} of example {wrong[0]} is out of range; "
                 f"{len(self.class_names)} class names allow 0 to {len(self.class_names) - 1}"
             )
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> LabelledExample:
-        label = int(self._labels[index])
+        label = int(self.labels[index])
         return {"image": self._images[index], "label": label, "name": self.name(index)}
 
     def name(self, index: int) -> str:
@@ -149,6 +154,8 @@ class FolderSource:
     held out: it makes the split "eval" (or "val", "validation", "test"), the rest is "train".
 
     Attributes:
+      class_names: one per label.
+      labels: int `[examples]`.
       summary: what there is and what was left out, in a line.
     """
 
@@ -205,12 +212,12 @@ class FolderSource:
             paths += [os.fsencode(file)[len(prefix) :] for file in files]
             labels += [label] * len(files)
         # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
-        self._paths, self._labels = np.array(paths), np.array(labels, np.int32)
+        self._paths, self.labels = np.array(paths), np.array(labels, np.int32)
         notes = [left_out_line(images_of(everything), everything)]
         if flat:
             self._keep_part(split, train_split, holdout)
             notes.insert(0, f"{folder} has no splits: {holdout:.3g} of each class is held out")
-        counts = classes_line(self.class_names, self._labels)
+        counts = classes_line(self.class_names, self.labels)
         self.summary = "; ".join(filter(None, [counts, *notes]))
 
     def _split_folder(self, split: str) -> Path:
@@ -226,15 +233,15 @@ class FolderSource:
             raise UserError(
                 f"no split {split!r} in {self._root}, which has no split folders; {hint}"
             )
-        keep = stratified_split(self._labels, holdout)[split != train_split]
+        keep = stratified_split(self.labels, holdout)[split != train_split]
         if not keep.size:
             raise UserError(
                 f"nothing to hold out in {self._root}: every class has a single image; add images"
             )
-        self._paths, self._labels = self._paths[keep], self._labels[keep]
+        self._paths, self.labels = self._paths[keep], self.labels[keep]
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
@@ -242,7 +249,7 @@ class FolderSource:
             data = path.read_bytes()
         except OSError as error:
             raise CorruptImage(f"can't be read: {error.strerror}") from error
-        return {"image": data, "label": int(self._labels[index]), "name": self.name(index)}
+        return {"image": data, "label": int(self.labels[index]), "name": self.name(index)}
 
     def name(self, index: int) -> str:
         """Returns the file's path."""

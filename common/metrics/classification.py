@@ -1,7 +1,7 @@
 """Classification metrics over a whole evaluation set."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -10,8 +10,45 @@ from common.errors import UserError
 from common.metrics.evaluator import Evaluator
 
 
+class Classified(NamedTuple):
+    """Images with what was predicted of them, in the order of their positions.
+
+    Attributes:
+      positions: integers `[images]`: in the source.
+      labels: the same, the right classes.
+      predicted: the same, the most probable classes.
+      probabilities: float32 `[images]`: of the predicted classes.
+      label_probabilities: the same of the right ones.
+    """
+
+    positions: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    label_probabilities: np.ndarray
+
+
+class ClassScores(NamedTuple):
+    """How well each class is told from the others, `[classes]` each.
+
+    Attributes:
+      examples: images of the class.
+      predictions: images that are taken for it.
+      precision: share of these that are right; NaN without predictions.
+      recall: share of its images that are found, its accuracy; NaN without examples.
+      f1: harmonic mean of both; NaN without either.
+    """
+
+    examples: np.ndarray
+    predictions: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+
 class ClassificationEvaluator(Evaluator):
-    """Accumulates top-1, top-5, per-class accuracy, confusion matrix and calibration error.
+    """Accuracy, precision, recall, F1, confusion matrix and calibration error; what became of each
+    image is kept on the host.
 
     Top-5 accuracy is left out where it would be 1 whatever the model: of five classes or fewer.
 
@@ -24,19 +61,22 @@ class ClassificationEvaluator(Evaluator):
     inputs = ("label",)
 
     def __init__(self, num_classes: int, bins: int = 15):
-        self._classes = num_classes
+        self._classes, self._bins = num_classes, bins
         top5 = ("accuracy_top5",) if num_classes > 5 else ()
-        self.metrics = ("accuracy_top1", *top5, "loss", "calibration_error", "examples")
-        self._pairs: Counter[tuple[int, int]] = Counter()  # (label, predicted): seen ones alone
+        self.metrics = (
+            *("accuracy_top1", *top5, "precision_macro", "recall_macro", "f1_macro"),
+            *("loss", "calibration_error", "examples"),
+        )
+        self._seen: list[Classified] = []
         self._top5, self._nll = 0, 0.0
-        self._bin_count, self._bin_correct, self._bin_confidence = np.zeros((3, bins))
 
     def update(self, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> None:
         """Takes a batch.
 
         Args:
           outputs: `logits`, float `[batch, num_classes]`.
-          batch: `label`, int `[batch]`; `mask` `[batch]`, 0 for padding, which is not counted.
+          batch: `label` and `index`, int `[batch]`; `mask` `[batch]`, 0 for padding, which is not
+            counted.
 
         Raises:
           UserError: logits that are not finite, or labels that are not in [0, num_classes).
@@ -52,62 +92,90 @@ class ClassificationEvaluator(Evaluator):
         if not 0 <= labels.min() <= labels.max() < classes:
             raise UserError(f"labels {labels.min()} to {labels.max()} don't fit {classes} classes")
         log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-        predicted = logits.argmax(axis=1)
-        self._pairs.update(zip(labels.tolist(), predicted.tolist(), strict=True))
+        own_log_probability = np.take_along_axis(log_probabilities, labels[:, None], 1)[:, 0]
         # Rank of the right class: how many score strictly higher (a tie counts for the label).
         own = np.take_along_axis(logits, labels[:, None], axis=1)
         self._top5 += int(((logits > own).sum(axis=1) < 5).sum())
-        self._nll -= float(np.take_along_axis(log_probabilities, labels[:, None], axis=1).sum())
-
-        confidence = np.exp(log_probabilities.max(axis=1))
-        bins = len(self._bin_count)
-        index = np.minimum((confidence * bins).astype(int), bins - 1)
-        np.add.at(self._bin_count, index, 1)
-        np.add.at(self._bin_correct, index, predicted == labels)
-        np.add.at(self._bin_confidence, index, confidence)
+        self._nll -= float(own_log_probability.sum())
+        classified = Classified(
+            batch["index"][real],
+            labels,
+            logits.argmax(axis=1),
+            np.float32(np.exp(log_probabilities.max(axis=1))),
+            np.float32(np.exp(own_log_probability)),
+        )
+        self._seen.append(classified)
 
     def compute(self) -> dict[str, float]:
         """Returns fractions in [0, 1], the mean negative log likelihood in nats, and the count.
 
+        Means over classes (`..._macro`) are scikit-learn's: over those with examples or
+        predictions, an undefined precision or recall being 0.
+
         Raises:
           UserError: nothing was counted.
         """
-        total = self._pairs.total()
-        if not total:
+        if not self._seen:
             raise UserError("no example was evaluated: the data set is empty or unreadable")
-        gaps = np.abs(self._bin_correct - self._bin_confidence)
-        found = {
-            "accuracy_top1": int(self._right.sum()) / total,
+        found = self.classified
+        total, right = len(found.labels), found.labels == found.predicted
+        scores = self.class_scores()
+        counted = scores.examples + scores.predictions > 0
+        macro = {
+            f"{name}_macro": float(np.nan_to_num(getattr(scores, name)[counted]).mean())
+            for name in ("precision", "recall", "f1")
+        }
+        values = {
+            "accuracy_top1": int(right.sum()) / total,
             "accuracy_top5": self._top5 / total,
+            **macro,
             "loss": self._nll / total,
-            "calibration_error": float(gaps.sum() / total),
+            "calibration_error": self._calibration_error(found.probabilities, right),
             "examples": total,
         }
-        return {name: found[name] for name in self.metrics}
+        return {name: values[name] for name in self.metrics}
+
+    @property
+    def classified(self) -> Classified:
+        """All images seen."""
+        found = Classified(*map(np.concatenate, zip(*self._seen, strict=True)))
+        order = np.argsort(found.positions, kind="stable")
+        return Classified(*(values[order] for values in found))
 
     @property
     def confusion(self) -> sparse.coo_array:
         """Counts `[classes, classes]`, rows the right class, columns the predicted one."""
-        index = np.array(list(self._pairs), np.int64).reshape(-1, 2).T
-        counts = np.array(list(self._pairs.values()), np.int64)
-        return sparse.coo_array((counts, tuple(index)), shape=(self._classes,) * 2)
+        found = self.classified
+        pairs = found.labels.astype(np.int64) * self._classes + found.predicted
+        pairs, counts = np.unique(pairs, return_counts=True)
+        return sparse.coo_array(
+            (counts, np.divmod(pairs, self._classes)), shape=(self._classes,) * 2
+        )
 
-    @property
-    def support(self) -> np.ndarray:
-        """Examples per class, `[classes]`."""
-        return self._per_class(lambda label, predicted: True)
+    def class_scores(self) -> ClassScores:
+        """Returns precision, recall and F1 of every class."""
+        found = self.classified
+        right = found.labels[found.labels == found.predicted]
+        counted = (found.labels, found.predicted, right)
+        examples, predictions, hits = (
+            np.bincount(labels, minlength=self._classes) for labels in counted
+        )
+        return ClassScores(
+            examples,
+            predictions,
+            share(hits, predictions),
+            share(hits, examples),
+            share(2 * hits, examples + predictions),
+        )
 
-    @property
-    def _right(self) -> np.ndarray:
-        return self._per_class(lambda label, predicted: label == predicted)
+    def _calibration_error(self, confidence: np.ndarray, right: np.ndarray) -> float:
+        bins = np.minimum((confidence * self._bins).astype(int), self._bins - 1)
+        correct, confident = (
+            np.bincount(bins, weights, self._bins) for weights in (right, confidence)
+        )
+        return float(np.abs(correct - confident).sum() / len(right))
 
-    def per_class_accuracy(self) -> np.ndarray:
-        """Returns `[num_classes]` fractions, NaN for classes without examples."""
-        support = self.support
-        return np.where(support > 0, self._right / np.maximum(support, 1), np.nan)
 
-    def _per_class(self, counts: Callable[[int, int], bool]) -> np.ndarray:
-        total = np.zeros(self._classes, np.int64)
-        for (label, predicted), count in self._pairs.items():
-            total[label] += count * counts(label, predicted)
-        return total
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Returns `part / whole` of counts, NaN where there is nothing."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

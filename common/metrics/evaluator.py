@@ -15,7 +15,7 @@ class Evaluator(abc.ABC):
     Attributes:
       metrics: names of what `compute` returns.
       outputs: names of the arrays of `Task.predict` that it needs, per example.
-      inputs: the same of the batch, beside `mask`.
+      inputs: the same of the batch, beside `mask` and `index`.
       every: it takes part in every so many evaluations of a run, and in the last.
     """
 
@@ -40,7 +40,11 @@ class Evaluator(abc.ABC):
 
     @abc.abstractmethod
     def update(self, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> None:
-        """Takes one batch; examples with `batch["mask"] == 0` are padding and don't count."""
+        """Takes one batch.
+
+        Examples with `batch["mask"] == 0` are padding and don't count; of the others
+        `batch["index"]` is the position in the source.
+        """
 
     @abc.abstractmethod
     def compute(self) -> dict[str, float]:

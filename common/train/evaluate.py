@@ -1,7 +1,7 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -75,7 +75,7 @@ class EvalLoop:
           dataset: source and transform.
           evaluators: fresh ones of the task's.
           progress: called with the number of examples done after every batch.
-          pictures: make pictures of the first examples.
+          pictures: make pictures of a few examples, from all over the data set.
 
         Returns:
           The evaluators' metrics, and the pictures.
@@ -84,7 +84,7 @@ class EvalLoop:
           UserError: the data set is empty, or more than `data.max_corrupt` examples are unreadable.
         """
         step = self._step(evaluators, pictures)
-        made, done, waiting = {}, 0, pictures
+        shown, done = [], 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
         batches = eval_batches(
             *dataset,
@@ -92,20 +92,23 @@ class EvalLoop:
             num_workers=self._task.data.num_workers,
             parts=sharding.process_parts(self._mesh),
         )
+        places = self._places(dataset) if pictures else np.array([], np.int64)
         with closing(batches):
             for batch in batches:
                 inputs = sharding.put_batch(batch, self._mesh)
                 flags = {name: inputs.pop(name) for name in _BOOKKEEPING}
                 gather = partial(multihost_utils.process_allgather, tiled=True)
                 flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
+                index = flags["index"]
+                chosen = np.flatnonzero(np.isin(index, places) & ~flags["corrupt"].astype(bool))
                 corrupt.take(flags)
-                results, mask, shown = step(variables, inputs)
+                results, mask, examples = step(variables, inputs, _padded(chosen, len(places)))
                 results, mask = jax.device_get((results, mask))
                 for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
-                    evaluator.update(outputs, inputs)
-                if waiting and mask.any():  # the first batch with something to show
-                    made = self._pictures(*jax.device_get(shown))
-                    waiting = False
+                    evaluator.update(outputs, inputs | {"index": index})
+                if count := len(chosen):
+                    some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(examples))
+                    shown.append(some)
                 done += int(mask.sum())
                 progress(done)
         metrics = {}
@@ -113,7 +116,9 @@ class EvalLoop:
             metrics |= {name: _number(value) for name, value in evaluator.compute().items()}
         if corrupt.count:
             metrics["corrupt"] = corrupt.count
-        return metrics, made
+        if not shown:
+            return metrics, {}
+        return metrics, self._task.visualise(*jax.tree.map(lambda *x: np.concatenate(x), *shown))
 
     def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
         key = (tuple((type(e), e.metrics, e.outputs, e.inputs) for e in evaluators), pictures)
@@ -121,16 +126,16 @@ class EvalLoop:
             # Fresh ones, that the program doesn't hold what these are going to see.
             kinds = copy.deepcopy(list(evaluators))
 
-            def step(variables: Variables, batch: Batch) -> Any:
+            def step(variables: Variables, batch: Batch, chosen: jax.Array) -> Any:
                 outputs = self._task.predict(variables, batch)
                 results = [_wanted(evaluator, outputs, batch) for evaluator in kinds]
-                count = self._task.shown if pictures else 0
-                shown = jax.tree.map(lambda x: x[:count], (dict(batch), outputs))
-                return results, batch["mask"], shown
+                examples = jax.tree.map(lambda x: x[chosen], (dict(batch), outputs))
+                return results, batch["mask"], examples
 
+            replicated = sharding.replicated(self._mesh)
             program = jax.jit(
                 step,
-                in_shardings=(self._placed, sharding.batch_sharding(self._mesh)),
+                in_shardings=(self._placed, sharding.batch_sharding(self._mesh), replicated),
                 out_shardings=sharding.replicated(self._mesh),
             )
             images = self._task.images
@@ -139,13 +144,16 @@ class EvalLoop:
             )
         return self._steps[key]
 
-    def _pictures(
-        self, batch: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        real = batch["mask"].astype(bool)
-        if not real.any():
-            return {}
-        return self._task.visualise(*jax.tree.map(lambda x: x[real], (batch, outputs)))
+    def _places(self, dataset: Dataset) -> np.ndarray:
+        """Positions of the examples to show, evenly spaced: files lie class by class."""
+        groups, count = dataset.groups, len(dataset.source)
+        alike = np.arange(count) if groups is None else np.flatnonzero(groups == groups[0])
+        ends = len(alike) - 1
+        return alike[np.unique(np.linspace(0, ends, min(self._task.shown, len(alike)), dtype=int))]
+
+
+def _padded(chosen: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(chosen, (0, length - len(chosen))).astype(np.int32)
 
 
 def _number(value: float) -> float:

@@ -165,7 +165,7 @@ def layer_decay(depths: Sequence[int], rate: float) -> tuple[dict[str, Any], ...
     """
     layers = [r"(^|/)stem/"]
     for stage, depth in enumerate(depths, 1):
-        layers += [rf"(^|/)stage_{stage}_(block_0|merging|downsample)/"]
+        layers += [rf"(^|/)stage_{stage}_((block_0|merging|downsample)/|positions$)"]
         layers += [rf"(^|/)stage_{stage}_block_{block}/" for block in range(1, depth)]
     return tuple(
         {"pattern": pattern, "learning_rate_factor": rate**above}

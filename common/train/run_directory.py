@@ -34,7 +34,9 @@ RESUMABLE = (
     "train.not_finite",
     "train.sample_images",
     "train.profile",
+    "train.final_report",
     "eval.every_steps",
+    "eval.patience",
     "checkpoint",
 )
 

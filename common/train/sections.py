@@ -29,6 +29,8 @@ class TrainConfig:
       sample_images: save pictures of the first training batch and of each evaluation.
       profile: first and last step of a trace for TensorBoard's profiler, which goes to `profile` in
         the run directory; empty: none. Leave out the first steps of a start, which compile.
+      final_report: evaluate the best checkpoint once more when the run is over, and write the
+        report of `launch.evaluate`; in runs of one process.
     """
 
     num_steps: int
@@ -38,6 +40,7 @@ class TrainConfig:
     not_finite: Literal["stop", "skip", "restore"] = "stop"
     sample_images: bool = True
     profile: tuple[int, ...] = ()
+    final_report: bool = False
 
     def __post_init__(self):
         for name in ("num_steps", "log_every", "accumulate_steps"):
@@ -59,13 +62,18 @@ class EvalConfig:
       every_steps: steps between evaluations; the last step is always evaluated.
       best_metric: what picks the best checkpoint, such as `eval/accuracy_top1`; larger is better,
         with a minus before it (`-eval/loss`) smaller is. None: the task's own.
+      patience: the run ends early after so many evaluations in a row that were no better than the
+        best one before. None: it never does.
     """
 
     every_steps: int = 1000
     best_metric: str | None = None
+    patience: int | None = None
 
     def __post_init__(self):
         require(self.every_steps > 0, "config.eval.every_steps must be positive")
+        patient = self.patience is None or self.patience > 0
+        require(patient, "config.eval.patience must be positive, or None to never stop early")
 
 
 # Sections of a config that the trainer reads, and those that the task does.

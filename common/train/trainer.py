@@ -25,9 +25,11 @@ from common.train import sharding
 from common.train.checkpoint import Checkpoints
 from common.train.corrupt import CorruptCounter
 from common.train.evaluate import EvalLoop, Evaluating
+from common.train.final_report import write_final_report
 from common.train.introduction import introduction
 from common.train.length import in_steps
 from common.train.optimizer import hold_frozen, make_optimizer
+from common.train.patience import Patience, logged_scores
 from common.train.processes import failing_together, require_same
 from common.train.profile import Profile
 from common.train.run_directory import open_run
@@ -60,15 +62,19 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     with failing_together(), announced("preparing the model and its data", "prepared"):
         job = _prepare(task, plain, workdir)
     with _opened(workdir, job) as changes, StopRequest() as stop:
-        failed = None
-        while True:
+        failed = results = None
+        while results is None:
             try:
                 with contextlib.ExitStack() as stack:  # closes all that an attempt opens
-                    return _Run(job, workdir, stop, stack).go(changes)
+                    results = _Run(job, workdir, stop, stack).go(changes)
             except NotFiniteError as error:
                 if job.sections["train"].not_finite != "restore" or error.step == failed:
                     raise
                 failed, changes = error.step, [error.found]
+    if job.sections["train"].final_report and stop.signal is None and jax.process_count() == 1:
+        for line in write_final_report(task, workdir, job.mesh):
+            print(line)
+    return results
 
 
 # ---------------------------------------------------------------- before the directory is touched
@@ -212,6 +218,9 @@ class _Run:
         self.batches = stack.enter_context(closing(self._batches()))
         self.corrupt = CorruptCounter(job.dataset.source, job.task.data.max_corrupt)
         self.window = MetricsWindow(workdir, progress.seconds)
+        name, sign = job.best_metric
+        past = [sign * score for score in logged_scores(workdir, name, self.first_step)]
+        self.patience = Patience(job.sections["eval"].patience, past)
         self.train_step = self._train_step()
 
     def go(self, changes: list[str]) -> dict[str, float]:
@@ -222,6 +231,9 @@ class _Run:
             return {}
         results: dict[str, float] = {}
         for step in range(self.first_step + 1, self.cfg.num_steps + 1):
+            if self.patience.is_over:
+                self._log_early_end(step - 1)
+                break
             self._advance(step)
             stopping = self.stop.reached()
             evaluating = self._is_due(step, self.job.sections["eval"].every_steps)
@@ -380,7 +392,14 @@ class _Run:
     def _save(self, results: Mapping[str, float]) -> None:
         name, sign = self.job.best_metric
         score = sign * results[name] if name in results else None
+        if score is not None:
+            self.patience.take(score)
         self.checkpoints.save(self.state, self.job.plain, score)
+
+    def _log_early_end(self, step: int) -> None:
+        (name, sign), patience = self.job.best_metric, self.patience
+        why = f"no better {name} than {sign * patience.best:.4g} in {patience.waited} evaluations"
+        self.progress.log(f"stopped early after step {step}: {why}")
 
     def _log_stop(self, what: str) -> None:
         self.progress.log(f"stopped by {self.stop.signal.name} {what}")

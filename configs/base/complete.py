@@ -6,7 +6,7 @@ import typing
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 from common.task import Task
 from common.train.sections import TRAINER_SECTIONS
@@ -60,13 +60,26 @@ def _fill(section: type, given: Any) -> dict[str, Any]:
         for f in dataclasses.fields(section)
         if f.default is not dataclasses.MISSING
     }
-    return defaults | {k: v for k, v in dict(given).items() if v is not None or k not in defaults}
+    given = {k: v for k, v in dict(given).items() if v is not None or k not in defaults}
+    return {name: _either(value, hints.get(name)) for name, value in (defaults | given).items()}
+
+
+def _either(value: Any, hint: Any) -> Any:
+    """A value that a command line can replace by one of another type, where there are several."""
+    if value is None or isinstance(value, FieldReference) or len(_kinds(hint)) < 2:
+        return value
+    return FieldReference(value, field_type=object)
 
 
 def _open(value: Any, hint: Any) -> Any:
     """A default of None becomes a placeholder of its type, which a command line can set."""
     if value is not None:
         return value
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next(kind for kind in kinds if kind is not type(None))
+    kind = _kinds(hint)[0]
     return placeholder(typing.get_origin(kind) or kind)
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The types of a field but for None."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [kind for kind in kinds if kind is not type(None)]

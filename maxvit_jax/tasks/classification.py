@@ -1,6 +1,7 @@
 """Image classification: softmax cross entropy with label smoothing, mixup and CutMix."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,10 +16,9 @@ from jax import numpy as jnp
 import maxvit_jax
 from common.config import require
 from common.data import preprocess
-from common.data.augment import RandAugment
-from common.data.augment_increasing import IncreasingRandAugment
+from common.data.balanced import BalancedSource, balanced_weights
 from common.data.erase import random_erase
-from common.data.image_transform import EvalTransform, TrainTransform
+from common.data.images import decode
 from common.data.mix import mix
 from common.data.preprocess import normalize
 from common.data.sources import SOURCES, Source, make_source
@@ -26,19 +26,21 @@ from common.errors import UserError, did_you_mean
 from common.explanation import Explainer
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
-from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables, option
+from common.task import Batch, Dataset, HeadInit, Task, Variables, option
+from maxvit_jax.classification_report import write_classification_report
+from maxvit_jax.classified_photos import ClassifiedPhotos
+from maxvit_jax.classifier_images import ClassifierImages
 from maxvit_jax.data_defaults import fields_of_weights, fill_data_section
 from maxvit_jax.explained_photos import ExplainedPhotos, ExplainOptions
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.photo_options import PhotoOptions, load_classifier
-from maxvit_jax.tasks.report import write_tables
 
 SHEET_IMAGES = 25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationData(LoaderConfig):
-    """The config's `data` section.
+class ClassificationData(ClassifierImages):
+    """The config's `data` section; how images are prepared is in `ClassifierImages`.
 
     Attributes:
       source: one of `common.data.sources.SOURCES`: `"tfds"` (`name`, `data_dir`, splits),
@@ -49,20 +51,8 @@ class ClassificationData(LoaderConfig):
       train_split: split to train on.
       eval_split: split to evaluate on.
       holdout: share of each class kept for evaluation when `root` has no split folders.
-      image_size: side in pixels that the model sees.
-      crop: of training images, `"inception"`, `"random_resized"` or `"resize"`.
-      min_area: smallest share of an image that a random crop keeps.
-      interpolation: of resizes; `"legacy_bicubic"` is that of MaxViT's release, `"random"` draws
-        bilinear or bicubic in training.
-      flip: mirror half of the training images.
-      shift: move training images by up to that many pixels.
-      randaugment: `"tensorflow"`, the original, or `"increasing"`, timm's (DeiT's and its heirs').
-      randaugment_layers: operations per training image, 0 for none.
-      randaugment_magnitude: their strength.
-      eval_method: `"official"`, `"standard"` or `"resize"`.
-      eval_crop_fraction: of `"standard"`.
-      mean: subtracted, per channel on the 0..255 scale.
-      std: divided by, on the same scale.
+      sampling: how often training shows a class: `"natural"`, as often as it has images, or
+        `"balanced"`, all equally often.
     """
 
     source: str
@@ -72,34 +62,12 @@ class ClassificationData(LoaderConfig):
     train_split: str = "train"
     eval_split: str = "validation"
     holdout: float = 0.1
-    image_size: int = 224
-    crop: Literal["inception", "random_resized", "resize"] = "inception"
-    min_area: float = 0.08
-    interpolation: Literal[
-        "nearest", "bilinear", "bicubic", "lanczos", "legacy_bicubic", "random"
-    ] = "bicubic"
-    flip: bool = True
-    shift: int = 0
-    randaugment: Literal["tensorflow", "increasing"] = "tensorflow"
-    randaugment_layers: int = 0
-    randaugment_magnitude: float = 15.0
-    eval_method: Literal["official", "standard", "resize"] = "official"
-    eval_crop_fraction: float = 0.875
-    mean: tuple[float, ...] = preprocess.IMAGENET_MEAN
-    std: tuple[float, ...] = preprocess.IMAGENET_STD
+    sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self):
         super().__post_init__()
         hint = did_you_mean(self.source, SOURCES)
         require(self.source in SOURCES, f"config.data.source={self.source!r}: {hint}")
-        legacy = self.crop != "inception" and self.interpolation == "legacy_bicubic"
-        require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
-        require(self.image_size > 0, "config.data.image_size must be positive")
-        require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
-        require(self.shift >= 0, "config.data.shift must not be negative")
-        require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
-        require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
-        preprocess.check_normalization(self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,6 +81,8 @@ class LossConfig:
       cutmix_alpha: of the Beta distribution that sizes pasted boxes; 0: off.
       erase_probability: share of training images with a rectangle of noise, after the mixing, as
         timm's prefetching loader.
+      class_weights: of the loss: `"equal"`, or `"balanced"`, the larger the fewer images a class
+        has (`common.data.balanced.balanced_weights`). Targets are weighted, mixed ones too.
     """
 
     kind: Literal["classification"] = "classification"
@@ -120,6 +90,7 @@ class LossConfig:
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     erase_probability: float = 0.0
+    class_weights: Literal["equal", "balanced"] = "equal"
 
     def __post_init__(self):
         for name in ("label_smoothing", "erase_probability"):
@@ -170,6 +141,9 @@ class ClassificationTask(Task):
         eval_source: Source | None = None,
     ):
         super().__init__(config)
+        twice = self.task_config.class_weights == self.data.sampling == "balanced"
+        undone = "config.task.class_weights and config.data.sampling both balance classes"
+        require(not twice, f"{undone}: together they favour small ones, choose one")
         self._train_source, self._eval_source = train_source, eval_source
         for what, source in (("train_source", train_source), ("eval_source", eval_source)):
             if source is not None:
@@ -184,13 +158,17 @@ class ClassificationTask(Task):
         """One name per label."""
         return self.eval_source().class_names
 
+    def labels(self) -> dict[str, Any]:
+        """See `common.task.Task`: the names of the classes."""
+        return {"class_names": list(self.class_names)}
+
     # ---------------------------------------------------------------- training
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
-        side = self.data.image_size
+        height, width = preprocess.height_width(self.data.image_size)
         return {
-            "image": jax.ShapeDtypeStruct((size, side, side, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, height, width, 3), np.uint8),
             "label": jax.ShapeDtypeStruct((size,), np.int32),
         }
 
@@ -203,26 +181,23 @@ class ClassificationTask(Task):
         logits, updates = self.model.apply(
             variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_rng}
         )
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        loss = optax.softmax_cross_entropy(logits, targets * self._class_weights).mean()
         accuracy = jnp.mean(logits.argmax(-1) == targets.argmax(-1), dtype=jnp.float32)
         return loss, (updates.get("batch_stats", {}), {"accuracy_top1": accuracy})
 
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
-        data = self.data
-        transform = TrainTransform(
-            size=data.image_size,
-            crop=data.crop,
-            min_area=data.min_area,
-            interpolation=data.interpolation,
-            flip=data.flip,
-            shift=data.shift,
-            randaugment=_randaugment(data) if data.randaugment_layers else None,
-        )
+        source = self.train_source()
+        if self.data.sampling == "balanced":
+            source = BalancedSource(source)
+        return Dataset(source, self.data.train_transform())
+
+    def train_source(self) -> Source:
+        """Returns the labelled images to train on, each once."""
         if self._train_source is None:
-            self._train_source = self._make_source(data.train_split)
+            self._train_source = self._make_source(self.data.train_split)
         _require_same_classes(self._train_source.class_names, self.class_names)
-        return Dataset(self._train_source, transform)
+        return self._train_source
 
     # ---------------------------------------------------------------- evaluation
 
@@ -232,16 +207,7 @@ class ClassificationTask(Task):
 
     def eval_data(self) -> dict[str, Dataset]:
         """See `common.task.Task`."""
-        data = self.data
-        transform = EvalTransform(
-            size=data.image_size,
-            method=data.eval_method,
-            crop_fraction=data.eval_crop_fraction,
-            interpolation="bicubic"
-            if data.interpolation in ("legacy_bicubic", "random")
-            else data.interpolation,
-        )
-        return {"eval": Dataset(self.eval_source(), transform)}
+        return {"eval": Dataset(self.eval_source(), self.data.eval_transform())}
 
     def eval_source(self) -> Source:
         """Returns the labelled images to evaluate on."""
@@ -305,15 +271,23 @@ class ClassificationTask(Task):
         evaluators: Sequence[ClassificationEvaluator],
     ) -> list[str]:
         """See `common.task.Task`."""
-        return write_tables(folder, self.class_names, evaluators[0])
+        source = self.eval_source()
+        return write_classification_report(
+            folder,
+            metrics,
+            evaluators[0],
+            self.class_names,
+            source.name,
+            lambda position, side: decode(source[position]["image"], min_side=side),
+        )
 
     @classmethod
     def predictor(
         cls, name: str, path: str, options: PredictOptions, *, batch_size: int, dtype: str
-    ) -> "_Photos":
+    ) -> ClassifiedPhotos:
         """See `common.task.Task`."""
         loaded = load_classifier(name, path, options, dtype)
-        return _Photos(Classifier(*loaded, batch_size=batch_size), options.top)
+        return ClassifiedPhotos(Classifier(*loaded, batch_size=batch_size), options.top)
 
     @classmethod
     def explainer(cls, name: str, path: str, options: ExplainOptions, *, dtype: str) -> Explainer:
@@ -321,6 +295,13 @@ class ClassificationTask(Task):
         return ExplainedPhotos(load_classifier(name, path, options, dtype), options)
 
     # ---------------------------------------------------------------- parts
+
+    @functools.cached_property
+    def _class_weights(self) -> np.ndarray | float:
+        """Of the loss, `[classes]`."""
+        if self.task_config.class_weights == "equal":
+            return 1.0
+        return balanced_weights(self.train_source())
 
     def _make_source(self, split: str) -> Source:
         source = make_source(self.data.source, split=split, **_fields(self.data))
@@ -353,29 +334,6 @@ class ClassificationTask(Task):
         return images, targets
 
 
-class _Photos:
-    """A classifier as `common.predict.Predictor`."""
-
-    writes_files = takes_videos = False
-
-    def __init__(self, classifier: Classifier, top: int):
-        self.batch_size = classifier.batch_size
-        self.prepare, self.run = classifier.prepare, classifier.classify_prepared
-        self._classifier, self._top = classifier, top
-
-    def rows(self, result: np.ndarray) -> list[dict[str, Any]]:
-        return [
-            {"rank": rank, "class": p.index, "name": p.name, "probability": f"{p.probability:.6g}"}
-            for rank, p in enumerate(self._classifier.best(result, self._top), start=1)
-        ]
-
-    def text(self, result: np.ndarray) -> str:
-        best = self._classifier.best(result, self._top)
-        return ", ".join(
-            f"{p.probability:.2%} {p.index}" + f" ({p.name})" * bool(p.name) for p in best
-        )
-
-
 def _fields(data: ClassificationData) -> dict[str, Any]:
     return {f.name: getattr(data, f.name) for f in dataclasses.fields(data) if f.name != "source"}
 
@@ -394,26 +352,6 @@ def _require_same_classes(train: list[str], evaluation: list[str]) -> None:
     raise UserError(
         f"the training data has {len(train)} classes, the evaluation data {len(evaluation)}:"
         f" {'; '.join(found) or 'the same in another order'}. Give both the same, in one order"
-    )
-
-
-def _randaugment(data: ClassificationData) -> RandAugment | IncreasingRandAugment:
-    if data.randaugment == "increasing":
-        return IncreasingRandAugment(
-            data.randaugment_layers,
-            data.randaugment_magnitude,
-            interpolation="bicubic"
-            if data.interpolation == "legacy_bicubic"
-            else data.interpolation,
-            fill=tuple(round(value) for value in data.mean),
-        )
-    # Shifts and cuts are pixels of images of 224 and more; of small ones nothing was left.
-    scale = min(1.0, data.image_size / 224)
-    return RandAugment(
-        data.randaugment_layers,
-        data.randaugment_magnitude,
-        translate_const=100 * scale,
-        cutout_const=40 * scale,
     )
 
 

@@ -18,9 +18,9 @@ from common.data import preprocess
 from common.data.image_transform import EvalTransform, TrainTransform
 from common.data.images import decode
 from common.data.quality import KINDS, QualitySource, make_quality_source
-from common.data.quality_files import Parts
 from common.data.score_distributions import moments
 from common.data.score_tables import AVA_SCORES, ScoreColumns
+from common.data.table_files import Parts
 from common.errors import did_you_mean
 from common.metrics.quality import QualityEvaluator
 from common.pictures import captioned_sheet

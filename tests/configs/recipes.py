@@ -20,6 +20,7 @@ DROP_PATH = {"tiny": 0.2, "small": 0.3, "base": 0.4, "large": 0.6, "xlarge": 0.7
 # What else than its defaults a file is asked for.
 ARGUMENTS = {
     "evaluate": ["size=512"],
+    "finetune": ["mode=probe,size=256x192", "model=caformer_s18,multilabel=true"],
     "gan_folder": ["model=maxvit_gan_32,steps=50"],
     "maxim_folder": ["variant=maxim_m1,size=128,steps=50"],
     "maxvit_folder": ["variant=maxvit_small,size=160,steps=50"],

@@ -27,7 +27,7 @@ from tests.configs.recipes import (
 
 
 def test_there_is_a_file_for_every_recipe():
-    expected = {"maxvit_folder", *CHOICES}
+    expected = {"maxvit_folder", "finetune", *CHOICES}
     expected |= {f"{family}_digits" for family in maxvit_jax.FAMILIES}
     expected |= {"metaformer_ablation_digits"}
     expected |= {f"maxvit_{v}" for v in VARIANTS} | {f"maxvit_{v}_finetune" for v in VARIANTS}
@@ -43,6 +43,7 @@ def test_there_is_a_file_for_every_recipe():
 SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 # One block of each kind is the same at every width, and in recipes that differ in numbers alone.
 SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
+SAME_CODE |= {"finetune"}  # a group of the optimizer for every block, see test_finetune.py
 SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder", "gan_folder"}
 SAME_CODE |= {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv"}
 # Their parts are in tests/models/test_every_detector.py and tests/heads, the wholes below.
@@ -79,7 +80,7 @@ def test_step_is_that_of_another_recipe(name):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in EVALUATION])
 def test_smoke_is_short(name):
-    if name.endswith("_folder") or name == "quality_csv":
+    if name.endswith("_folder") or name in ("quality_csv", "finetune"):
         assert get(name, "steps=3").train.num_steps == 3
         return
     config = get(name, "smoke=true")
@@ -106,6 +107,9 @@ def test_smoke_is_short(name):
         ("maxim_folder", "variant=maxim_s4", "unknown model 'maxim_s4'"),
         ("maxim_s2_lol", "smok=true", "config argument 'smok': did you mean 'smoke'?"),
         ("evaluate", "size=0", "size=0: must be a multiple of 32"),
+        ("finetune", "mode=prob", "config argument mode=prob: did you mean 'probe'?"),
+        ("finetune", "size=256x", "size=256x: a side in pixels such as 224, or height x width"),
+        ("finetune", "layer_decay=0", "layer_decay=0.0: use (0, 1]"),
         ("evaluate", "sise=384", "config argument 'sise': did you mean 'size'?"),
         ("maxvit_digits", "smoke=yes", "expected smoke=<bool>"),
         ("segment_folder", "head=upernets", "head=upernets: did you mean 'upernet'?"),

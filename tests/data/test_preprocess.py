@@ -42,6 +42,15 @@ def test_legacy_bicubic_samples_from_the_corner():
     np.testing.assert_array_equal(halved.ravel(), [0, 2, 4, 6])  # half-pixel: 0.5, 2.5, ...
 
 
+def test_central_crop_of_a_height_and_a_width():
+    """Of the largest part of that aspect, 50 x 100, half: 32 / (32 + 32)."""
+    rows, columns = np.mgrid[:60, :100]
+    crop = preprocess.central_crop(np.stack([rows, columns], -1), (32, 64))
+    assert crop.shape == (25, 50, 2)
+    assert (crop[0, 0].tolist(), crop[-1, -1].tolist()) == ([18, 25], [42, 74])
+    assert preprocess.eval_official(PHOTO, (32, 64)).shape == (32, 64, 3)
+
+
 def test_eval_official_of_a_tiny_image():
     assert preprocess.eval_official(PHOTO[:1, :1], 32).shape == (32, 32, 3)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.data.quality import make_quality_source
-from common.data.quality_files import IN_BOTH, MISSING, NOT_IN_TABLE, SEVERAL, UNREADABLE, Parts
+from common.data.table_files import IN_BOTH, MISSING, NOT_IN_TABLE, SEVERAL, UNREADABLE, Parts
 from common.errors import UserError
 from tests.data.score_files import VOTES, ava_line, csv_text, write_images
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.data import score_tables
+from common.data import csv_rows, score_tables
 from common.data.score_distributions import moments
 from common.data.score_tables import AVA_SCORES, ScoreColumns, read_ava, read_score_csv
 from common.errors import UserError
@@ -38,10 +38,10 @@ def test_ava_leaves_out_odd_lines_alone(tmp_path):
     np.testing.assert_allclose(moments(table.distributions, AVA_SCORES)[0], [5, 5.5])
     np.testing.assert_allclose(table.distributions.sum(-1), 1)
     assert table.problems == {
-        score_tables.COLUMNS: ["line 2 (11)"],
+        csv_rows.COLUMNS: ["line 2 (11)"],
         score_tables.NEGATIVE: ["line 4 (12)"],
         score_tables.NO_VOTES: ["line 5 (13)"],
-        score_tables.TWICE: ["line 6 (953619)"],
+        csv_rows.TWICE: ["line 6 (953619)"],
         score_tables.NOT_A_NUMBER: ["line 7 (14)", "line 8 (15)"],
     }
 
@@ -89,8 +89,8 @@ def test_rows_that_are_no_rows(tmp_path):
     table = read(tmp_path, text)
     assert table.images == ["a"]
     assert table.problems == {
-        score_tables.NO_NAME: ["line 3"],
-        score_tables.COLUMNS: ["line 4"],
+        csv_rows.NO_NAME: ["line 3"],
+        csv_rows.COLUMNS: ["line 4"],
         score_tables.NOT_A_NUMBER: ["line 5 (c)"],
     }
 

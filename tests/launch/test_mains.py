@@ -316,7 +316,8 @@ def test_weights_to_start_from_are_reported(commands, tmp):
 def test_report(commands, tmp):
     folder = tmp / "run" / "report" / "step_6" / "eval"
     assert {path.name for path in folder.iterdir()} == {
-        *("metrics.json", "per_class.csv", "images.png", "confusion.png")
+        *("metrics.json", "predictions.csv", "per_class.csv", "confusions.csv", "report.html"),
+        *("images.png", "confusion.png", "mistakes.png"),
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == pytest.approx(trained(tmp), rel=1e-6)
@@ -342,7 +343,7 @@ def test_report_per_class(commands, tmp):
     assert [row["class"] for row in rows] == [str(digit) for digit in range(10)]
     assert [int(row["examples"]) for row in rows] == confusion.sum(1).tolist()
     expected = np.diag(confusion) / confusion.sum(1)
-    np.testing.assert_allclose([float(row["accuracy"]) for row in rows], expected, atol=1e-6)
+    np.testing.assert_allclose([float(row["recall"]) for row in rows], expected, atol=1e-6)
 
 
 def test_report_is_never_overwritten(commands, tmp):

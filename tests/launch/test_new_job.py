@@ -106,6 +106,8 @@ def test_evaluated_with_a_report(results, tmp):
     assert f"whole, step {best}\n" in results["evaluate"].out
     report = tmp / "whole" / "report" / f"step_{best}" / "eval" / "metrics.json"
     assert json.loads(report.read_text())["error"] == pytest.approx(errors[best], rel=1e-5)
+    page = (report.parent / "report.html").read_text()  # of any job that writes none of its own
+    assert f"<td>error</td><td>{errors[best]:.4f}</td>" in page and "http" not in page
     other = json.loads((tmp / "report" / "eval" / "metrics.json").read_text())
     assert other["error"] == pytest.approx(min(errors.values()) / 2, rel=0.5)
 

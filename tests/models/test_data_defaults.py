@@ -77,6 +77,8 @@ def test_directories_say_what_was_stored(tmp_path):
     )
     assert names == ["a", "b"]
     assert data_of_weights("caformer_s18", path, 96)[0].image_size == 96
+    oblong = own(tmp_path / "oblong", preprocessing=stored | {"image_size": [64, 48]})
+    assert data_of_weights("caformer_s18", oblong)[0].image_size == (64, 48)
     plain = own(tmp_path / "plain")
     assert data_of_weights("moat_2", plain) == (maxvit_jax.data_defaults("moat_2"), None)
     foreign = data_of_weights("maxvit_tiny", tmp_path / "file.npz", 384)

@@ -143,6 +143,50 @@ def test_config_holds_no_code():
         make_task({"model": {"name": "poolformerv2_s12", "mixers": ("pool", PoolMixer) * 2}})
 
 
+# ---------------------------------------------------------------- classes of unlike sizes
+
+
+def uneven():
+    """Of its three classes one has six images, the others two each."""
+    pixels = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2)
+    return ArraySource(pixels.repeat(3, -1), [0] * 6 + [1] * 2 + [2] * 2, list("abc"))
+
+
+def test_class_weights_make_up_for_frequencies():
+    """The mean of `examples / (classes * examples of the class)` times the cross entropy."""
+    config = tiny.quick({"task": {"class_weights": "balanced", "label_smoothing": 0.1}})
+    task = tiny.make_task(config, small=True, train_source=uneven(), eval_source=uneven())
+    variables = jax.jit(task.init)(jax.random.key(0))
+    labels = np.array([0, 1, 2, 0], np.int32)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+
+    @jax.jit
+    def both(batch, rng):
+        inputs = (batch["image"] - np.float32(task.data.mean)) / np.float32(task.data.std)
+        _, dropout = jax.random.split(rng)
+        settings = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": dropout}}
+        return task.loss(variables, batch, rng)[0], task.model.apply(variables, inputs, **settings)
+
+    loss, (logits, _) = both({"image": images, "label": labels}, jax.random.key(0))
+    targets = np.full((4, 3), 0.1 / 3) + 0.9 * np.eye(3)[labels]
+    weights = np.array([10 / (3 * 6), 10 / (3 * 2), 10 / (3 * 2)])
+    expected = -(weights * targets * log_softmax(np.float64(logits), axis=1)).sum(1).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_balanced_sampling_shows_classes_equally_often():
+    task = make_task({"data.sampling": "balanced"}, source=uneven(), num_classes=3)
+    source = task.train_data().source
+    assert np.bincount([source[i]["label"] for i in range(len(source))]).tolist() == [6, 6, 6]
+    assert len(task.eval_data()["eval"].source) == 10  # evaluation sees each image once
+
+
+def test_one_way_to_balance_is_enough():
+    changes = {"data.sampling": "balanced", "task": {"class_weights": "balanced"}}
+    with pytest.raises(UserError, match=r"both balance classes: .* choose one"):
+        make_task(changes, num_classes=3)
+
+
 # ---------------------------------------------------------------- classes
 
 
@@ -280,6 +324,24 @@ def test_training_images(crop, interpolation):
     np.testing.assert_array_equal(result["image"], again["image"])
     _, other = transformed("train_data", np.random.default_rng(1), **settings)
     assert not np.array_equal(result["image"], other["image"])
+
+
+@pytest.mark.parametrize("method", ["official", "standard", "resize"])
+def test_images_of_a_height_and_a_width(method):
+    """In training and evaluation, also where the config came from JSON; what is left of a photo of
+    that aspect is not squeezed."""
+    settings = {"image_size": [16, 24], "crop": "inception", "eval_method": method}
+    _, trained = transformed("train_data", np.random.default_rng(0), **settings)
+    _, evaluated = transformed("eval_data", **settings)
+    assert trained["image"].shape == evaluated["image"].shape == (16, 24, 3)
+    task = make_task({f"data.{n}": v for n, v in settings.items()}, num_classes=3)
+    assert task.abstract_batch(2)["image"].shape == (2, 16, 24, 3)
+
+
+@pytest.mark.parametrize("size", [0, [16], [16, 0], [16, 16, 16], []])
+def test_sizes_that_are_none(size):
+    with pytest.raises(UserError, match=r"config\.data\.image_size=.*a height and a width"):
+        make_task({"data.image_size": size}, num_classes=3)
 
 
 def test_small_images_survive_randaugment():

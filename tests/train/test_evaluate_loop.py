@@ -21,6 +21,7 @@ class Brightness(Evaluator):
     def __init__(self, every=1):
         self.every = every
         self.total, self.count, self.seen, self.names = 0.0, 0.0, [], set()
+        self.places = []
 
     def sums(self, outputs, batch):
         mean = jnp.mean(jnp.asarray(batch["image"], jnp.float32), (1, 2, 3))
@@ -31,6 +32,7 @@ class Brightness(Evaluator):
         self.total += outputs["total"]
         self.count += outputs["count"]
         self.seen += batch["label"][batch["mask"] > 0].tolist()
+        self.places += batch["index"][batch["mask"] > 0].tolist()
 
     def compute(self):
         return {"brightness": self.total / self.count, "labels": float(len(self.seen))}
@@ -50,8 +52,26 @@ def test_evaluators_get_what_they_name(devices):
     expected = np.mean([example["image"] for example in examples], dtype=np.float64)
     np.testing.assert_allclose(metrics["brightness"], expected, rtol=1e-6)
     assert evaluator.seen == [example["label"] for example in examples]
-    assert evaluator.names == {"total", "count", "label", "mask"}  # no image, no logits
+    assert evaluator.names == {"total", "count", "label", "mask", "index"}  # no image, no logits
+    assert evaluator.places == [*range(tiny.EXAMPLES)]
     assert metrics["examples"] == tiny.EXAMPLES and pictures == {}
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_pictures_are_of_examples_from_all_over(devices):
+    """Evenly spaced ones in their order, but for an unreadable one; files lie class by class."""
+    task = tiny.make_task(tiny.quick({"data.max_corrupt": 1}), small=True)
+    task.shown, task.visualise = 4, lambda batch, outputs: {"seen": (batch, outputs)}
+    variables = jax.jit(task.init)(jax.random.key(0))
+    mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:devices])
+    dataset = task.eval_data()["eval"]._replace(source=tiny.source(broken=(19,)))
+    _, pictures = EvalLoop(task, mesh, variables).run(variables, dataset, task.evaluators())
+    batch, outputs = pictures["seen"]
+    source = tiny.source()
+    chosen = [source[i] for i in (0, 9, 29)]  # 0, 9, 19 and 29 of 30
+    np.testing.assert_array_equal(batch["image"], [example["image"] for example in chosen])
+    assert batch["label"].tolist() == [example["label"] for example in chosen]
+    assert outputs["logits"].shape == (3, tiny.CLASSES)
 
 
 def test_unknown_array_is_named():

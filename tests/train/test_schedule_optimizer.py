@@ -502,6 +502,15 @@ def test_layer_decay_finds_the_layers_of_every_family(name):
     jax.eval_shape(make_optimizer(config, lambda step: 1.0).init, shapes)  # none is empty
 
 
+def test_layer_decay_finds_position_embeddings():
+    """With the block that follows them; they are arrays of the network itself."""
+    (pattern,) = {
+        g["pattern"] for g in layer_decay((1, 2), 0.5) if "stage_2_((block_0" in g["pattern"]
+    }
+    assert re.search(pattern, "stage_2_positions")
+    assert not re.search(pattern, "stage_2_block_1/norm/scale")
+
+
 def test_run_with_groups(tmp_path):
     """Stopped and continued, with the same bits and types; what is frozen stays, in the average as
     well."""

@@ -45,7 +45,7 @@ def interrupted(tmp_path_factory):
 
 def test_files(uninterrupted):
     workdir, _ = uninterrupted
-    names = {".lock", "config.json", "metrics.jsonl", "checkpoints", "samples"}
+    names = {".lock", "config.json", "labels.json", "metrics.jsonl", "checkpoints", "samples"}
     found = {path.name for path in workdir.iterdir()}
     assert names <= found and all(name.startswith("events.") for name in found - names)
     assert len(found - names) == 1
@@ -80,9 +80,10 @@ def test_samples(uninterrupted):
     expected = ["eval_images_00000003", "eval_images_00000006", "train_images_00000000"]
     paths = sorted((workdir / "samples").iterdir())
     assert [path.stem for path in paths] == expected
-    for path in paths:
+    # 25 images of all 30 to evaluate on; the eight of a training batch.
+    for path, columns in zip(paths, (5, 5, 3), strict=True):
         with Image.open(path) as image:
-            assert image.size[0] == 3 * (128 + 4)  # eight images in a sheet of three columns
+            assert image.size[0] == columns * (128 + 4)
 
 
 def test_checkpoints_hold_the_config(uninterrupted):
