@@ -88,7 +88,7 @@ class _Job:
       plain: the whole config as JSON values, its length in steps.
       sections: of the trainer.
       dataset, eval_sets: the task's.
-      create: from variables to the state of step 0.
+      init: from a key, and pretrained variables, to the state of step 0.
       abstract, shardings: shape and place of everything in the state.
       best_metric: name, and 1 where larger is better, -1 where smaller is.
     """
@@ -101,7 +101,7 @@ class _Job:
     eval_sets: dict[str, Dataset]
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
-    create: Callable[[Variables], TrainState]
+    init: Callable[[jax.Array, Variables], TrainState]
     abstract: TrainState
     shardings: TrainState
     eval_loop: EvalLoop
@@ -120,9 +120,12 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
     schedule = make_schedule(sections["schedule"], sections["optimizer"].learning_rate)
     optimizer = make_optimizer(sections["optimizer"], schedule)
     ema = sections["optimizer"].ema_decay is not None
-    create = partial(create_state, optimizer=optimizer, ema=ema)
-    # Shapes first, so that nothing is ever whole on one device.
-    abstract = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(0))
+
+    def init(rng: jax.Array, given: Variables) -> TrainState:
+        return create_state(merged(task.init(rng), given), optimizer, ema=ema)
+
+    # Shapes first, so that nothing is ever whole on one device. JAX keeps what it traced.
+    abstract = jax.eval_shape(init, jax.random.key(0), {})
     eval_sets = task.eval_data()
     return _Job(
         task=task,
@@ -133,7 +136,7 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
         eval_sets=eval_sets,
         schedule=schedule,
         optimizer=optimizer,
-        create=create,
+        init=init,
         abstract=abstract,
         shardings=sharding.tree_shardings(abstract, mesh),
         eval_loop=EvalLoop(task, mesh, abstract.eval_variables),
@@ -273,13 +276,9 @@ class _Run:
             # On the host: it goes to the devices in its parts.
             given = jax.tree.map(np.asarray, job.task.pretrained() or {})
             require_fits(job.abstract.variables, given, "config.init.weights")
-
-        def init(rng: jax.Array, given: Variables) -> TrainState:
-            return job.create(merged(job.task.init(rng), given))
-
         seed = jax.random.key(job.plain["seed"])
         with announced("initialising the model", "initialised"):
-            state = jax.jit(init, out_shardings=job.shardings)(seed, given)
+            state = jax.jit(job.init, out_shardings=job.shardings)(seed, given)
             return jax.block_until_ready(state)
 
     def _train_step(self) -> Callable:

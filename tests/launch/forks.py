@@ -10,6 +10,7 @@ from its stdin, one per line, and answers each with a line.
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ import warnings
 from typing import NamedTuple
 
 import jax
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -37,12 +39,18 @@ ENVIRONMENT = {
 
 # What the mains import, but for the modules that define flags.
 _IMPORTS = (
-    "launch",
+    "common.report",
+    "common.report_page",
     "common.train.trainer",
+    "common.video",
     "configs.base.imagenet",
+    "configs.base.dense",
+    "launch.main",
+    "launch.process_settings",
+    "launch.tasks",
     "maxim_jax.evaluation",
-    "maxim_jax.tasks.restoration",
-    "maxvit_jax.tasks.classification",
+    "pycocotools.mask",
+    "safetensors.numpy",
     "sklearn.datasets",
     "tensorflow_datasets",
 )
@@ -152,6 +160,9 @@ def main() -> None:
     """Serves the requests of stdin."""
     for name in _IMPORTS:
         importlib.import_module(name)
+    Image.preinit()  # the formats of photos
+    gc.set_threshold(50_000, 20, 100)  # as in tests/conftest.py
+    gc.freeze()
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: nothing runs yet
     for line in sys.stdin:
         request = json.loads(line)

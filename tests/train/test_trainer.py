@@ -93,6 +93,15 @@ def test_checkpoints_hold_the_config(uninterrupted):
         assert json.loads(path.read_text()) == tiny.config()
 
 
+def test_initial_variables_are_traced_once(tmp_path):
+    """Their shapes and their values come from one trace."""
+    config = tiny.quick({"train.num_steps": 1})
+    task = tiny.make_task(config, small=True)
+    with mock.patch.object(task, "init", wraps=task.init) as init:
+        tiny.run(config, tmp_path, task=task)
+    assert init.call_count == 1
+
+
 def test_evaluation_counts_every_example_once(tmp_path):
     """30 examples in batches of 8, against the model applied to all of them at once."""
     config = tiny.quick({"train.num_steps": 2})
