@@ -22,12 +22,13 @@ from common.errors import UserError, nearest_valid
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.predict import Predictor
+from common.program import Program
 from common.progress import ProgressReport
 from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
 from maxim_jax.checkpoints import CHECKPOINTS
 from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
-from maxim_jax.inference import Restorer, restore_images
+from maxim_jax.inference import Restorer, restore_images, restorer_program
 from maxim_jax.losses import multi_stage_loss
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
 
@@ -342,6 +343,11 @@ class RestorationTask(Task):
     ) -> Predictor:
         """See `common.task.Task`."""
         raise UserError(f"{name} restores photos: python -m launch.restore")
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return restorer_program(*maxim_jax.load_pretrained(name, path), size)
 
     # ---------------------------------------------------------------- parts
 

@@ -25,7 +25,9 @@ from common.data.sources import SOURCES, Source, make_source
 from common.errors import UserError, did_you_mean
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
+from common.program import Program
 from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables, option
+from maxvit_jax import programs
 from maxvit_jax.data_defaults import data_of_weights, fields_of_weights
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.tasks.report import write_tables
@@ -329,6 +331,11 @@ class ClassificationTask(Task):
             class_names = text.splitlines()
         classifier = Classifier(model, variables, data, class_names, batch_size=batch_size)
         return _Photos(classifier, options.top)
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return programs.classifier(name, path, size)
 
     # ---------------------------------------------------------------- parts
 
