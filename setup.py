@@ -33,6 +33,7 @@ REQUIRED = [
 TORCH = ["torch>=2.13,<2.14"]
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
+ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
 TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
 
@@ -54,7 +55,8 @@ setup(
         "photos": PHOTOS,
         "video": VIDEO,
         "detection": DETECTION,
-        "test": TORCH + PHOTOS + VIDEO + DETECTION + TEST,
+        "onnx": ONNX,
+        "test": TORCH + PHOTOS + VIDEO + DETECTION + ONNX + TEST,
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },
