@@ -4,6 +4,8 @@ import json
 import tempfile
 from pathlib import Path
 
+import jax
+
 from common.errors import UserError
 from common.program import Program, dimensions
 
@@ -19,7 +21,7 @@ def write(path: Path, program: Program) -> None:
       program: its weights become variables.
 
     Raises:
-      UserError: TensorFlow isn't installed.
+      UserError: TensorFlow isn't installed, or could not run the file.
     """
     try:
         import tensorflow as tf
@@ -27,6 +29,9 @@ def write(path: Path, program: Program) -> None:
     except ImportError as error:
         raise UserError("SavedModels need TensorFlow: pip install '.[tensorflow]'") from error
 
+    if " top_k[" in str(jax.make_jaxpr(program)(program.abstract_inputs())):
+        # A "composite" of StableHLO's, which TensorFlow 2.21 writes and then can't read.
+        raise UserError("TensorFlow can't run JAX's top_k, as detectors have it; use another --to")
     tf.config.set_visible_devices([], "GPU")  # it would take all its memory, to write a file
     module = tf.Module()
     module.weights = tf.nest.map_structure(tf.Variable, program.variables)

@@ -35,8 +35,13 @@ def saved(package, model, folder, **info):
     return str(folder)
 
 
-def classifier(recipe, folder):
+def fields_of(recipe):
     fields = recipe.get_config().model.to_dict()
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def classifier(recipe, folder):
+    fields = fields_of(recipe)
     model = maxvit_jax.create_model(**fields)
     info = {"preprocessing": {"image_size": 32, **NORMALIZATION}}
     return programs.classifier(fields["name"], saved(maxvit_jax, model, folder, **info), None)
@@ -59,7 +64,7 @@ def generator(folder):
 
 
 def restorer(folder):
-    model = maxim_jax.create_model(**maxim_photos.get_config().model.to_dict())
+    model = maxim_jax.create_model(**fields_of(maxim_photos))
     variables = make_variables(model, maxim_jax.example_images(model))
     return restorer_program(model, variables)
 
@@ -140,6 +145,10 @@ def test_files_give_what_the_model_gives(name, tmp_path):
     assert expected.keys() == program.outputs.keys()
     for to, (writer, run) in FORMATS.items():
         path = tmp_path / f"model{writer.SUFFIX}"
+        if to == "savedmodel" and name in ("retinanet", "mask_rcnn"):
+            with pytest.raises(UserError, match="TensorFlow can't run JAX's top_k"):
+                writer.write(path, program)
+            continue
         writer.write(path, program)
         found = run(path, program, inputs)
         assert found.keys() == expected.keys()
