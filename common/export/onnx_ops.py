@@ -359,17 +359,31 @@ def _convolution(graph: Graph, equation: Any, x: Tensor, kernel: Tensor) -> Tens
     before, after = zip(*params["padding"], strict=True)
     if not all(isinstance(pixels, int | np.integer) for pixels in (*before, *after)):
         raise UserError("ONNX convolves images of open sides only where they are multiples")
-    if any(step != 1 for step in params["lhs_dilation"]) or params["batch_group_count"] != 1:
-        raise UserError("ONNX has no convolution of this kind (transposed)")
-    name = graph.node(
-        "Conv",
-        _ordered(graph, x, axes.lhs_spec),
-        _ordered(graph, kernel, axes.rhs_spec),
-        strides=params["window_strides"],
-        pads=[int(pixels) for pixels in (*before, *after)],
-        dilations=params["rhs_dilation"],
-        group=params["feature_group_count"],
-    )
+    plain = {*params["rhs_dilation"], *params["window_strides"], params["feature_group_count"]}
+    images, pads = _ordered(graph, x, axes.lhs_spec), [int(n) for n in (*before, *after)]
+    if {*params["lhs_dilation"]} == {1}:
+        name = graph.node(
+            "Conv",
+            images,
+            _ordered(graph, kernel, axes.rhs_spec),
+            strides=params["window_strides"],
+            pads=pads,
+            dilations=params["rhs_dilation"],
+            group=params["feature_group_count"],
+        )
+    elif plain == {1} and kernel.value is not None and not kernel.thin:
+        out_axis, in_axis, *sides = axes.rhs_spec
+        turned = np.flip(kernel.value, sides).transpose(in_axis, out_axis, *sides)
+        reach = [side - 1 for side in turned.shape[2:]] * 2
+        name = graph.node(
+            "ConvTranspose",
+            images,
+            graph.constant(turned).name,
+            strides=params["lhs_dilation"],
+            pads=[side - width for side, width in zip(reach, pads, strict=True)],
+        )
+    else:
+        raise UserError("ONNX has no transposed convolution of this kind")
     back = [int(place) for place in np.argsort(axes.out_spec)]
     return _made(equation, graph.node("Transpose", name, perm=back))
 

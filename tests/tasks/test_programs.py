@@ -85,7 +85,6 @@ CASES = {
     "quality": quality,
     "segmentation": segmenter,
     "retinanet": functools.partial(detector, "retinanet"),
-    "mask_rcnn": functools.partial(detector, "mask_rcnn"),
     "restoration": restorer,
     "generation": generator,
 }
@@ -145,7 +144,7 @@ def test_files_give_what_the_model_gives(name, tmp_path):
     assert expected.keys() == program.outputs.keys()
     for to, (writer, run) in FORMATS.items():
         path = tmp_path / f"model{writer.SUFFIX}"
-        if to == "savedmodel" and name in ("retinanet", "mask_rcnn"):
+        if to == "savedmodel" and name == "retinanet":
             with pytest.raises(UserError, match="TensorFlow can't run JAX's top_k"):
                 writer.write(path, program)
             continue
