@@ -41,6 +41,7 @@ TENSORFLOW = [
 TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
 PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
+ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6"]
@@ -74,8 +75,9 @@ setup(
         "photos": PHOTOS,
         "video": VIDEO,
         "detection": DETECTION,
+        "onnx": ONNX,
         "docs": DOCS,
-        "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + TEST,
+        "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + ONNX + TEST,
         "cuda": ["jax[cuda13]>=0.8.0"],
         "tpu": ["jax[tpu]>=0.8.0"],
     },

@@ -8,7 +8,7 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.explanation import Explainer
 from common.metrics.evaluator import Evaluator
 from common.predict import PhotoPredictor, Predictor
+from common.program import BATCH, Input, Program
 
 Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ..., "constants": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
@@ -320,6 +321,20 @@ class Task(abc.ABC):
           batch_size: photos at once.
           dtype: compute type.
         """
+        task, variables = cls.of_run(path, dtype)
+        return cls.photo_predictor(task, variables, batch_size=batch_size)
+
+    @classmethod
+    def of_run(cls, path: str, dtype: str) -> tuple[Self, Variables]:
+        """Returns the task of a run, and what it publishes.
+
+        Args:
+          path: of the run directory.
+          dtype: compute type.
+
+        Raises:
+          UserError: it is no run, or its model is code.
+        """
         from common.model_fields import refuse_code
         from common.train.checkpoint import restore_variables
         from common.train.run_directory import read_config
@@ -327,8 +342,30 @@ class Task(abc.ABC):
         config = read_config(path)
         refuse_code(path, config["model"])
         task = cls(config | {"model": config["model"] | {"dtype": dtype}})
-        _, variables = restore_variables(path)
-        return cls.photo_predictor(task, variables, batch_size=batch_size)
+        return task, restore_variables(path)[1]
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """Returns what `launch.export` writes: `predict`, of images as the run was trained on.
+
+        Args:
+          name: of the model.
+          path: a run, or anything else that `load_pretrained` reads.
+          size: height and width of images; None: any that suit the model.
+
+        Raises:
+          UserError: weights that have no such program, or no other size.
+        """
+        require(size is None, f"--size does not apply: {cls.kind} takes images as in training")
+        task, variables = cls.of_run(path, "float32")
+        shapes = {n: x for n, x in task.abstract_batch(1).items() if n in (task.images, "size")}
+        return Program(
+            run=task.predict,
+            variables=variables,
+            inputs={n: Input((BATCH, *x.shape[1:]), x.dtype.name) for n, x in shapes.items()},
+            outputs=dict.fromkeys(jax.eval_shape(task.predict, variables, shapes), ""),
+            info=task.labels(),
+        )
 
     @classmethod
     def explainer(cls, name: str, path: str, options: Any, *, dtype: str) -> Explainer:

@@ -15,9 +15,11 @@ COMMANDS = {
     "restore": "restores photos and videos",
     "generate": "generates images",
     "convert": "reads weights of one format and writes another",
+    "export": "writes a model for other runtimes: StableHLO, ONNX, SavedModel",
     "push": "makes a folder for the Hugging Face Hub of a run",
     "explain": "draws what a model does with photos",
     "probe": "linear probe and nearest neighbours on frozen features",
+    "demo": "shows runs on a page in the browser",
     "plan": "memory and FLOPs of a run, without its hardware and data",
     "benchmark": "measures inference and training",
 }

@@ -17,6 +17,7 @@ from jax import numpy as jnp
 from common.compiled import announcing, sides
 from common.config import require
 from common.errors import UserError, nearest_valid
+from common.program import BATCH, Input, Program, multiples_of
 from common.whole_images import PaddedSizes
 
 OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
@@ -35,6 +36,31 @@ def restore_images(model: nn.Module, variables: dict, images: jax.Array) -> jax.
     """
     scale = 255.0 if jnp.issubdtype(images.dtype, jnp.integer) else 1.0
     return model.apply(variables, images.astype(jnp.float32) / scale, train=False)[-1][0]
+
+
+def restorer_program(
+    model: nn.Module, variables: dict, size: tuple[int, int] | None = None
+) -> Program:
+    """Returns the program of a model for other runtimes.
+
+    Args:
+      model: as for `Restorer`.
+      variables: of the model.
+      size: height and width of photos; None: all multiples of what the model needs.
+    """
+    sides = size or multiples_of((model.size_multiple,) * 2)
+    padding = {"multiple": _OFFICIAL_MULTIPLE, "mode": "reflect", "place": "half on each side"}
+
+    def run(variables: dict, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {"restored": restore_images(model, variables, inputs["input"])}
+
+    return Program(
+        run=run,
+        variables=variables,
+        inputs={"input": Input((BATCH, *sides, 3), "float32", "RGB, 0..1")},
+        outputs={"restored": "float32, of the input's shape: 0..1, not clipped"},
+        info={"preprocessing": {"padding": padding}},
+    )
 
 
 class Restorer:

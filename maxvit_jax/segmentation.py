@@ -22,7 +22,7 @@ from common.config import require
 from common.data.image_files import Photo, read_photo
 from common.data.resized_crops import fitted_size, resize_image
 from common.errors import TooLarge, nearest_valid
-from common.layers.resize import interpolated
+from common.layers.resize import bilinear, interpolated
 from common.whole_images import PaddedSizes
 from maxvit_jax.dense_weights import Preparation, normalized
 
@@ -46,7 +46,7 @@ class Segmentation(NamedTuple):
 def map_logits(
     model: nn.Module, data: Any, variables: Mapping[str, Any], images: Array, sizes: Array
 ) -> Array:
-    """The program that evaluation, `Segmenter` and export share.
+    """The program that evaluation, `Segmenter` and `best_classes` share.
 
     Args:
       model: a segmentation model.
@@ -60,6 +60,23 @@ def map_logits(
       float32 `[batch, height / stride, width / stride, classes]`.
     """
     return model.apply(variables, normalized(data, images, sizes), train=False)
+
+
+def best_classes(
+    model: nn.Module, data: Any, variables: Mapping[str, Any], images: Array, sizes: Array
+) -> dict[str, Array]:
+    """The program that evaluation during training and export share; see `map_logits`.
+
+    Returns:
+      `label_map`, uint8 `[batch, height, width]`, and `confidence`, float32 of that shape: the best
+      class of every pixel, and its probability.
+    """
+    logits = map_logits(model, data, variables, images, sizes)
+    probabilities = jax.nn.softmax(bilinear(logits, *images.shape[1:3]))
+    return {
+        "label_map": probabilities.argmax(-1).astype(jnp.uint8),
+        "confidence": probabilities.max(-1),
+    }
 
 
 class Segmenter:

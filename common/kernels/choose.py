@@ -1,11 +1,28 @@
 """Which formulation of a kernel runs."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 
 from jax import Array, lax
 
 from common.config import require
 from common.errors import did_you_mean
+
+_automatic = contextvars.ContextVar("automatic", default="auto")  # what "auto" stands for
+
+
+@contextlib.contextmanager
+def plainest() -> Iterator[None]:
+    """What is traced in the block and leaves the choice of formulations open has the plainest.
+
+    A converter to another format knows no platforms; and what it knows best is the plainest.
+    """
+    token = _automatic.set("reference")
+    try:
+        yield
+    finally:
+        _automatic.reset(token)
 
 
 def choose(
@@ -31,8 +48,9 @@ def choose(
         implementation in names,
         f"implementation={implementation!r}: {did_you_mean(str(implementation), names)}",
     )
-    if implementation != "auto":
-        return formulations[implementation](*args)
+    chosen = _automatic.get() if implementation == "auto" else implementation
+    if chosen != "auto":
+        return formulations[chosen](*args)
     by_platform = {platform: formulations[name] for platform, name in fastest.items()}
     if len(set(fastest.values())) == 1:
         return by_platform["default"](*args)

@@ -99,9 +99,10 @@ def nearest(x: Array, height: int, width: int) -> Array:
     for axis, size in ((1, height), (2, width)):
         side = x.shape[axis]
         if size != side:
-            repeats = size // side if size % side == 0 else 0
-            index = np.arange(size) * side // size
-            x = jnp.repeat(x, repeats, axis) if repeats else jnp.take(x, index, axis)
+            if size % side == 0:
+                x = jnp.repeat(x, size // side, axis)
+            else:
+                x = jnp.take(x, np.arange(size) * side // size, axis)
     return x
 
 

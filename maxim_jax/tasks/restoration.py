@@ -23,13 +23,14 @@ from common.explanation import Explainer
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.predict import Predictor
+from common.program import Program
 from common.progress import ProgressReport
 from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
 from maxim_jax.checkpoints import CHECKPOINTS
 from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
 from maxim_jax.explained_photos import ExplainedPhotos, ExplainOptions
-from maxim_jax.inference import Restorer, restore_images
+from maxim_jax.inference import Restorer, restore_images, restorer_program
 from maxim_jax.losses import multi_stage_loss
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
 
@@ -353,6 +354,11 @@ class RestorationTask(Task):
         """See `common.task.Task`."""
         model, variables = maxim_jax.load_pretrained(name, path, dtype=dtype)
         return ExplainedPhotos(model, variables, options)
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return restorer_program(*maxim_jax.load_pretrained(name, path), size)
 
     # ---------------------------------------------------------------- parts
 

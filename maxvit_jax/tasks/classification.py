@@ -26,7 +26,9 @@ from common.errors import UserError, did_you_mean
 from common.explanation import Explainer
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
+from common.program import Program
 from common.task import Batch, Dataset, HeadInit, Task, Variables, option
+from maxvit_jax import programs
 from maxvit_jax.classification_report import write_classification_report
 from maxvit_jax.classified_photos import ClassifiedPhotos
 from maxvit_jax.classifier_images import ClassifierImages
@@ -293,6 +295,11 @@ class ClassificationTask(Task):
     def explainer(cls, name: str, path: str, options: ExplainOptions, *, dtype: str) -> Explainer:
         """See `common.task.Task`."""
         return ExplainedPhotos(load_classifier(name, path, options, dtype), options)
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return programs.classifier(name, path, size)
 
     # ---------------------------------------------------------------- parts
 

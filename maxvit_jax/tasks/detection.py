@@ -28,8 +28,9 @@ from common.metrics.detection import DetectionEvaluator
 from common.metrics.evaluator import Evaluator
 from common.pictures import box_overlay, comparison_sheet
 from common.predict import FilePredictor
+from common.program import Program
 from common.task import Batch, Dataset, LoaderConfig, Task, Variables, option
-from maxvit_jax import detectors
+from maxvit_jax import detectors, programs
 from maxvit_jax.dense_weights import (
     normalized,
 )
@@ -300,6 +301,11 @@ class DetectionTask(DenseTask):
         canvas, meaning = meaning_of_weights(path, model.num_classes)
         detector = Detector(model, variables, canvas, meaning)
         return DetectedPhotos(detector, options.score, options.classes, batch_size=batch_size)
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return programs.detector(name, path, size)
 
     # ---------------------------------------------------------------- parts
 

@@ -21,9 +21,10 @@ from common.data.unlabelled import Numbered, Unlabelled
 from common.errors import did_you_mean
 from common.metrics.generation import GenerationEvaluator
 from common.pictures import captioned_sheet, comparison_sheet
+from common.program import Program
 from common.report import write_json
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables
-from maxvit_jax import gans
+from maxvit_jax import gans, programs
 from maxvit_jax.feature_networks import FeatureNetwork, feature_network
 from maxvit_jax.generation import between, draw_latents, from_pixels, made_images, to_pixels
 from maxvit_jax.generation_loss import (
@@ -271,6 +272,12 @@ class GenerationTask(Task):
         return {"images": _sheet(outputs["image"]), "strip": strip}
 
     # ---------------------------------------------------------------- what users run
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`: of the generator."""
+        require(size is None, f"--size does not apply: {name} makes images of one size")
+        return programs.generator(name, path)
 
     def write_report(
         self,

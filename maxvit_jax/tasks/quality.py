@@ -24,9 +24,11 @@ from common.data.table_files import Parts
 from common.errors import did_you_mean
 from common.metrics.quality import QualityEvaluator
 from common.pictures import captioned_sheet
+from common.program import Program
 from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables
 from maxvit_jax.inference import class_logits
 from maxvit_jax.judged_photos import JudgedPhotos
+from maxvit_jax.programs import image_input
 from maxvit_jax.quality_loss import earth_movers_distance
 from maxvit_jax.quality_report import write_quality_report
 
@@ -279,6 +281,23 @@ class QualityTask(Task):
         shares = zip(self._names, outputs["distribution"], strict=True)
         histogram = {name: f"{share:.6g}" for name, share in shares}
         return [{"mean": f"{mean:.4f}", "std": f"{std:.4f}"} | histogram]
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        task, variables = cls.of_run(path, "float32")
+        data = task.data
+        resized = {"image_size": list(size) if size else data.image_size, "eval_method": "resize"}
+        return Program(
+            run=task.predict,
+            variables=variables,
+            inputs={"image": image_input(task.model, data, size)},
+            outputs={"distribution": "float32 [b, scores]: the share of people for each score"},
+            info={
+                "preprocessing": resized | {"interpolation": data.interpolation},
+                **task.labels(),
+            },
+        )
 
     # ---------------------------------------------------------------- parts
 

@@ -20,15 +20,16 @@ from common.layers.resize import bilinear
 from common.metrics.segmentation import SegmentationEvaluator
 from common.pictures import comparison_sheet, label_overlay
 from common.predict import FilePredictor
+from common.program import Program
 from common.progress import ProgressReport
 from common.report import fresh_folder, result_lines
 from common.task import Batch, Dataset, LoaderConfig, Report, Task, Variables, option
-from maxvit_jax import segmenters
+from maxvit_jax import programs, segmenters
 from maxvit_jax.dense_weights import (
     Preparation,
     normalized,
 )
-from maxvit_jax.segmentation import Segmenter, map_logits
+from maxvit_jax.segmentation import Segmenter, best_classes
 from maxvit_jax.segmentation_loss import cross_entropy, dice
 from maxvit_jax.segmentation_report import evaluate_images
 from maxvit_jax.segmented_photos import SegmentedPhotos
@@ -238,19 +239,8 @@ class SegmentationTask(DenseTask):
     # ---------------------------------------------------------------- evaluation
 
     def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
-        """See `common.task.Task`.
-
-        Returns:
-          `label_map`, uint8 `[batch, height, width]`, and `confidence`, float32 of that shape: the
-          best class of every pixel, and its probability.
-        """
-        images = batch["image"]
-        logits = map_logits(self.model, self.data, variables, images, batch["size"])
-        probabilities = jax.nn.softmax(bilinear(logits, *images.shape[1:3]))
-        return {
-            "label_map": probabilities.argmax(-1).astype(jnp.uint8),
-            "confidence": probabilities.max(-1),
-        }
+        """See `common.task.Task`: `label_map` and `confidence` of `best_classes`."""
+        return best_classes(self.model, self.data, variables, batch["image"], batch["size"])
 
     def eval_data(self) -> dict[str, Dataset]:
         """See `common.task.Task`: central parts, so that any number of devices can share them."""
@@ -323,6 +313,11 @@ class SegmentationTask(DenseTask):
         return SegmentedPhotos(
             Segmenter(model, variables, data, names, **options.settings()), palette
         )
+
+    @classmethod
+    def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
+        """See `common.task.Task`."""
+        return programs.segmenter(name, path, size)
 
     # ---------------------------------------------------------------- parts
 

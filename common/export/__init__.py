@@ -1,0 +1,1 @@
+"""Programs as files that other runtimes read: StableHLO, ONNX, TensorFlow's SavedModel."""
