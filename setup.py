@@ -34,6 +34,7 @@ TORCH = ["torch>=2.13,<2.14"]
 PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
 VIDEO = ["av>=18.1"]
 DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
+DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
 TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
 
 setup(
@@ -47,14 +48,15 @@ setup(
     packages=find_packages(
         include=[f"{p}*" for p in ("common", "configs", "launch", "maxvit_jax", "maxim_jax")]
     ),
-    package_data={"common.data": ["*.json"]},
+    package_data={"common.data": ["*.json"], "common.demo": ["page.*"]},
     install_requires=REQUIRED,
     extras_require={
         "torch": TORCH,
         "photos": PHOTOS,
         "video": VIDEO,
         "detection": DETECTION,
-        "test": TORCH + PHOTOS + VIDEO + DETECTION + TEST,
+        "demo": DEMO,
+        "test": TORCH + PHOTOS + VIDEO + DETECTION + DEMO + TEST,
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from common.demo.shown import Shown, Table
+
 
 class Predictor(Protocol):
     """What `launch.predict` runs photos through.
@@ -32,6 +34,9 @@ class Predictor(Protocol):
 
     def text(self, result: Any) -> str:
         """Returns what to print about one photo."""
+
+    def shown(self, result: Any) -> Sequence[Shown]:
+        """Returns what a page shows about one photo, beside its text and files."""
 
 
 class FilePredictor(Predictor, Protocol):
@@ -118,3 +123,7 @@ class PhotoPredictor:
         return "; ".join(
             ", ".join(f"{name} {value}" for name, value in row.items()) for row in self.rows(result)
         )
+
+    def shown(self, result: dict[str, np.ndarray]) -> list[Shown]:
+        """See `Predictor`."""
+        return [Table(self.rows(result))]

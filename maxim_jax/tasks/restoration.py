@@ -18,6 +18,7 @@ from common.data.degradations import parse_degradations
 from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
+from common.demo.demos import Demo
 from common.errors import UserError, nearest_valid
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
@@ -30,6 +31,7 @@ from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
 from maxim_jax.inference import Restorer, restore_images
 from maxim_jax.losses import multi_stage_loss
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
+from maxim_jax.restored_photos import RestoredPhotos
 
 SHEET_ROWS = 4
 
@@ -342,6 +344,11 @@ class RestorationTask(Task):
     ) -> Predictor:
         """See `common.task.Task`."""
         raise UserError(f"{name} restores photos: python -m launch.restore")
+
+    @classmethod
+    def demo(cls, name: str, path: str, options: Any, *, dtype: str) -> Demo:
+        """See `common.task.Task`: before and after."""
+        return RestoredPhotos(*maxim_jax.load_pretrained(name, path, dtype=dtype))
 
     # ---------------------------------------------------------------- parts
 

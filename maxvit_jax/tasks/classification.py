@@ -26,6 +26,7 @@ from common.errors import UserError, did_you_mean
 from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
 from common.task import Batch, Dataset, HeadInit, LoaderConfig, Task, Variables, option
+from maxvit_jax.classified_photos import ClassifiedPhotos
 from maxvit_jax.data_defaults import data_of_weights, fields_of_weights
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.tasks.report import write_tables
@@ -316,7 +317,7 @@ class ClassificationTask(Task):
     @classmethod
     def predictor(
         cls, name: str, path: str, options: PredictOptions, *, batch_size: int, dtype: str
-    ) -> "_Photos":
+    ) -> ClassifiedPhotos:
         """See `common.task.Task`."""
         size = options.image_size
         fields = fields_of_weights(name, path, size) | {"dtype": dtype}
@@ -328,7 +329,7 @@ class ClassificationTask(Task):
             text = Path(options.class_names).read_text(encoding="utf-8", errors="replace")
             class_names = text.splitlines()
         classifier = Classifier(model, variables, data, class_names, batch_size=batch_size)
-        return _Photos(classifier, options.top)
+        return ClassifiedPhotos(classifier, options.top)
 
     # ---------------------------------------------------------------- parts
 
@@ -358,29 +359,6 @@ class ClassificationTask(Task):
         if cfg.erase_probability:
             images = random_erase(jax.random.fold_in(rng, 1), images, cfg.erase_probability)
         return images, targets
-
-
-class _Photos:
-    """A classifier as `common.predict.Predictor`."""
-
-    writes_files = takes_videos = False
-
-    def __init__(self, classifier: Classifier, top: int):
-        self.batch_size = classifier.batch_size
-        self.prepare, self.run = classifier.prepare, classifier.classify_prepared
-        self._classifier, self._top = classifier, top
-
-    def rows(self, result: np.ndarray) -> list[dict[str, Any]]:
-        return [
-            {"rank": rank, "class": p.index, "name": p.name, "probability": f"{p.probability:.6g}"}
-            for rank, p in enumerate(self._classifier.best(result, self._top), start=1)
-        ]
-
-    def text(self, result: np.ndarray) -> str:
-        best = self._classifier.best(result, self._top)
-        return ", ".join(
-            f"{p.probability:.2%} {p.index}" + f" ({p.name})" * bool(p.name) for p in best
-        )
 
 
 def _fields(data: ClassificationData) -> dict[str, Any]:
