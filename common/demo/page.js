@@ -111,7 +111,9 @@ function panelOf({ title, takes_photo: takesPhoto, settings }, mostBytes) {
     }
     const body = new FormData(form);
     body.set("demo", title);
-    const response = await fetch("run", { method: "POST", body });
+    const response = await fetch("run", { method: "POST", body }).catch(() => {
+      throw new Error("the demo doesn't answer: is it still running?");
+    });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
     results.replaceChildren(...answer.shown.map((part) => DRAWN[part.kind](part)));

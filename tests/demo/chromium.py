@@ -83,9 +83,9 @@ class Chromium:
         return answer["result"].get("value")
 
     def until(self, expression):
-        """Waits until an expression is true, and returns its value."""
+        """Waits until an expression is true or a node, and returns its value."""
         end = time.monotonic() + _SECONDS
-        while not (value := self.evaluate(f"(() => {{ return {expression} }})()")):
+        while not (value := self.evaluate(f"(v => v instanceof Node || v)({expression})")):
             assert time.monotonic() < end, f"{expression} never was: {self.errors}"
             time.sleep(0.05)
         return value

@@ -132,8 +132,8 @@ def test_a_browser_shows_the_result(digits, tmp):
         browser.until("document.querySelector('.bars')")
         cells = "[...document.querySelectorAll('.bars tr')].map(row => row.innerText)"
         shown = browser.evaluate(cells)
-        bars = answer["shown"][1]["bars"]
-        assert [row.split()[0] for row in shown] == [bar["name"] for bar in bars]
+        for row, bar in zip(shown, answer["shown"][1]["bars"], strict=True):
+            assert row.split("\t") == [bar["name"], "", f"{100 * bar['share']:.1f} %"]
         assert browser.evaluate("document.querySelector('.status').textContent") == ""
         browser.choose("[type=file]", tmp / "notes.png")
         browser.evaluate(press)
