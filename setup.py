@@ -35,7 +35,8 @@ PHOTOS = ["scikit-image>=0.26", "PyWavelets>=1.9"]  # its bundled photos, its wa
 VIDEO = ["av>=18.1"]
 DETECTION = ["pycocotools>=2.0.11"]  # outlines of objects, average precision as COCO has it
 DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
-TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6"]
+NOTEBOOKS = ["nbclient>=0.11", "ipykernel>=7.4"]
+TEST = ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6", *NOTEBOOKS]
 
 setup(
     name="multi-axis-jax",
