@@ -43,8 +43,10 @@ PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9"]  # its bundled photos, its wa
 VIDEO = ["av>=18.1"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it
+DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
-TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6"]
+NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
+TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6", *NOTEBOOKS]
 
 setup(
     name="multi-axis-jax",
@@ -66,7 +68,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=[f"{name}*" for name in PACKAGES]),
     package_data={name: ["py.typed"] for name in PACKAGES}
-    | {"common.data": ["*.json"], "maxvit_jax": ["*.txt", "py.typed"]},
+    | {"common.data": ["*.json"], "common.demo": ["page.*"], "maxvit_jax": ["*.txt", "py.typed"]},
     entry_points={"console_scripts": ["multi-axis = launch.cli:main"]},
     install_requires=REQUIRED,
     extras_require={
@@ -76,8 +78,9 @@ setup(
         "video": VIDEO,
         "detection": DETECTION,
         "onnx": ONNX,
+        "demo": DEMO,
         "docs": DOCS,
-        "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + ONNX + TEST,
+        "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + ONNX + DEMO + TEST,
         "cuda": ["jax[cuda13]>=0.8.0"],
         "tpu": ["jax[tpu]>=0.8.0"],
     },

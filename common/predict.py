@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from common.compiled import announcing
+from common.demo.shown import Shown, Table
 
 
 class Predictor(Protocol):
@@ -34,6 +35,9 @@ class Predictor(Protocol):
 
     def text(self, result: Any) -> str:
         """Returns what to print about one photo."""
+
+    def shown(self, result: Any) -> Sequence[Shown]:
+        """Returns what a page shows about one photo, beside its text and files."""
 
 
 class FilePredictor(Predictor, Protocol):
@@ -120,3 +124,7 @@ class PhotoPredictor:
         return "; ".join(
             ", ".join(f"{name} {value}" for name, value in row.items()) for row in self.rows(result)
         )
+
+    def shown(self, result: dict[str, np.ndarray]) -> list[Shown]:
+        """See `Predictor`."""
+        return [Table(self.rows(result))]

@@ -19,6 +19,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh
 
 from common.config import parse_section, require
+from common.demo.demos import Demo, PhotoDemo
 from common.errors import UserError
 from common.explanation import Explainer
 from common.metrics.evaluator import Evaluator
@@ -378,6 +379,19 @@ class Task(abc.ABC):
           dtype: compute type.
         """
         raise UserError(f"{path}: launch.explain shows nothing of {cls.kind} models")
+
+    @classmethod
+    def demo(cls, name: str, path: str, options: Any, *, dtype: str) -> Demo:
+        """Returns what `launch.demo` shows: photos go through `predictor` unless a job takes or
+        gives something else.
+
+        Args:
+          name: of the model.
+          path: a run, or anything else that `load_pretrained` reads.
+          options: of the class `predict_options`.
+          dtype: compute type.
+        """
+        return PhotoDemo(cls.predictor(name, path, options, batch_size=1, dtype=dtype))
 
     def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
         """Returns one example of a batch for `predict`; raises CorruptImage for no photo."""

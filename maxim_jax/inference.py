@@ -49,7 +49,7 @@ def restorer_program(
       size: height and width of photos; None: all multiples of what the model needs.
     """
     sides = size or multiples_of((model.size_multiple,) * 2)
-    padding = {"multiple": _OFFICIAL_MULTIPLE, "mode": "reflect", "place": "half on each side"}
+    padding = {"multiple": OFFICIAL_MULTIPLE, "mode": "reflect", "place": "half on each side"}
 
     def run(variables: dict, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return {"restored": restore_images(model, variables, inputs["input"])}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from common.demo.shown import Bar, Bars, Shown
 from maxvit_jax.inference import Classifier
 
 
@@ -35,3 +36,9 @@ class ClassifiedPhotos:
         return ", ".join(
             f"{p.probability:.2%} {p.index}" + f" ({p.name})" * bool(p.name) for p in best
         )
+
+    def shown(self, result: np.ndarray) -> list[Shown]:
+        """See `common.predict.Predictor`: probabilities as bars."""
+        best = self._classifier.best(result, self._top)
+        bars = [Bar(p.name or f"class {p.index}", p.probability) for p in best]
+        return [Bars("probability", bars)]

@@ -10,6 +10,7 @@ import numpy as np
 from common.coco_tools import decoded_mask
 from common.config import require
 from common.data.images import decode
+from common.demo.shown import Shown, Table
 from common.detections import Detections, coco_results
 from common.errors import did_you_mean
 from common.pictures import box_overlay, encoded
@@ -74,6 +75,10 @@ class DetectedPhotos:
         counts = np.bincount(result[1].classes, minlength=len(self._names))
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         return ", ".join(f"{counts[k]} {self._names[k]}" for k in order) or "nothing"
+
+    def shown(self, result: Found) -> list[Shown]:
+        """See `common.predict.Predictor`."""
+        return [Table(self.rows(result))]
 
     def files(self, result: Found, image_id: int | str) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: the photo with boxes, and COCO's results."""

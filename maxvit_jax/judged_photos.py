@@ -10,6 +10,7 @@ from absl import logging
 from common.data.image_files import read_content
 from common.data.images import CorruptImage, decode
 from common.data.resized_crops import resize_image
+from common.demo.shown import Bar, Bars, Shown
 from common.photo_table import TABLE, unfinished
 from common.pictures import comparison_sheet, encoded
 from common.predict import PhotoPredictor
@@ -28,6 +29,12 @@ class JudgedPhotos(PhotoPredictor):
         """See `common.predict.Predictor`: mean and standard deviation."""
         (row,) = self.rows(result)
         return f"{row['mean']} ± {row['std']}"
+
+    def shown(self, result: dict[str, np.ndarray]) -> list[Shown]:
+        """See `common.predict.Predictor`: a histogram of the scores."""
+        (row,) = self.rows(result)
+        scores = {name: share for name, share in row.items() if name not in ("mean", "std")}
+        return [Bars("votes", [Bar(name, float(share)) for name, share in scores.items()])]
 
     def files(self, result: dict[str, np.ndarray], image_id: int | str) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: none, the table says it all."""

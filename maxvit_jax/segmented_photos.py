@@ -10,6 +10,7 @@ import numpy as np
 
 from common.data.images import decode
 from common.data.resized_crops import resize_image
+from common.demo.shown import Bar, Bars, Shown
 from common.pictures import encoded, label_overlay
 from maxvit_jax.segmentation import Segmentation, Segmenter
 
@@ -58,6 +59,18 @@ class SegmentedPhotos:
         """See `common.predict.Predictor`: the largest classes."""
         rows = self.rows(result)[:5]
         return ", ".join(f"{float(row['share']):.1%} {row['name'] or row['class']}" for row in rows)
+
+    def shown(self, result: tuple[np.ndarray, Segmentation]) -> list[Shown]:
+        """See `common.predict.Predictor`: a legend, the largest classes first."""
+        bars = [
+            Bar(
+                row["name"] or f"class {row['class']}",
+                float(row["share"]),
+                self._palette[row["class"]],
+            )
+            for row in self.rows(result)
+        ]
+        return [Bars("share of the photo", bars)]
 
     def files(
         self, result: tuple[np.ndarray, Segmentation], image_id: int | str

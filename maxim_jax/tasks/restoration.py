@@ -18,6 +18,7 @@ from common.data.degradations import parse_degradations
 from common.data.pair_layouts import LAYOUTS
 from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
+from common.demo.demos import Demo
 from common.errors import UserError, nearest_valid
 from common.explanation import Explainer
 from common.metrics.psnr_ssim import psnr
@@ -33,6 +34,7 @@ from maxim_jax.explained_photos import ExplainedPhotos, ExplainOptions
 from maxim_jax.inference import Restorer, restore_images, restorer_program
 from maxim_jax.losses import multi_stage_loss
 from maxim_jax.protocols import PROTOCOLS, Protocol, get_protocol, picture
+from maxim_jax.restored_photos import RestoredPhotos
 
 SHEET_ROWS = 4
 
@@ -359,6 +361,11 @@ class RestorationTask(Task):
     def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:
         """See `common.task.Task`."""
         return restorer_program(*maxim_jax.load_pretrained(name, path), size)
+
+    @classmethod
+    def demo(cls, name: str, path: str, options: Any, *, dtype: str) -> Demo:
+        """See `common.task.Task`: before and after."""
+        return RestoredPhotos(*maxim_jax.load_pretrained(name, path, dtype=dtype))
 
     # ---------------------------------------------------------------- parts
 

@@ -18,6 +18,7 @@ from common.data.image_folder import ImageFolder
 from common.data.sources import SOURCES, Source, make_source
 from common.data.square_crop import SquareCrop
 from common.data.unlabelled import Numbered, Unlabelled
+from common.demo.demos import Demo
 from common.errors import did_you_mean
 from common.metrics.generation import GenerationEvaluator
 from common.pictures import captioned_sheet, comparison_sheet
@@ -26,6 +27,7 @@ from common.report import write_json
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Task, Variables
 from maxvit_jax import gans, programs
 from maxvit_jax.feature_networks import FeatureNetwork, feature_network
+from maxvit_jax.generated_images import GeneratedImages
 from maxvit_jax.generation import between, draw_latents, from_pixels, made_images, to_pixels
 from maxvit_jax.generation_loss import (
     Loss,
@@ -290,6 +292,11 @@ class GenerationTask(Task):
         write_json(folder / "features.json", found)
         digest = f" (SHA-256 {found['sha256']})" if "sha256" in found else ""
         return [f"by features of {found['name']}{digest}"]
+
+    @classmethod
+    def demo(cls, name: str, path: str, options: Any, *, dtype: str) -> Demo:
+        """See `common.task.Task`: images of a seed that the user chooses."""
+        return GeneratedImages(*gans.load_pretrained(name, path, generator_only=True, dtype=dtype))
 
     # ---------------------------------------------------------------- parts
 
