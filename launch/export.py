@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     suffix = f"--to={_TO.value} writes a file like {output.with_suffix(writer.SUFFIX)}"
     require(not writer.SUFFIX or output.suffix == writer.SUFFIX, f"--output={output}: {suffix}")
     program = _program()
-    jax.eval_shape(program, program.abstract_inputs())  # a size that doesn't fit ends here
+    _check_sides(program)
     scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     scratch.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -84,6 +84,22 @@ def _program() -> Program:
     program = job.program(name, weights, _size())
     program = dataclasses.replace(program, info={"task": job.kind, "model": name, **program.info})
     return program if _BATCH.value is None else program.of_batch(_BATCH.value)
+
+
+def _check_sides(program: Program) -> None:
+    """Traces the program: sides that it can't work with, or can't leave open, end here."""
+    try:
+        jax.eval_shape(program, program.abstract_inputs())
+    except (jax.errors.JAXTypeError, jax.errors.InconclusiveDimensionOperation) as error:
+        sides = [side for given in program.inputs.values() for side in given.shape[1:3]]
+        multiples = [int(s.rpartition("*")[0] or 1) for s in sides if isinstance(s, str)]
+        if not multiples:
+            raise
+        size = ",".join(str(side * max(1, 512 // side)) for side in multiples)
+        raise UserError(
+            f"{program.info['model']} needs to know the sides of images: give --size, such as"
+            f" --size={size}"
+        ) from error
 
 
 def _size() -> tuple[int, int] | None:

@@ -28,8 +28,8 @@ def write(path: Path, program: Program) -> None:
         import onnx
         from onnx import helper
 
-        from common.export.onnx_graph import Graph, Tensor
-        from common.export.onnx_ops import OPSET, convert, element_type
+        from common.export.onnx_graph import Graph, Tensor, element_type
+        from common.export.onnx_program import OPSET, convert
     except ImportError as error:
         raise UserError("ONNX files need the package onnx: pip install '.[onnx]'") from error
 

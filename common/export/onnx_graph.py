@@ -5,14 +5,17 @@ models' open sizes nor their loops.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from common.export.onnx_sizes import computed
+
 Size = Any  # an int, or what jax.export has for an open one
+Operation = Callable[..., Any]  # of graph, equation and inputs: its output, or a list of them
 
 
 class Tensor(NamedTuple):
@@ -30,6 +33,22 @@ class Tensor(NamedTuple):
     shape: tuple[Size, ...]
     thin: frozenset[int] = frozenset()
     value: np.ndarray | None = None
+
+
+def result(equation: Any, name: str, **rest: Any) -> Tensor:
+    """Returns what an equation of one output computes.
+
+    Args:
+      equation: of the program.
+      name: of the output in the graph.
+      **rest: other attributes of the tensor.
+    """
+    return Tensor(name, equation.outvars[0].aval.shape, **rest)
+
+
+def element_type(dtype: Any) -> int:
+    """Returns ONNX's number of a type."""
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
 class Graph:
@@ -101,11 +120,7 @@ class Graph:
             if isinstance(size, int | np.integer):
                 self._sizes[text] = self.numbers(size)
             else:
-                # What JAX prints is Python, but for powers.
-                names = {name: _Term(self, tensor) for name, tensor in self._symbols.items()}
-                functions = {"floordiv": _Term.__floordiv__, "mod": _Term.__mod__}
-                functions |= {"max": _Term.larger, "min": _Term.smaller, "__builtins__": {}}
-                self._sizes[text] = eval(text.replace("^", "**"), functions, names).name
+                self._sizes[text] = computed(text, self._symbols, self.numbers, self.node)
         return self._sizes[text]
 
     # ---------------------------------------------------------------- shapes
@@ -115,6 +130,13 @@ class Graph:
         if not x.thin:
             return x.name
         return self.node("Expand", x.name, self.sizes(x.shape))
+
+    def ordered(self, name: str, order: Sequence[int]) -> str:
+        """Returns a tensor with its axes in another order."""
+        order = [int(axis) for axis in order]
+        if order == list(range(len(order))):
+            return name
+        return self.node("Transpose", name, perm=order)
 
     def reshape(self, name: str, old: Sequence[Size], new: Sequence[Size]) -> str:
         """Reshapes; sizes that stay in their place, and one more, need not be computed."""
@@ -129,52 +151,3 @@ class Graph:
                 unknown += 1
         target = self.numbers(*sizes) if unknown <= 1 else self.sizes(new)
         return self.node("Reshape", name, target)
-
-
-class _Term:
-    """A size while it is computed."""
-
-    def __init__(self, graph: Graph, name: str):
-        self.graph, self.name = graph, name
-
-    def _with(self, kind: str, first: Any, second: Any, **attributes: Any) -> "_Term":
-        names = (x.name if isinstance(x, _Term) else self.graph.numbers(x) for x in (first, second))
-        return _Term(self.graph, self.graph.node(kind, *names, **attributes))
-
-    def __add__(self, other: Any) -> "_Term":
-        return self._with("Add", self, other)
-
-    def __sub__(self, other: Any) -> "_Term":
-        return self._with("Sub", self, other)
-
-    def __rsub__(self, other: Any) -> "_Term":
-        return self._with("Sub", other, self)
-
-    def __mul__(self, other: Any) -> "_Term":
-        return self._with("Mul", self, other)
-
-    def __mod__(self, other: Any) -> "_Term":
-        return self._with("Mod", self, other)  # of the divisor's sign, as Python's
-
-    def __floordiv__(self, other: Any) -> "_Term":
-        return self._with("Div", self - self % other, other)  # ONNX's rounds to zero
-
-    def __pow__(self, count: int) -> "_Term":
-        return self if count == 1 else self * self ** (count - 1)
-
-    def __neg__(self) -> "_Term":
-        return self * -1
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    @staticmethod
-    def larger(first: Any, second: Any) -> "_Term":
-        """Returns the larger one."""
-        term = first if isinstance(first, _Term) else second
-        return term._with("Max", first, second)
-
-    @staticmethod
-    def smaller(first: Any, second: Any) -> "_Term":
-        """Returns the smaller one."""
-        term = first if isinstance(first, _Term) else second
-        return term._with("Min", first, second)

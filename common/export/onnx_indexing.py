@@ -8,10 +8,10 @@ from jax.lax import GatherScatterMode
 from onnx import TensorProto
 
 from common.errors import UserError
-from common.export.onnx_graph import Graph, Tensor
+from common.export.onnx_graph import Graph, Operation, Tensor
 
 
-def gather(graph: Graph, equation: Any, x: Tensor, index: Tensor) -> Tensor:
+def _gather(graph: Graph, equation: Any, x: Tensor, index: Tensor) -> Tensor:
     """Takes slices that are whole along some axes and one position wide along the indexed ones.
 
     An index outside gives the nearest position: JAX's own ones are inside, or clamped.
@@ -35,12 +35,12 @@ def gather(graph: Graph, equation: Any, x: Tensor, index: Tensor) -> Tensor:
         )
     moved = [*numbers.start_indices_batching_dims]
     others = [a for a in range(len(shape)) if a not in moved]
-    operand = _ordered(graph, graph.full(x), (*batching, *indexed, *whole))
+    operand = graph.ordered(graph.full(x), (*batching, *indexed, *whole))
     if not batching and len(indexed) == 1:
         flat = graph.node("Squeeze", places, graph.numbers(len(shape)))
         name = graph.node("Gather", operand, flat, axis=0)
     else:
-        places = _ordered(graph, places, (*moved, *others, len(shape)))
+        places = graph.ordered(places, (*moved, *others, len(shape)))
         name = graph.node("GatherND", operand, places, batch_dims=len(batching))
     # What is there: batching axes, other axes of the index, whole slices.
     out = equation.outvars[0].aval.shape
@@ -50,18 +50,18 @@ def gather(graph: Graph, equation: Any, x: Tensor, index: Tensor) -> Tensor:
     spots = [a for a in range(len(out)) if a not in numbers.offset_dims]
     target = [*(spots[a] for a in (*moved, *others)), *(offset[a] for a in wide)]
     kept = sorted(target)
-    name = _ordered(graph, name, [target.index(place) for place in kept])
+    name = graph.ordered(name, [target.index(place) for place in kept])
     single = [a for a in range(len(out)) if a not in kept]
     name = graph.node("Unsqueeze", name, graph.numbers(*single)) if single else name
     return Tensor(name, out)
 
 
-def scatter(graph: Graph, equation: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+def _scatter(graph: Graph, equation: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
     """Sets whole slices at indices."""
     return _scattered(graph, equation, x, index, updates, "none")
 
 
-def scatter_add(graph: Graph, equation: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+def _scatter_add(graph: Graph, equation: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
     """Adds to whole slices at indices."""
     return _scattered(graph, equation, x, index, updates, "add")
 
@@ -83,8 +83,8 @@ def _scattered(
     shape = index.shape[:-1]
     rows = [a for a in range(len(updates.shape)) if a not in numbers.update_window_dims]
     sizes = [x.shape[a] for a in indexed]
-    operand = _ordered(graph, graph.full(x), (*batching, *indexed, *whole))
-    news = _ordered(graph, graph.full(updates), (*rows, *numbers.update_window_dims))
+    operand = graph.ordered(graph.full(x), (*batching, *indexed, *whole))
+    news = graph.ordered(graph.full(updates), (*rows, *numbers.update_window_dims))
     axis = len(batching)
     drops = equation.params["mode"] == GatherScatterMode.FILL_OR_DROP and len(indexed) == 1
     if drops:  # one more position takes what is to be dropped
@@ -111,7 +111,7 @@ def _scattered(
         ends = graph.size(sizes[0])
         name = graph.node("Slice", name, graph.numbers(0), ends, graph.numbers(axis))
     order = (*batching, *indexed, *whole)
-    return Tensor(_ordered(graph, name, np.argsort(order)), x.shape)
+    return Tensor(graph.ordered(name, np.argsort(order)), x.shape)
 
 
 def _padded(graph: Graph, name: str, x: Tensor, widths: Sequence[int], equation: Any) -> str:
@@ -153,8 +153,8 @@ def _clamped(graph: Graph, index: Tensor, last: Sequence[Any]) -> str:
     return graph.node("Min", graph.node("Max", places, graph.numbers(0)), graph.sizes(last))
 
 
-def _ordered(graph: Graph, name: str, order: Sequence[int]) -> str:
-    order = [int(axis) for axis in order]
-    if order == list(range(len(order))):
-        return name
-    return graph.node("Transpose", name, perm=order)
+INDEXING: dict[str, Operation] = {
+    "gather": _gather,
+    "scatter": _scatter,
+    "scatter-add": _scatter_add,
+}

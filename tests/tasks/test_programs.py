@@ -13,7 +13,7 @@ from jax import numpy as jnp
 import maxim_jax
 import maxvit_jax
 from common.errors import UserError
-from common.export import onnx, saved_model, stablehlo
+from common.export import onnx, onnx_sizes, saved_model, stablehlo
 from common.program import Input, Program
 from configs import aewin_digits, maxim_photos, maxvit_digits, metaformer_digits, moat_digits
 from maxim_jax.inference import restorer_program
@@ -189,6 +189,7 @@ def test_what_onnx_lacks_is_named(tmp_path):
 # An open size, at a few values: what it is computed to be in the graph.
 SIZES = {"b": lambda b: b, "b*b": lambda b: b * b, "-(-b//4)": lambda b: -(-b // 4)}
 SIZES |= {"b%3": lambda b: b % 3, "7 - b//2": lambda b: 7 - b // 2}
+SIZES |= {"max": lambda b: jax.core.max_dim(3 * b - 4, 6), "min": lambda b: jax.core.min_dim(b, 4)}
 
 
 @pytest.mark.parametrize("text", SIZES)
@@ -203,3 +204,9 @@ def test_open_sizes_are_computed(text, tmp_path):
     for b in (1, 5, 12):
         (found,) = session.run(None, {"x": np.zeros(b, np.int32)})
         assert found == SIZES[text](b)
+
+
+@pytest.mark.parametrize("text", ["print(b, b)", "b.real + 1", "c", "mod(b, 2, 3)", "b / 2"])
+def test_nothing_but_sizes_is_computed(text):
+    with pytest.raises(ValueError, match="in the size"):
+        onnx_sizes.computed(text, {"b": "b"}, str, lambda *names: "made")
