@@ -34,8 +34,14 @@ def write(path: Path, program: Program) -> None:
         raise UserError("ONNX files need the package onnx: pip install '.[onnx]'") from error
 
     inputs = program.abstract_inputs()
+
+    def plain(
+        inputs: Any,
+    ) -> Any:  # new to JAX, which remembers traces of functions
+        return program(inputs)
+
     with plainest():  # what runtimes have kernels of their own for
-        traced, outputs = jax.make_jaxpr(program, return_shape=True)(inputs)
+        traced, outputs = jax.make_jaxpr(plain, return_shape=True)(inputs)
     weights = sum(array.nbytes for array in jax.tree.leaves(program.variables))
     if weights > _LARGEST:
         raise UserError(f"weights of {weights:,} bytes are too large for an ONNX file")

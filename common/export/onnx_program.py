@@ -86,13 +86,10 @@ def _scan(graph: Graph, equation: Any, *inputs: Tensor) -> list[Tensor]:
     outputs = [body.node("Identity", body.full(x)) for x in found]
     info = helper.make_tensor_value_info
     ins = [info(number, TensorProto.INT64, []), info(going, TensorProto.BOOL, [])]
-    ins += [
-        info(x.name, element_type(variable.aval.dtype), None)
-        for x, variable in zip(state, variables, strict=True)
-    ]
+    ins += [_info(x.name, variable.aval) for x, variable in zip(state, variables, strict=True)]
     outs = [info(on, TensorProto.BOOL, [])]
     outs += [
-        info(name, element_type(variable.aval.dtype), None)
+        _info(name, variable.aval)
         for name, variable in zip(outputs, inner.jaxpr.outvars, strict=True)
     ]
     names = graph.node_of_many(
@@ -107,6 +104,12 @@ def _scan(graph: Graph, equation: Any, *inputs: Tensor) -> list[Tensor]:
     )
     pairs = zip(names, equation.outvars, strict=True)
     return [Tensor(name, variable.aval.shape) for name, variable in pairs]
+
+
+def _info(name: str, aval: Any) -> Any:
+    """What goes into a loop's body or comes out; OpenVINO asks for the number of axes."""
+    sizes = [size if isinstance(size, int) else None for size in aval.shape]
+    return helper.make_tensor_value_info(name, element_type(aval.dtype), sizes)
 
 
 _OPERATIONS: dict[str, Operation] = {

@@ -186,6 +186,23 @@ def test_what_onnx_lacks_is_named(tmp_path):
         onnx.write(tmp_path / "sorted.onnx", program)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_transposed_convolutions(padding, tmp_path):
+    rng = np.random.default_rng(0)
+    kernel, x = (rng.normal(size=size).astype("f") for size in ((3, 4, 5, 2), (2, 4, 6, 5)))
+
+    def run(variables, inputs):
+        return {"y": jax.lax.conv_transpose(inputs["x"], variables["kernel"], (2, 3), padding)}
+
+    inputs = {"x": Input(("b", "h", "w", 5), "float32")}
+    program = Program(
+        run=run, variables={"kernel": kernel}, inputs=inputs, outputs={"y": ""}, info={}
+    )
+    onnx.write(tmp_path / "model.onnx", program)
+    found = in_onnxruntime(tmp_path / "model.onnx", program, {"x": x})
+    np.testing.assert_allclose(found["y"], jax.jit(program)({"x": x})["y"], rtol=1e-5, atol=1e-5)
+
+
 # An open size, at a few values: what it is computed to be in the graph.
 SIZES = {"b": lambda b: b, "b*b": lambda b: b * b, "-(-b//4)": lambda b: -(-b // 4)}
 SIZES |= {"b%3": lambda b: b % 3, "7 - b//2": lambda b: 7 - b // 2}
