@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from jax import export
 from jax import numpy as jnp
+from onnx import load
 
 import maxim_jax
 import maxvit_jax
@@ -85,10 +86,13 @@ CASES = {
     "quality": quality,
     "segmentation": segmenter,
     "retinanet": functools.partial(detector, "retinanet"),
+    "mask_rcnn": functools.partial(detector, "mask_rcnn"),
     "restoration": restorer,
     "generation": generator,
 }
 QUICK = {"generation"}
+# Boxes that differ by rounding move masks: so do XLA's own levels of optimisation (docs/export.md).
+ROUNDING = dict.fromkeys((("mask_rcnn", "masks"), ("mask_rcnn", "scores")), 1e-3)
 
 
 def in_onnxruntime(path, program, inputs):
@@ -144,7 +148,7 @@ def test_files_give_what_the_model_gives(name, tmp_path):
     assert expected.keys() == program.outputs.keys()
     for to, (writer, run) in FORMATS.items():
         path = tmp_path / f"model{writer.SUFFIX}"
-        if to == "savedmodel" and name == "retinanet":
+        if to == "savedmodel" and "boxes" in program.outputs:
             with pytest.raises(UserError, match="TensorFlow can't run JAX's top_k"):
                 writer.write(path, program)
             continue
@@ -160,7 +164,8 @@ def test_files_give_what_the_model_gives(name, tmp_path):
                 assert far.mean() < 1e-3, (to, key)
             else:
                 scale = max(1.0, np.abs(want).max())
-                np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * scale, err_msg=to)
+                bound = ROUNDING.get((name, key), 1e-4) * scale
+                np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=to)
 
 
 def test_a_job_that_says_nothing_is_exported_as_it_predicts(monkeypatch):
@@ -184,6 +189,27 @@ def test_what_onnx_lacks_is_named(tmp_path):
     )
     with pytest.raises(UserError, match="ONNX has no counterpart here of JAX's sort"):
         onnx.write(tmp_path / "sorted.onnx", program)
+
+
+def test_loops(tmp_path):
+    def run(variables, inputs):
+        rows = jnp.arange(6.0).reshape(2, 3)
+        total, sums = jax.lax.scan(lambda x, row: (x + row, x.sum(1)), inputs["x"], rows)
+        return {"total": total, "sums": sums}
+
+    outputs, x = {"total": "", "sums": ""}, np.eye(4, 3, dtype="f")
+    program = Program(
+        run=run, variables={}, inputs={"x": Input(("b", 3), "float32")}, outputs=outputs, info={}
+    )
+    onnx.write(tmp_path / "model.onnx", program)
+    found = in_onnxruntime(tmp_path / "model.onnx", program, {"x": x})
+    np.testing.assert_array_equal(found["total"], x + np.array([3, 5, 7]))
+    np.testing.assert_array_equal(found["sums"], [x.sum(1), x.sum(1) + 3])
+    (loop,) = (n for n in load(tmp_path / "model.onnx").graph.node if n.op_type == "Loop")
+    body = next(attribute.g for attribute in loop.attribute if attribute.name == "body")
+    state = [value.type.tensor_type for value in (*body.input, *body.output)]
+    assert all(given.HasField("shape") for given in state)  # OpenVINO asks for axes
+    assert {len(given.shape.dim) for given in state} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
