@@ -5,7 +5,7 @@
         --output=caformer.zip
     python -m launch.export --workdir=runs/seg --to=savedmodel --output=seg --size=512,1024
 
-`--to` is `onnx` (onnxruntime, OpenVINO, ..), `stablehlo` (JAX alone) or `savedmodel` (TensorFlow).
+`--to` is `onnx` (onnxruntime, OpenVINO), `stablehlo` (JAX alone) or `savedmodel` (TensorFlow).
 What is written takes any number of images, of any sides that suit the model, unless `--batch` and
 `--size` fix them; it normalises them itself. Class names, how photos are prepared, and what inputs
 and outputs mean stand in the file. docs/export.md has a reader for each format.

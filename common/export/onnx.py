@@ -1,4 +1,4 @@
-"""ONNX: what onnxruntime, OpenVINO, TensorRT and others read."""
+"""ONNX: what onnxruntime and OpenVINO read."""
 
 import json
 from pathlib import Path
