@@ -139,7 +139,8 @@ def _page(
     class_names: Sequence[str],
     scores: ClassScores,
 ) -> str:
-    numbers = [(text, f"{metrics[key]:.4f}") for key, text in _NAMES.items()]
+    # Of few classes there is no accuracy of the best five.
+    numbers = [(text, f"{metrics[key]:.4f}") for key, text in _NAMES.items() if key in metrics]
     parts = [
         "<h1>Classification</h1>",
         table(("", ""), numbers),

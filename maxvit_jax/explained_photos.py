@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from common.config import require
@@ -109,13 +110,17 @@ class ExplainedPhotos:
       loaded: the classifier.
       options: of the command line.
 
+    Attributes:
+      classifier: of one photo at a time.
+
     Raises:
       UserError: the model lacks the stage, the class, or the attention.
     """
 
     def __init__(self, loaded: LoadedClassifier, options: ExplainOptions):
+        loaded = loaded._replace(variables=jax.device_put(loaded.variables))  # once for all uses
         self._model, self._variables, self._data, _ = loaded
-        self._classifier = Classifier(*loaded, batch_size=1)
+        self.classifier = Classifier(*loaded, batch_size=1)
         draw = (self._grad_cam, self._attention, self._rollout, self._receptive_field)
         self._draw = dict(zip(METHODS, draw, strict=True))[options.method]
         self._method = options.method
@@ -131,10 +136,19 @@ class ExplainedPhotos:
 
     def __call__(self, name: str, photo: bytes) -> Explanation:
         """See `common.explanation.Explainer`."""
-        prepared = self._classifier.prepare(photo)
-        probabilities = self._classifier.classify_prepared([prepared])[0]
+        prepared = self.classifier.prepare(photo)
+        return self.explain(name, prepared, self.classifier.classify_prepared([prepared])[0])
+
+    def explain(self, name: str, prepared: np.ndarray, probabilities: np.ndarray) -> Explanation:
+        """Looks at a photo that has been classified.
+
+        Args:
+          name: of the photo, for captions.
+          prepared: what `classifier.prepare` made of it.
+          probabilities: its classes', `[classes]`.
+        """
         target = int(probabilities.argmax()) if self._target is None else self._target
-        names, probability = self._classifier.class_names, float(probabilities[target])
+        names, probability = self.classifier.class_names, float(probabilities[target])
         called = names[target] if names else None
         title = f"{called or f'class {target}'}, {probability:.1%}"
 
@@ -153,7 +167,7 @@ class ExplainedPhotos:
         return Explanation(f"{title}; {self._method} of {self._stage}", row, picture)
 
     def _class_of(self, text: str) -> int:
-        names, count = self._classifier.class_names, self._classifier.num_classes
+        names, count = self.classifier.class_names, self.classifier.num_classes
         if names and text in names:
             return list(names).index(text)
         hint = did_you_mean(text, names) if names else f"numbers are 0 to {count - 1}"

@@ -22,6 +22,7 @@ from common.data.images import decode
 from common.data.mix import mix
 from common.data.preprocess import normalize
 from common.data.sources import SOURCES, Source, make_source
+from common.demo.demos import Demo
 from common.errors import UserError, did_you_mean
 from common.explanation import Explainer
 from common.metrics.classification import ClassificationEvaluator
@@ -31,6 +32,7 @@ from common.task import Batch, Dataset, HeadInit, Task, Variables, option
 from maxvit_jax import programs
 from maxvit_jax.classification_report import write_classification_report
 from maxvit_jax.classified_photos import ClassifiedPhotos
+from maxvit_jax.classifier_demo import ClassifierDemo
 from maxvit_jax.classifier_images import ClassifierImages
 from maxvit_jax.data_defaults import fields_of_weights, fill_data_section
 from maxvit_jax.explained_photos import ExplainedPhotos, ExplainOptions
@@ -295,6 +297,11 @@ class ClassificationTask(Task):
     def explainer(cls, name: str, path: str, options: ExplainOptions, *, dtype: str) -> Explainer:
         """See `common.task.Task`."""
         return ExplainedPhotos(load_classifier(name, path, options, dtype), options)
+
+    @classmethod
+    def demo(cls, name: str, path: str, options: PredictOptions, *, dtype: str) -> Demo:
+        """See `common.task.Task`."""
+        return ClassifierDemo(load_classifier(name, path, options, dtype), options.top)
 
     @classmethod
     def program(cls, name: str, path: str, size: tuple[int, int] | None) -> Program:

@@ -19,6 +19,7 @@ from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.state import create_state
 from configs import maxvit_digits
 from maxvit_jax.data_defaults import DataDefaults
+from maxvit_jax.explain import _grad_cam
 from maxvit_jax.explained_photos import METHODS, ExplainedPhotos, ExplainOptions
 from maxvit_jax.photo_options import LoadedClassifier
 from tests.golden.weights import make_variables
@@ -182,6 +183,13 @@ def test_methods(loaded, method):
         ExplainOptions(method=method, **wrong)
     with pytest.raises(UserError, match="stage='stage_2': did you mean 'stage_1'"):
         ExplainedPhotos(loaded, ExplainOptions(method=method, stage=2))
+
+
+def test_one_program_for_all_photos(loaded):
+    look, before = ExplainedPhotos(loaded, ExplainOptions()), _grad_cam._cache_size()
+    for side in (8, 9):
+        look("a", encoded(np.zeros((side, side, 3), np.uint8)))
+    assert _grad_cam._cache_size() <= before + 1
 
 
 def test_class_and_position(loaded):
