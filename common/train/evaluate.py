@@ -140,7 +140,7 @@ class EvalLoop:
             )
             images = self._task.images
             self._steps[key] = announcing(
-                program, lambda _, batch: f"the evaluation for {sides(batch[images])}"
+                program, lambda _, batch, chosen: f"the evaluation for {sides(batch[images])}"
             )
         return self._steps[key]
 
