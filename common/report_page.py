@@ -1,6 +1,7 @@
 """Pages that evaluations leave: one HTML file without links to anything outside."""
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -32,6 +33,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     for row in rows:
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
     return "<table>" + "\n".join(lines) + "</table>"
+
+
+def share(value: float) -> str:
+    """Returns a share with four digits, or a dash for NaN: there was nothing to share."""
+    return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
 def image(png: bytes, alt: str) -> str:

@@ -1,12 +1,12 @@
 """Your own pictures, from pretrained weights: a folder with one folder of images per class.
 
     python -m launch.train --config=configs/finetune.py:model=maxvit_tiny \\
-        --config.data.root=photos --config.init.weights=maxvit_tiny_tf_224.safetensors \\
+        --config.data.root=photos --config.init.weights=maxvit_tiny \\
         --workdir=runs/photos
     python -m launch.train --config=configs/finetune.py:model=caformer_s18,mode=probe,steps=500 \\
-        --config.data.root=photos --config.init.weights=caformer_s18.pth --workdir=runs/probe
+        --config.data.root=photos --config.init.weights=caformer_s18 --workdir=runs/probe
     python -m launch.train --config=configs/finetune.py:model=maxvit_tiny,multilabel=true \\
-        --config.data.root=tagged --config.init.weights=maxvit_tiny_tf_224.safetensors \\
+        --config.data.root=tagged --config.init.weights=maxvit_tiny \\
         --workdir=runs/tagged
 
 `photos/train/<class>` and `photos/val/<class>` are used where they exist, else a tenth of each

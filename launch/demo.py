@@ -2,7 +2,7 @@
 
     python -m launch.demo --workdir=runs/digits
     python -m launch.demo --workdir=runs/coins_found --workdir=runs/gan --port=8080
-    python -m launch.demo --model=caformer_s18 --weights=caformer_s18.pth
+    python -m launch.demo --model=caformer_s18
 
 Every run has a tab, which shows what it was trained for: see docs/demo.md. The page is for this
 machine alone unless --host says otherwise, and loads nothing from anywhere else. Ctrl-C ends it.
@@ -19,13 +19,12 @@ from common.config import require
 from common.demo.app import DemoApp
 from common.demo.demos import Demo
 from common.errors import UserError
-from common.train.run_directory import read_config, read_model_name
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
-from launch.tasks import task_of, task_of_weights
+from launch.tasks import job_of_flags
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_multi_string(
     "workdir", [], "Run to show instead of these two; several get a tab each."
 )
@@ -78,19 +77,13 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _demos() -> dict[str, Demo]:
     """By the title of their tab."""
-    workdirs, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    either = "give either --workdir, or --model and --weights"
-    require(bool(workdirs) != bool(name or weights), either)
-    if not workdirs:
-        require(bool(name and weights), "--model and --weights go together")
-        job = task_of_weights(name, weights)
-        return {name: job.demo(name, weights, _OPTIONS.options(job), dtype=_DTYPE.value)}
-    demos = {}
+    workdirs, demos = _WORKDIR.value or [None], {}
     for workdir in workdirs:
-        require(workdir not in demos, f"--workdir={workdir} is given twice")
-        name, job = read_model_name(workdir), task_of(read_config(workdir))
+        require(workdirs.count(workdir) == 1, f"--workdir={workdir} is given twice")
+    for workdir in workdirs:
+        name, path, job = job_of_flags(workdir, _MODEL.value, _WEIGHTS.value)
         options = _OPTIONS.options(job)
-        demos[workdir] = job.demo(name, workdir, options, dtype=_DTYPE.value)
+        demos[workdir or name] = job.demo(name, path, options, dtype=_DTYPE.value)
     return demos
 
 

@@ -24,7 +24,6 @@ from etils import epath
 
 from common.config import require
 from common.data.images import CorruptImage
-from common.data.sources import IMAGE_SUFFIXES, image_files
 from common.errors import TooLarge
 from common.explanation import Explainer
 from common.photo_names import places, relative_paths
@@ -32,10 +31,10 @@ from common.photo_table import PhotoTable, photo_table, unfinished
 from common.pictures import encoded
 from common.progress import Pace, ProgressReport
 from common.report import write_bytes
-from common.train.run_directory import read_config, read_model_name
+from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
-from launch.tasks import model_and_weights, task_of, task_of_weights
+from launch.tasks import job_of_flags
 
 TABLE = "explanations.csv"
 
@@ -56,7 +55,7 @@ def main(argv: list[str]) -> None:
     taken = f"--output: {output} exists already: choose another or remove it"
     require(not output.exists() or unfinished(output / TABLE).is_file(), taken)
     require(not (output / TABLE).exists(), taken)
-    photos = _photos(source, output)
+    photos = input_files(source, output)
     root = source if source.is_dir() else source.parent
     place_of = places(relative_paths(root, photos))
     explainer = _explainer()
@@ -74,27 +73,8 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def _photos(source: Path, output: Path) -> list[Path]:
-    """Photos of a folder; an output folder inside it is no input."""
-    require(source.exists(), f"--input: there is no {source}")
-    if not source.is_dir():
-        return [source]
-    found = [Path(path) for path in image_files(source)]
-    found = [path for path in found if not path.resolve().is_relative_to(output.resolve())]
-    require(bool(found), f"--input: no photos in {source} ({', '.join(IMAGE_SUFFIXES)})")
-    return found
-
-
 def _explainer() -> Explainer:
-    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    require(
-        bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
-    )
-    if workdir:
-        name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
-    else:
-        name, weights = model_and_weights(name, weights)
-        job = task_of_weights(name, weights)
+    name, weights, job = job_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
     return job.explainer(name, weights, _OPTIONS.options(job), dtype=_DTYPE.value)
 
 

@@ -23,14 +23,13 @@ from common.config import require
 from common.errors import UserError
 from common.export import onnx, saved_model, stablehlo
 from common.program import Program
-from common.train.run_directory import read_config, read_model_name
 from launch.main import run_main
-from launch.tasks import task_of, task_of_weights
+from launch.tasks import job_of_flags
 
 _FORMATS = {"onnx": onnx, "stablehlo": stablehlo, "savedmodel": saved_model}
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
 _TO = flags.DEFINE_enum("to", None, list(_FORMATS), "Format to write.")
 _OUTPUT = flags.DEFINE_string("output", None, "File (or folder: savedmodel) to write.")
@@ -73,14 +72,7 @@ def main(argv: list[str]) -> None:
 
 def _program() -> Program:
     """What the flags name, of the shapes that they give."""
-    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    either = "give either --workdir, or --model and --weights"
-    require(bool(workdir) != bool(name or weights), either)
-    if workdir:
-        name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
-    else:
-        require(bool(name and weights), "--model and --weights go together")
-        job = task_of_weights(name, weights)
+    name, weights, job = job_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
     program = job.program(name, weights, _size())
     program = dataclasses.replace(program, info={"task": job.kind, "model": name, **program.info})
     return program if _BATCH.value is None else program.of_batch(_BATCH.value)

@@ -25,14 +25,14 @@ from common.errors import did_you_mean
 from common.pictures import captioned_sheet, encoded, save_png
 from common.progress import ProgressReport
 from common.report import write_bytes, write_json
-from common.train.run_directory import read_model_name
 from common.video import write_video
 from launch.main import compilation_cache, run_main
+from launch.tasks import weights_of_flags
 from maxvit_jax import gans
 from maxvit_jax.generation import Sampler, between, draw_latents
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as hit_gan_128.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model, in any known format.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 _COUNT = flags.DEFINE_integer("count", 64, "Images.", lower_bound=1)
@@ -77,14 +77,10 @@ def main(argv: list[str]) -> None:
 
 def _source() -> tuple[str, str]:
     """Name of the model and where its weights are."""
-    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    either = "give either --workdir, or --model and --weights"
-    require(bool(workdir) != bool(name or weights), either)
-    require(bool(workdir) or bool(name and weights), "--model and --weights go together")
-    found = read_model_name(workdir) if workdir else name
-    hint = did_you_mean(found, gans.list_models())
-    require(gans.knows(found), f"{workdir or '--model'}: {found} generates no images; {hint}")
-    return found, workdir or weights
+    name, weights = weights_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
+    what, hint = _WORKDIR.value or "--model", did_you_mean(name, gans.list_models())
+    require(gans.knows(name), f"{what}: {name} generates no images; {hint}")
+    return name, weights
 
 
 def _write_images(folder: epath.Path, sampler: Sampler, latents: jnp.ndarray) -> None:

@@ -38,7 +38,6 @@ from absl import flags
 from etils import epath
 
 from common.config import require
-from common.data.found_files import left_out_line
 from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
@@ -49,11 +48,11 @@ from common.predict import FilePredictor, Predictor, VideoPredictor
 from common.predicted_video import predict_video, table_of
 from common.progress import Pace, ProgressReport
 from common.report import write_bytes
-from common.train.run_directory import read_config, read_model_name
 from common.video import FORMATS, count_frames
+from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
-from launch.tasks import model_and_weights, task_of, task_of_weights
+from launch.tasks import job_of_flags
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
@@ -73,7 +72,7 @@ def main(argv: list[str]) -> None:
     taken = f"--output: {output} exists already: choose another or remove it"
     goes_on = output and unfinished(output / TABLE).is_file()
     require(not output or not output.exists() or goes_on, taken)
-    found = _inputs(source, output)
+    found = input_files(source, output, (*IMAGE_SUFFIXES, *FORMATS))
     photos, films = ([p for p in found if _is_video(p) == kind] for kind in (False, True))
     predictor = _predictor(_BATCH_SIZE.value if films else len(photos))
     videos, left_out = (films, []) if predictor.takes_videos else ([], films)
@@ -120,27 +119,6 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def _inputs(source: Path, output: Path | None) -> list[Path]:
-    """Photos and videos of a folder; an output folder inside it is no input."""
-    require(source.exists(), f"--input: there is no {source}")
-    if not source.is_dir():
-        return [source]
-    files = [
-        path
-        for path in source.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-        and not (output and path.resolve().is_relative_to(output.resolve()))
-    ]
-    found = sorted(p for p in files if p.suffix.lower() in (*IMAGE_SUFFIXES, *FORMATS))
-    known, lost = ", ".join((*IMAGE_SUFFIXES, *FORMATS)), left_out_line(found, files)
-    none = f"--input: no photos in {source}, and no videos ({known})"
-    require(bool(found), "; ".join(filter(None, [none, lost])))
-    if lost:
-        print(lost)
-    return found
-
-
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in FORMATS
 
@@ -183,15 +161,7 @@ def _write_all(folder: Path, start: Path | str, files: Mapping[str, bytes]) -> N
 
 
 def _predictor(largest_batch: int) -> Predictor:
-    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    require(
-        bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
-    )
-    if workdir:
-        name, weights, job = read_model_name(workdir), workdir, task_of(read_config(workdir))
-    else:
-        name, weights = model_and_weights(name, weights)
-        job = task_of_weights(name, weights)
+    name, weights, job = job_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
     options, batch_size = _OPTIONS.options(job), min(_BATCH_SIZE.value, largest_batch)
     return job.predictor(name, weights, options, batch_size=batch_size, dtype=_DTYPE.value)
 

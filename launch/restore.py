@@ -28,15 +28,14 @@ from PIL import Image
 import maxim_jax
 from common import video
 from common.config import require
-from common.data.found_files import left_out_line
 from common.data.images import CorruptImage, decode
 from common.data.sources import IMAGE_SUFFIXES
-from common.errors import UserError
+from common.errors import UserError, did_you_mean
 from common.pictures import comparison_sheet
 from common.progress import Pace, ProgressReport
-from common.train.run_directory import read_model_name
+from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
-from launch.tasks import model_and_weights
+from launch.tasks import weights_of_flags
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
 from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
@@ -73,14 +72,9 @@ def main(argv: list[str]) -> None:
 
 
 def _restorer() -> Restorer:
-    workdir, name, weights = _WORKDIR.value, _MODEL.value, _WEIGHTS.value
-    require(
-        bool(workdir) != bool(name or weights), "give either --workdir, or --model and --weights"
-    )
-    if workdir:
-        name, weights = read_model_name(workdir), workdir
-    else:
-        name, weights = model_and_weights(name, weights)
+    name, weights = weights_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
+    what, hint = _WORKDIR.value or "--model", did_you_mean(name, maxim_jax.list_models())
+    require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
     return Restorer(
         model, variables, tile=_TILE.value, overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value
@@ -114,20 +108,7 @@ def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     """Photos of a folder and where they go; an output folder inside it is no input."""
     require(not output.exists() or output.is_dir(), f"--output: {output} is a file")
     _require_not_original(output.resolve() == folder.resolve(), output)
-    earlier = output.resolve() if output.resolve().is_relative_to(folder.resolve()) else None
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not (earlier and path.resolve().is_relative_to(earlier))
-    ]
-    found = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    lost = left_out_line(found, files)
-    none = f"--input: no photos in {folder} ({', '.join(IMAGE_SUFFIXES)})"
-    require(bool(found), "; ".join(filter(None, [none, lost])))
-    if lost:
-        print(lost)
+    found = input_files(folder, output)
     jobs = [(path, output / _written(path.relative_to(folder))) for path in found]
     originals = {path.resolve() for path in found}
     taken: dict[Path, Path] = {}

@@ -6,7 +6,7 @@ from typing import Any
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.task import Task
-from common.train.run_directory import CHECKPOINTS, read_config
+from common.train.run_directory import CHECKPOINTS, read_config, read_model_name
 from common.weights import io
 from maxim_jax.tasks.restoration import RestorationTask
 from maxvit_jax.tasks.classification import ClassificationTask
@@ -57,6 +57,36 @@ def task_of(config: Mapping[str, Any]) -> type[Task]:
     hint = did_you_mean(str(kind), TASKS)
     require(str(kind) in TASKS, f"config.task.kind={kind!r}: there is no such job, {hint}")
     return TASKS[kind]
+
+
+def job_of_flags(
+    workdir: str | None, model: str | None, weights: str | None
+) -> tuple[str, str, type[Task]]:
+    """Returns name, place and job of the model that a command line gives; see `weights_of_flags`.
+
+    Raises:
+      UserError: nothing or both are given, or what is given isn't there.
+    """
+    name, place = weights_of_flags(workdir, model, weights)
+    return name, place, task_of(read_config(place)) if workdir else task_of_weights(name, place)
+
+
+def weights_of_flags(
+    workdir: str | None, model: str | None, weights: str | None
+) -> tuple[str, str]:
+    """Returns name and place of the model that a command line gives.
+
+    Args:
+      workdir: run directory; nothing else is given then.
+      model: see `model_and_weights`.
+      weights: likewise.
+
+    Raises:
+      UserError: nothing or both are given, or what is given isn't there.
+    """
+    either = "give either --workdir, or --model and --weights"
+    require(bool(workdir) != bool(model or weights), either)
+    return (read_model_name(workdir), workdir) if workdir else model_and_weights(model, weights)
 
 
 def model_and_weights(model: str | None, weights: str | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from common.confusion_picture import confusion_picture
 from common.metrics.classification import ClassificationEvaluator, Classified, ClassScores
 from common.pictures import encoded, photo_sheet
 from common.report import write_bytes, write_rows
-from common.report_page import image, page, table
+from common.report_page import image, page, share, table
 
 MISTAKES = 24  # on the sheet
 CONFUSED = 12  # pairs of classes that the page lists
@@ -166,12 +166,8 @@ def _page(
         parts += [f"<h2>{title}</h2>", image(examples.read_bytes(), title)]
     head = ("class", *ClassScores._fields)
     rows = (
-        (name, f"{examples:,}", f"{predictions:,}", *(_share(value) for value in shares))
+        (name, f"{examples:,}", f"{predictions:,}", *(share(value) for value in shares))
         for name, examples, predictions, *shares in zip(class_names, *scores, strict=True)
     )
     parts += ["<h2>Classes</h2>", table(head, rows)]
     return page("Classification", parts)
-
-
-def _share(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else "-"

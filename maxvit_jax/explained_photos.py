@@ -171,7 +171,8 @@ class ExplainedPhotos:
         if names and text in names:
             return list(names).index(text)
         hint = did_you_mean(text, names) if names else f"numbers are 0 to {count - 1}"
-        require(text.isascii() and text.isdigit() and int(text) < count, f"--target_class: {hint}")
+        known = text.isascii() and text.isdigit() and int(text) < count
+        require(known, f"--target_class={text}: {hint}")
         return int(text)
 
     # ---------------------------------------------------------------- methods

@@ -8,7 +8,7 @@ from etils import epath
 from common.metrics.multilabel import Labelled, LabelScores, MultilabelEvaluator
 from common.pictures import encoded, photo_sheet
 from common.report import write_bytes, write_rows
-from common.report_page import image, page, table
+from common.report_page import image, page, share, table
 
 MISTAKES = 24  # images on the sheet
 _SIDE = 200  # of an image on it
@@ -93,7 +93,7 @@ def write_multilabel_report(
         title = "Examples from the whole set: what was predicted, red where it is not all right"
         parts += [f"<h2>{title}</h2>", image(examples.read_bytes(), title)]
     rows = [
-        (label, f"{examples:,}", f"{predictions:,}", *(_share(value) for value in shares))
+        (label, f"{examples:,}", f"{predictions:,}", *(share(value) for value in shares))
         for label, examples, predictions, *shares in zip(class_names, *scores, strict=True)
     ]
     head = ("class", *(field.replace("_", " ") for field in LabelScores._fields))
@@ -112,7 +112,3 @@ def _surest_mistakes(found: Labelled, predicted: np.ndarray) -> list[tuple[int, 
     chosen = order, worst[order]
     columns = found.positions[order], worst[order], predicted[chosen], found.probabilities[chosen]
     return [*zip(*(column.tolist() for column in columns), strict=True)]
-
-
-def _share(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else "-"

@@ -17,7 +17,7 @@ from common.metrics.segmentation import (
 )
 from common.pictures import comparison_sheet, encoded, label_overlay
 from common.report import write_bytes, write_json
-from common.report_page import image, page, table
+from common.report_page import image, page, share, table
 from common.task import Dataset
 from common.whole_images import Extremes, measure_images
 from maxvit_jax.segmentation import Segmenter
@@ -150,12 +150,8 @@ def _page(summary: dict[str, Any], sheets: dict[str, bytes]) -> str:
         if key in sheets:
             parts += [f"<h2>{escape(title)}</h2>", image(sheets[key], title)]
     rows = [
-        (row["class"], *(_share(row[key]) for key in ("iou", "accuracy")), f"{row['pixels']:,}")
+        (row["class"], *(share(row[key]) for key in ("iou", "accuracy")), f"{row['pixels']:,}")
         for row in summary["per_class"]
     ]
     parts += ["<h2>Classes</h2>", table(("class", "IoU", "accuracy", "pixels"), rows)]
     return page("Segmentation", parts)
-
-
-def _share(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else "-"

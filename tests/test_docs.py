@@ -18,7 +18,12 @@ NAME = re.compile(r"\b((?:maxvit_jax|maxim_jax|common)(?:\.\w+)+)")
 OF_JOBS = {
     field.name
     for task in TASKS.values()
-    for options in (task.report_options, task.source_options, task.predict_options)
+    for options in (
+        task.report_options,
+        task.source_options,
+        task.predict_options,
+        task.explain_options,
+    )
     for field in dataclasses.fields(options)
 }
 

@@ -267,12 +267,6 @@ def _class_folders(folder: Path) -> list[str]:
     return names
 
 
-def image_files(folder: Path) -> list[str]:
-    """Returns the paths of the images in a folder and its subfolders, sorted; hidden ones are left
-    out."""
-    return images_of(files_in(folder))
-
-
 def files_in(folder: Path) -> list[str]:
     """Returns the paths of all files in a folder and its subfolders but hidden ones."""
     found = []

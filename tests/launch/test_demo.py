@@ -158,7 +158,7 @@ def test_a_browser_shows_the_result(digits, tmp):
 
 MISTAKES = {
     "nothing": ([], "give either --workdir, or --model and --weights"),
-    "half": (["--model=maxvit_tiny"], "--model and --weights go together"),
+    "unpublished": (["--model=aewin_tiny"], "no weights of aewin_tiny are published"),
     "no run": (["--workdir={tmp}/none"], "no run directory"),
     "twice": (["--workdir={tmp}/digits", "--workdir={tmp}/digits"], "is given twice"),
     "port": (["--workdir={tmp}/digits", "--port={port}"], "Address already in use; choose another"),

@@ -47,6 +47,7 @@ COMMANDS = {
 # Command line: what its one line must say.
 MISTAKES = {
     "taken": (explain(output="explained"), "--output: {tmp}/explained exists already"),
+    "empty": (explain("--input={tmp}/run"), "no photos in {tmp}/run (.jpg,"),
     "other job": (explain("--crop=64"), "--crop does not apply: it is for restoration models"),
 }
 
@@ -196,7 +197,7 @@ def test_class_and_position(loaded):
     for text in ("1", "light"):
         look = ExplainedPhotos(loaded, ExplainOptions(target_class=text))
         assert look("a", encoded(np.zeros((8, 8, 3), np.uint8))).row["class"] == 1
-    with pytest.raises(UserError, match="--target_class: did you mean 'light'"):
+    with pytest.raises(UserError, match="--target_class=lihgt: did you mean 'light'"):
         ExplainedPhotos(loaded, ExplainOptions(target_class="lihgt"))
     options = ExplainOptions(method="rollout", position="1,0.5")
     assert options.pixel((8, 12)) == (4, 11)

@@ -94,7 +94,7 @@ def test_samples_depend_on_seed_and_position_alone(results, tmp):
         ("bad truncation", "--truncation=-1.0 must be positive"),
         ("no generator", "maxvit_tiny generates no images"),
         ("photos", "a generation run predicts nothing from photos"),
-        ("no classifier", "hit_gan_32 is no classifier"),
+        ("no classifier", "/run is no classifier; name a run of one"),
         ("no folder", "config.data.root is empty"),
     ],
 )

@@ -92,6 +92,10 @@ MISTAKES = {
         "{tmp} is no run directory",
     ),
     "model": (restore("{tmp}/photos", "{tmp}/new", model="maxim_s4"), "did you mean 'maxim_s"),
+    "other job": (
+        restore("{tmp}/photos", "{tmp}/new", model="maxvit_tiny"),
+        "maxvit_tiny restores no photos; did you mean 'maxim_s",
+    ),
     "input": (restore("{tmp}/photo", "{tmp}/new"), "--input: there is no {tmp}/photo"),
     "empty": (restore("{tmp}/model", "{tmp}/new"), "--input: no photos in {tmp}/model (.jpg,"),
     "text": (restore("{tmp}/photos/notes.txt", "{tmp}/new"), "notes.txt is no photo (.jpg,"),
