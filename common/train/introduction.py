@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+from clu import parameter_overview
 from jax.sharding import Mesh
 
 from common.task import Dataset
@@ -28,7 +29,7 @@ def introduction(
       batch_size: of a step.
       num_steps: of the run.
     """
-    count = sum(x.size for x in jax.tree.leaves(params))
+    count = parameter_overview.count_parameters(params)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     yield (
         f"{count:,} parameters, {mesh.size} {jax.default_backend()} device(s){processes},"
