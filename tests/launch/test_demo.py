@@ -49,8 +49,9 @@ def served(*arguments):
         env=os.environ | ENVIRONMENT,
     )
     try:
-        line = process.stdout.readline()
-        found = re.match(r"the page is at (http://127\.0\.0\.1:\d+) ", line)
+        page = re.compile(r"the page is at (http://127\.0\.0\.1:\d+) ")
+        lines = map(page.match, process.stdout)  # slow reading is told before it
+        found = next(filter(None, lines), None)
         assert found, process.communicate(timeout=60)
         yield found[1]
         process.send_signal(signal.SIGINT)
