@@ -268,10 +268,18 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Returns the paths of all files in a folder and its subfolders but hidden ones."""
-    found = []
+    """Returns the paths of all files in a folder and its subfolders but hidden ones.
+
+    Links to folders are followed, each folder once: one may lead to its own parent.
+    """
+    found, seen = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
     return found
 

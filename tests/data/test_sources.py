@@ -249,3 +249,15 @@ def test_table_of_sources_is_open(monkeypatch):
     assert data.source == "mine"
     with pytest.raises(UserError, match=r"config\.data\.source='min': did you mean 'mine'"):
         ClassificationData(source="min", batch_size=1)
+
+
+def test_a_link_to_its_own_folder_is_followed_once(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat")
+    train, held = (sources.FolderSource(tmp_path, part, holdout=0.25) for part in ("train", "eval"))
+    assert np.bincount(train.labels).tolist() == [3, 6]
+    assert np.bincount(held.labels).tolist() == [1, 2]

@@ -90,6 +90,7 @@ def run_commands(
     *,
     devices: int = 1,
     job: str = "",
+    tensorflow: bool = False,
 ) -> dict[str, Result]:
     """Runs commands in turn, and returns what each left.
 
@@ -99,10 +100,12 @@ def run_commands(
       timeout: in seconds, for all.
       devices: that are simulated.
       job: adds `module:Task` to the jobs that there are.
+      tensorflow: may be imported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     server = _server()
     request = {"commands": commands, "folder": str(folder), "devices": devices, "job": job}
+    request["tensorflow"] = tensorflow
     print(json.dumps(request), file=server.stdin, flush=True)
     answered = select.select([server.stdout], [], [], timeout)[0]
     if not answered or server.stdout.readline() != "done\n":
@@ -134,7 +137,9 @@ def _run(module: str, arguments: list[str]) -> int:
     return 0
 
 
-def _fork(module: str, arguments: list[str], left: str, devices: int, job: str) -> int:
+def _fork(
+    module: str, arguments: list[str], left: str, devices: int, job: str, tensorflow: bool
+) -> int:
     """Runs one command in a fork and returns its status; output goes to `left`.out and .err."""
     child = os.fork()
     if child:
@@ -148,7 +153,7 @@ def _fork(module: str, arguments: list[str], left: str, devices: int, job: str) 
         task = getattr(importlib.import_module(module_of_job), name)
         importlib.import_module("launch.tasks").TASKS[task.kind] = task
     status = _run(module, arguments)
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules and not tensorflow:
         print("TensorFlow was imported", file=sys.stderr)
         status = 1
     sys.stdout.flush()
@@ -168,7 +173,7 @@ def main() -> None:
         request = json.loads(line)
         folder = pathlib.Path(request["folder"])
         for name, (module, *arguments) in request["commands"].items():
-            settings = request["devices"], request["job"]
+            settings = (request[key] for key in ("devices", "job", "tensorflow"))
             status = _fork(module, arguments, str(folder / name), *settings)
             (folder / f"{name}.status").write_text(json.dumps(status))
         print("done", flush=True)

@@ -72,7 +72,9 @@ def tmp(tmp_path_factory):
 def results(tmp):
     lines = WORK | {name: line for name, (line, _) in MISTAKES.items()}
     lines = {name: [word.format(tmp=tmp) for word in line] for name, line in lines.items()}
-    return run_commands(lines, tmp / "results")
+    saved = {"savedmodel": lines.pop("savedmodel")}
+    others = run_commands(lines, tmp / "results")
+    return others | run_commands(saved, tmp / "results", tensorflow=True)
 
 
 @pytest.fixture(scope="module")
