@@ -95,11 +95,7 @@ def reader(to):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", WRITTEN)
 def test_the_reader_of_the_docs(tmp, results, logits, to, monkeypatch, capsys):
-    if to == "savedmodel":  # the one command that may; others fail there
-        assert "wrote" in results[to].out
-        assert results[to].err.endswith("TensorFlow was imported\n")
-    else:
-        succeeded(results[to])
+    succeeded(results[to])
     text = reader(to)
     assert 10 <= len(text.splitlines()) <= 15
     assert not any(name in text for name in ("maxvit_jax", "maxim_jax", "common.", "launch"))
