@@ -11,7 +11,7 @@ import maxvit_jax
 from common.errors import UserError
 from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.state import create_state
-from launch.push import push
+from launch.hub_folder import push
 from launch.tasks import TASKS, model_and_weights
 from maxvit_jax.data_defaults import data_of_weights
 from tests.golden.weights import make_variables

@@ -1,0 +1,43 @@
+"""A run as a folder for the Hugging Face Hub: weights, config, and a model card as its README."""
+
+import os
+
+from etils import epath
+
+from common.train.run_directory import read_config, read_labels, read_model_name
+from common.weights.io import require_free
+from launch.model_card import model_card
+from launch.tasks import task_of
+
+
+def push(workdir: str, output: epath.PathLike, license: str = "unknown") -> None:
+    """Writes the folder, complete or not at all.
+
+    Args:
+      workdir: the run directory; its latest checkpoint is taken.
+      output: folder to make.
+      license: of the weights, by the Hub's name for it.
+
+    Raises:
+      UserError: there is no such run, or the output is taken.
+    """
+    output = epath.Path(output)
+    require_free(output)
+    config, name = read_config(workdir), read_model_name(workdir)
+    job = task_of(config)
+    fields = job.package.fields_of_weights(name, workdir, None)
+    model, variables = job.package.load_pretrained(name, workdir, **fields)
+    labels = read_labels(workdir)
+    classes = labels if "class_names" in labels else {}  # others are of what a run was measured by
+    info = classes | job.package.stored_info(name, workdir, model)
+    card = model_card(job, name, model, variables, workdir, info, license)
+    scratch = output.parent / f".{output.name}.{os.getpid()}.push"
+    try:
+        job.package.save_pretrained(scratch, model, variables, task=job.kind, **info)
+        (scratch / "README.md").write_text(card)
+        if output.exists():
+            output.rmdir()  # it is empty
+        scratch.rename(output)
+    finally:
+        if scratch.exists():
+            scratch.rmtree()
