@@ -240,9 +240,14 @@ def published_names(models: Mapping[str, Any]) -> dict[str, tuple[str, dict[str,
 
 
 def addresses(models: Mapping[str, Any]) -> dict[str, str]:
-    """Returns where the checkpoints of some models are, by name; by a model's, of its first."""
+    """Returns where the checkpoints of some models are, by name.
+
+    A model's name means timm's copy of its first, which needs neither TensorFlow nor PyTorch to be
+    read; where timm has none, the authors' file.
+    """
     rows = [row for row in CHECKPOINTS if row.model in models]
     first = {row.model: row.release for row in reversed(rows) if row.release}
+    first |= {row.model: row.addresses[row.name] for row in reversed(rows) if row.name}
     return first | {name: address for row in rows for name, address in row.addresses.items()}
 
 

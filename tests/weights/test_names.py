@@ -105,8 +105,8 @@ def test_every_checkpoint_has_a_name_and_an_address():
 @pytest.mark.parametrize(
     ("name", "address"),
     [
-        ("maxvit_tiny", "gs://gresearch/maxvit/ckpts/maxvittiny/i1k/224"),
-        ("maxvit_xlarge", "gs://gresearch/maxvit/ckpts/maxvitxlarge/i21k_pt/224"),
+        ("maxvit_tiny", "hf-hub:timm/maxvit_tiny_tf_224.in1k"),
+        ("maxvit_xlarge", "hf-hub:timm/maxvit_xlarge_tf_224.in21k"),
         (
             "maxvit_base.official_in21k_ft_in1k_512",
             "gs://gresearch/maxvit/ckpts/maxvitbase/i21k_i1k/512",
@@ -125,7 +125,7 @@ def test_every_checkpoint_has_a_name_and_an_address():
         ),
         (
             "poolformer_m48",
-            "https://github.com/sail-sg/poolformer/releases/download/v1.0/poolformer_m48.pth.tar",
+            "hf-hub:timm/poolformer_m48.sail_in1k",
         ),
         (
             "caformer_b36.official_in22k_ft_in1k_384",
