@@ -101,7 +101,7 @@ def model_and_weights(model: str | None, weights: str | None) -> tuple[str, str]
     """
     if model and weights:
         return model, weights
-    require(bool(model or weights), "--model is missing, or --weights that say their model")
+    require(bool(model or weights), "name a model with --model, or give weights that say theirs")
     if model:
         return task_of_model(model).package.locate(model)
     packages = dict.fromkeys(task.package for task in TASKS.values())
@@ -111,7 +111,7 @@ def model_and_weights(model: str | None, weights: str | None) -> tuple[str, str]
     for package in packages:
         if (name := package.model_of(weights)) is not None:
             return name, weights
-    raise UserError(f"--weights={weights} needs --model: it doesn't say which model it is of")
+    raise UserError(f"{weights} needs --model: it doesn't say which model it is of")
 
 
 def task_of_weights(name: str, path: str) -> type[Task]:

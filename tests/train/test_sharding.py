@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -31,6 +32,18 @@ BLOCK = "stage_1_block_1/window"
 
 def mesh(**sizes):
     return make_mesh(MeshConfig(**sizes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_here():
+    """No program comes out of the cache: stored ones on meshes of two axes, compiled quickly as for
+    tests, let devices take collectives in different orders, and all wait for good (jaxlib 0.10.2).
+    """
+    jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+    reset_cache()
 
 
 @pytest.fixture(scope="module")
