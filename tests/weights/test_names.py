@@ -311,4 +311,4 @@ def test_a_directory_of_ours_says_its_model(tmp_path):
     assert "was trained for quality" in problem(task_of_weights, "maxvit_base", str(path))
     message = problem(model_and_weights, None, str(tmp_path))
     assert "needs --model: it doesn't say which model it is of" in message
-    assert "--model is missing" in problem(model_and_weights, None, None)
+    assert "name a model with --model" in problem(model_and_weights, None, None)
