@@ -11,6 +11,7 @@ import optax
 from absl import logging
 from etils import epath
 from jax import Array
+from jax import numpy as jnp
 from scipy.special import expit
 
 import maxvit_jax
@@ -154,13 +155,17 @@ class MultilabelTask(Task):
     def loss(
         self, variables: Variables, batch: Batch, rng: Array
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        """See `common.task.Task`: the mean over images and classes."""
+        """See `common.task.Task`: the mean over images and classes.
+
+        `label_accuracy` is the share of all labels, there or not, that a probability of 0.5 tells.
+        """
         images = normalize(batch["image"], self.data.mean, self.data.std)
         logits, updates = self.model.apply(
             variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": rng}
         )
         loss = optax.sigmoid_binary_cross_entropy(logits, batch["labels"]).mean()
-        return loss, (updates.get("batch_stats", {}), {})
+        right = jnp.mean((logits > 0) == (batch["labels"] > 0.5), dtype=jnp.float32)
+        return loss, (updates.get("batch_stats", {}), {"label_accuracy": right})
 
     def train_data(self) -> Dataset:
         """See `common.task.Task`."""
