@@ -222,18 +222,18 @@ class Report:
 def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
     """Returns the table that knows most of a file's names; None if none knows half of them."""
     known, idle, table = max(
-        ((*_told(file, table), table) for table in tables),
+        ((*told(file.arrays, table), table) for table in tables),
         key=lambda told: told[0],
         default=(0, 0, None),
     )
     return table if known and 2 * known >= len(file.arrays) - idle else None
 
 
-def _told(file: WeightFile, table: Table) -> tuple[int, int]:
-    """How many names of a file a table knows, and how many others it knows to be idle."""
-    known = [table.ours(name) is not None for name in file.arrays]
-    idle = [table.is_idle(table.spelling(name)) for name in file.arrays]
-    return sum(known), sum(b and not a for a, b in zip(known, idle, strict=True))
+def told(names: Iterable[str], table: Table) -> tuple[int, int]:
+    """Returns how many foreign names a table knows, and how many others it knows to be idle."""
+    known = {name: table.ours(name) is not None for name in names}
+    idle = (not known[name] and table.is_idle(table.spelling(name)) for name in known)
+    return sum(known.values()), sum(idle)
 
 
 def import_arrays(

@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
-from common.weights.mapping import Table
+from common.weights.mapping import Table, told
 from common.weights.readers import WeightFile
 
 _AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.IGNORECASE)  # what is evaluated
@@ -31,11 +31,12 @@ def without_prefix(file: WeightFile, tables: Iterable[Table], stem: str) -> Weig
 
     def fit(prefix: str) -> tuple[int, bool, int]:
         names = [name[len(prefix) :] for name in file.arrays if name.startswith(prefix)]
-        known = max((sum(t.ours(n) is not None for n in names) for t in tables), default=0)
-        return known, bool(_AVERAGED.search(prefix)), -len(prefix)
+        known, idle = max(told(names, table) for table in tables)
+        whole = 2 * known >= len(names) - idle  # as `detect` wants it
+        return known * whole, bool(_AVERAGED.search(prefix)), -len(prefix)
 
     prefix = max(sorted(prefixes), key=fit)
-    if not prefix:
+    if not prefix or not fit(prefix)[0]:
         return file
     inner = {n[len(prefix) :]: a for n, a in file.arrays.items() if n.startswith(prefix)}
     left = tuple(name for name in file.arrays if not name.startswith(prefix))
