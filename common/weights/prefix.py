@@ -12,6 +12,7 @@ from common.weights.mapping import Table, told
 from common.weights.readers import WeightFile
 
 _AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.IGNORECASE)  # what is evaluated
+_FEWEST = 12  # arrays of a model; another family's stem can look like ours
 
 
 def without_prefix(file: WeightFile, tables: Iterable[Table], stem: str) -> WeightFile:
@@ -32,7 +33,7 @@ def without_prefix(file: WeightFile, tables: Iterable[Table], stem: str) -> Weig
     def fit(prefix: str) -> tuple[int, bool, int]:
         names = [name[len(prefix) :] for name in file.arrays if name.startswith(prefix)]
         known, idle = max(told(names, table) for table in tables)
-        whole = 2 * known >= len(names) - idle  # as `detect` wants it
+        whole = known >= _FEWEST and 2 * known >= len(names) - idle  # the latter as `detect`
         return known * whole, bool(_AVERAGED.search(prefix)), -len(prefix)
 
     prefix = max(sorted(prefixes), key=fit)
