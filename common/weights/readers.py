@@ -167,7 +167,7 @@ def _weight_file(path: epath.PathLike, kind: str, stored: Mapping[str, Any]) -> 
     chosen = published_names(stored)
     plain = {_OF_WRAPPERS.sub("", name): key for name, key in chosen.items()}
     chosen = plain if len(plain) == len(chosen) else chosen
-    arrays = {name: _float32(np.asarray(stored[key])) for name, key in chosen.items()}
+    arrays = {name: as_float32(np.asarray(stored[key])) for name, key in chosen.items()}
     if not arrays:
         raise UserError(f"{path} ({kind}) holds no weights")
     ignored = tuple(sorted(stored.keys() - set(chosen.values())))
@@ -195,7 +195,8 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """Returns floating-point numbers of any width as float32, and other arrays as they are."""
     floating = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
     return array.astype(np.float32, copy=False) if floating else array
 
