@@ -22,7 +22,13 @@ from jax import numpy as jnp
 
 from common.config import require
 from common.errors import UserError, did_you_mean
-from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
+from common.model_fields import (
+    RUNTIME_FIELDS,
+    clean_fields,
+    refuse_code,
+    refuse_giants,
+    stored_fields,
+)
 from common.names import Names
 from common.news import announced
 from common.weights import io
@@ -349,7 +355,9 @@ class Registry(Names):
         family = self._family(model)
         file, stored = self._read(path, name_or_model if named else None, overrides)
         if named and stored:
-            model = self._make(name_or_model, {**stored, **overrides})
+            given = {n: value for n, value in stored.items() if n not in overrides}
+            refuse_giants(file.path, given, [a.shape for a in file.arrays.values()])
+            model = self._make(name_or_model, {**given, **overrides})
         if not _is_ours(file):
             tables = family.weights.tables(model).values()
             file = without_prefix(file, tables, family.weights.STEM)
