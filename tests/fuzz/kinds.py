@@ -13,7 +13,6 @@ import optax
 from PIL import Image
 
 import maxvit_jax
-from common.data.csv_rows import Rows, csv_rows
 from common.data.images import CorruptImage, decode
 from common.data.label_tables import read_label_csv
 from common.errors import UserError
@@ -153,10 +152,7 @@ def _table(folder: Path) -> None:
 
 
 def _read_table(folder: Path) -> None:
-    path = folder / "table.csv"
-    lines = csv_rows(path)
-    Rows().take_all(lines, next(lines, (0, ["image"]))[1], ["image"], tuple)
-    read_label_csv(path)
+    read_label_csv(folder / "table.csv")
 
 
 KINDS: dict[str, Kind] = {
