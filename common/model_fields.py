@@ -11,6 +11,7 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.advice import set_field
 from common.config import check_type, require
 from common.errors import UserError, did_you_mean
 from common.foreign_words import translated
@@ -73,7 +74,7 @@ def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable
         if code is not None and field not in given:
             raise UserError(
                 f"{path} names code, {field}={code!r}, and a file never makes us import any: if you"
-                f" trust it, give {field} yourself, as an argument {field}=..."
+                f" trust it, give it yourself, {set_field(field, '...')}"
             )
 
 
