@@ -17,7 +17,7 @@ the arguments.
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,8 @@ from launch.main import compilation_cache, run_main
 from launch.tasks import weights_of_flags
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
-from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
+from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photos import FORMATS, read_pages, require_writable, write_pages, write_photo
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
@@ -52,6 +53,9 @@ _ENSEMBLE = flags.DEFINE_integer("ensemble", 1, "Mean over 4 or 8 rotated and mi
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _QUALITY = flags.DEFINE_integer(
     "jpeg_quality", 95, "Of JPEG files.", lower_bound=1, upper_bound=100
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", None, [suffix[1:] for suffix in FORMATS], "Of photos, instead of their own."
 )
 _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
 
@@ -141,7 +145,9 @@ def _require_not_original(original: bool, target: Path) -> None:
 
 
 def _written(path: Path) -> Path:
-    """The name of a result: what can be read but not written (GIF) becomes PNG."""
+    """The name of a result: `--format`'s; what can be read but not written (GIF) becomes PNG."""
+    if _FORMAT.value and path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.with_suffix(f".{_FORMAT.value}")
     readable = path.suffix.lower() in IMAGE_SUFFIXES and path.suffix.lower() not in FORMATS
     return path.with_name(f"{path.name}.png") if readable else path
 
@@ -155,11 +161,11 @@ def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path
         pace = Pace(progress, len(jobs))
         for done, (path, target) in enumerate(jobs, start=1):
             target.parent.mkdir(parents=True, exist_ok=True)
+            restore = partial(_restored, restorer, path, target, pace)
             try:
-                pixels, info = _read(path)
-                require_writable(target, info)
-                restored = restorer(pixels, partial(pace.part, path.name))
-                write_photo(target, restored, info, jpeg_quality=_QUALITY.value)
+                lost = write_pages(target, restore(), jpeg_quality=_QUALITY.value)
+                if lost:
+                    progress.log(f"{path}: left out: {'; '.join(lost)}")
             except (CorruptImage, MemoryError, UserError) as error:
                 failed.append(path)
                 progress.log(f"failed: {path}: {error}")
@@ -167,9 +173,15 @@ def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path
     return failed
 
 
-def _read(path: Path) -> tuple[np.ndarray, PhotoInfo]:
+def _restored(
+    restorer: Restorer, path: Path, target: Path, pace: Pace
+) -> Iterator[tuple[np.ndarray, PhotoInfo]]:
+    """The pages of a photo, restored."""
     try:
-        return read_photo(path)
+        for number, (pixels, info) in enumerate(read_pages(path), start=1):
+            require_writable(target, info)
+            name = path.name if info.pages == 1 else f"{path.name} {number}/{info.pages}"
+            yield restorer(pixels, partial(pace.part, name)), info
     except OSError as error:
         raise CorruptImage(error.strerror) from error
     except CorruptImage as error:
