@@ -6,10 +6,11 @@
     python -m launch.restore --workdir=runs/photos --input=holiday --output=restored --tile=512
 
 Weights are a file in any known format, those of a run of our own (--workdir), or published ones,
-which are fetched by name. A folder is
-restored with all its subfolders; photos whose result exists are skipped, so that an interrupted
-folder goes on where it ended. Names, bit depth, gray, transparency, color profile and EXIF are
-kept; see docs/restoring.md. Videos need PyAV.
+which are fetched by name. A folder is restored with all its subfolders; photos whose result exists
+are skipped, so that an interrupted folder goes on where it ended. Photos of many sizes share few
+compiled programs (--few_sizes); those that memory does not suffice for are restored in tiles
+(--tile). Names, bit depth, gray, transparency, color profile and EXIF are kept; see
+docs/restoring.md. Videos need PyAV.
 
 Exit status: 0 all is restored, 1 some photos could not be (their names are printed), 2 a mistake in
 the arguments.
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from absl import flags
@@ -38,6 +40,7 @@ from launch.main import compilation_cache, run_main
 from launch.tasks import weights_of_flags
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
+from maxim_jax.photo_size import photo_size
 from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
@@ -46,8 +49,19 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, ins
 _INPUT = flags.DEFINE_string("input", None, "Photo, folder or video.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder, or for one photo or a video also a file.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist.")
-_TILE = flags.DEFINE_integer("tile", None, "Side of tiles for large photos; none: restored whole.")
+_TILE = flags.DEFINE_string(
+    "tile",
+    "auto",
+    "Side of tiles for large photos; none: all are restored whole; auto: whole if memory suffices,"
+    " else in tiles of 512.",
+)
 _OVERLAP = flags.DEFINE_integer("overlap", 64, "Pixels that neighbouring tiles share at least.")
+_FEW_SIZES = flags.DEFINE_bool(
+    "few_sizes",
+    True,
+    "Pad photos of a folder further where that saves compiling for another size; --nofew_sizes:"
+    " as the official code does.",
+)
 _ENSEMBLE = flags.DEFINE_integer("ensemble", 1, "Mean over 4 or 8 rotated and mirrored views.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _QUALITY = flags.DEFINE_integer(
@@ -55,6 +69,7 @@ _QUALITY = flags.DEFINE_integer(
 )
 _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
 
+_TILES = {"auto": "auto", "none": None}
 _SHEET_ROWS = 8
 _SHEET_SIDE = 256
 
@@ -77,8 +92,17 @@ def _restorer() -> Restorer:
     require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
     return Restorer(
-        model, variables, tile=_TILE.value, overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value
+        model, variables, tile=_tile(), overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value
     )
+
+
+def _tile() -> int | Literal["auto"] | None:
+    if _TILE.value in _TILES:
+        return _TILES[_TILE.value]
+    try:
+        return int(_TILE.value)
+    except ValueError as error:
+        raise UserError(f"--tile={_TILE.value}: a number of pixels, auto or none") from error
 
 
 # ---------------------------------------------------------------- photos
@@ -90,7 +114,7 @@ def _restore_photos(source: Path, output: Path) -> None:
         todo = [(p, target) for p, target in jobs if _OVERWRITE.value or not target.exists()]
     else:
         todo = jobs = [(source, _target(source, output, FORMATS))]
-    failed = _restore_all(_restorer(), todo) if todo else []
+    failed = _restore_all(_planned([path for path, _ in jobs]), todo) if todo else []
     skipped = len(jobs) - len(todo)
     print(
         f"restored {len(todo) - len(failed)} of {len(jobs)} photos"
@@ -102,6 +126,15 @@ def _restore_photos(source: Path, output: Path) -> None:
         _write_sheet([job for job in jobs if job[0] not in failed], folder)
     if failed:
         sys.exit(1)
+
+
+def _planned(photos: list[Path]) -> Restorer:
+    """A restorer that knows the sizes of all photos, also of those that were restored before: what
+    a folder's results are does not depend on where it was interrupted."""
+    restorer = _restorer()
+    if _FEW_SIZES.value:
+        restorer.expect(filter(None, map(photo_size, photos)))
+    return restorer
 
 
 def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -148,7 +181,7 @@ def _written(path: Path) -> Path:
 
 def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path]:
     """Restores photo by photo; returns those that could not be."""
-    if _TILE.value:
+    if _TILE.value not in _TILES:
         Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
     failed = []
     with ProgressReport(len(jobs), unit="photo") as progress:
