@@ -70,7 +70,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=[f"{name}*" for name in PACKAGES]),
     package_data={name: ["py.typed"] for name in PACKAGES}
-    | {"common.data": ["*.json"], "common.demo": ["page.*"], "maxvit_jax": ["*.txt", "py.typed"]},
+    | {"common.data": ["*.json"], "common.demo": ["page.*"], "maxvit_jax": ["*.txt*", "py.typed"]},
     entry_points={"console_scripts": ["multi-axis = launch.cli:main"]},
     install_requires=REQUIRED,
     extras_require={

@@ -7,9 +7,10 @@
 
 Weights are a file in any known format, those of a run of our own (--workdir), or published ones,
 which are fetched by name. A folder is restored with all its subfolders; what has a result is
-skipped, so that an interrupted folder goes on where it ended, and so does a video. Names, bit
-depth, gray, transparency, pages, color description, texts and EXIF are kept, and what can't be is
-named; see docs/restoring.md. Videos need PyAV.
+skipped, so that an interrupted folder goes on where it ended, and so does a video. Photos of many
+sizes share few compiled programs (--few_sizes); those that memory does not suffice for are restored
+in tiles (--tile). Names, bit depth, gray, transparency, pages, color description, texts and EXIF
+are kept, and what can't be is named; see docs/restoring.md. Videos need PyAV.
 
 Exit status: 0 all is restored, 1 some files could not be (their names are printed), 2 a mistake in
 the arguments.
@@ -21,6 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -42,6 +44,7 @@ from launch.tasks import weights_of_flags
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
 from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photo_size import photo_size
 from maxim_jax.photos import FORMATS, read_pages, require_writable, write_pages, write_photo
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
@@ -50,8 +53,19 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, ins
 _INPUT = flags.DEFINE_string("input", None, "Photo, video or folder.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder, or for one photo or a video also a file.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist.")
-_TILE = flags.DEFINE_integer("tile", None, "Side of tiles for large photos; none: restored whole.")
+_TILE = flags.DEFINE_string(
+    "tile",
+    "auto",
+    "Side of tiles for large photos; none: all are restored whole; auto: whole if memory suffices,"
+    " else in tiles of 512.",
+)
 _OVERLAP = flags.DEFINE_integer("overlap", 64, "Pixels that neighbouring tiles share at least.")
+_FEW_SIZES = flags.DEFINE_bool(
+    "few_sizes",
+    True,
+    "Pad photos of a folder further where that saves compiling for another size; --nofew_sizes:"
+    " as the official code does.",
+)
 _ENSEMBLE = flags.DEFINE_integer("ensemble", 1, "Mean over 4 or 8 rotated and mirrored views.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _QUALITY = flags.DEFINE_integer(
@@ -62,6 +76,7 @@ _FORMAT = flags.DEFINE_enum(
 )
 _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
 
+_TILES = {"auto": "auto", "none": None}
 _SHEET_ROWS = 8
 _SHEET_SIDE = 256
 
@@ -79,6 +94,9 @@ def main(argv: list[str]) -> None:
     failed = []
     if rest[0] or rest[1]:
         restorer, settings = _restorer()
+        if _FEW_SIZES.value:
+            # Also of those with a result: where a folder was interrupted makes no difference.
+            restorer.expect(filter(None, (photo_size(path) for path, _ in photos)))
         failed = _restore_photos(restorer, rest[0]) + _restore_videos(restorer, settings, rest[1])
     for kind, all_of_it, todo in zip(("photos", "videos"), (photos, videos), rest, strict=True):
         if all_of_it:
@@ -105,11 +123,20 @@ def _restorer() -> tuple[Restorer, str]:
     what, hint = _WORKDIR.value or "--model", did_you_mean(name, maxim_jax.list_models())
     require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
-    how = {"tile": _TILE.value, "overlap": _OVERLAP.value, "ensemble": _ENSEMBLE.value}
+    how = {"tile": _tile(), "overlap": _OVERLAP.value, "ensemble": _ENSEMBLE.value}
     weights_sum = 0
     for array in jax.tree.leaves(variables):
         weights_sum = zlib.crc32(np.asarray(array).tobytes(), weights_sum)
     return Restorer(model, variables, **how), f"{model} {weights_sum} {how}"
+
+
+def _tile() -> int | Literal["auto"] | None:
+    if _TILE.value in _TILES:
+        return _TILES[_TILE.value]
+    try:
+        return int(_TILE.value)
+    except ValueError as error:
+        raise UserError(f"--tile={_TILE.value}: a number of pixels, auto or none") from error
 
 
 # ---------------------------------------------------------------- what goes where
@@ -186,7 +213,7 @@ def _restore_photos(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[P
     """Restores photo by photo; returns those that could not be."""
     if not jobs:
         return []
-    if _TILE.value:
+    if _TILE.value not in _TILES:
         Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
     failed = []
     with ProgressReport(len(jobs), unit="photo") as progress:

@@ -18,7 +18,7 @@ from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.state import create_state
 from maxim_jax.inference import Restorer
 from maxim_jax.models.maxim import MAXIM
-from maxim_jax.photos import read_photo, write_photo
+from maxim_jax.photos import PhotoInfo, read_photo, write_photo
 from tests.data.test_images import deep_png
 from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
@@ -30,6 +30,7 @@ NAMES = {"alpha.png", "cmyk.jpg", "deep.tif", "gray.png", "large.webp", "sub/one
     *("nested/gray.png", "nested/nested/gray.png"),
 }
 
+SIZES = [(60, 60), (70, 100), (110, 50)]
 FIELDS = {
     "features": 4,
     "depth": 1,
@@ -63,6 +64,7 @@ WORK = {
     ),
     "one better": restore("{tmp}/photos/gray.png", "{tmp}/dots.in.name/", "--ensemble=8"),
     "one faster": restore("{tmp}/photos/gray.png", "{tmp}/bf16", "--dtype=bfloat16", "--compare"),
+    "sizes": restore("{tmp}/sizes", "{tmp}/few"),
     "from a run": [
         *("launch.restore", "--workdir={tmp}/run"),
         *("--input={tmp}/photos/gray.png", "--output={tmp}/by_run"),
@@ -122,6 +124,10 @@ MISTAKES = {
     "film format": (restore("{tmp}/clip.mp4", "{tmp}/clip.gif"), "choose .mp4"),
     "film sheet": (restore("{tmp}/clip.mp4", "{tmp}/new", "--compare"), "is for photos"),
     "tile": (restore("{tmp}/photos", "{tmp}/new", "--tile=500"), "tile 500 is no multiple of 64"),
+    "tile of words": (
+        restore("{tmp}/photos", "{tmp}/new", "--tile=large"),
+        "--tile=large: a number of pixels, auto or none",
+    ),
     "overlap": (
         restore("{tmp}/photos", "{tmp}/new", "--tile=64"),
         "overlap 64 is not between 0 and half a tile, 32",
@@ -175,6 +181,9 @@ def tmp(tmp_path_factory):
     (tmp / "twins").mkdir()
     Image.fromarray(rgb).save(tmp / "twins" / "a.gif.png")
     Image.fromarray(rgb).convert("P").save(tmp / "twins" / "a.gif")
+    (tmp / "sizes").mkdir()
+    for height, width in SIZES:
+        Image.fromarray(large[:height, :width]).save(tmp / "sizes" / f"{height}.png")
     (tmp / "huge.png").write_bytes(_many_pixels())
     for name in ("precious.png", "taken and old.png"):
         (tmp / name).write_text("years of work")
@@ -343,6 +352,18 @@ def test_one_photo(commands, tmp, restored_here, command, name, written, options
         assert 1e-4 < np.abs(a - b).mean() < 0.02  # bfloat16 was used
     else:
         assert_same_pixels(tmp / written, expected)
+
+
+def test_photos_of_a_folder_share_a_program(commands, tmp):
+    """What the padding to one size gives, and not what that to each photo's own gives."""
+    assert commands["sizes"].status == 0, commands["sizes"].err
+    model, variables = maxim_jax.load_pretrained("maxim_s1", tmp / "model")
+    shared = Restorer(model, variables)
+    shared.expect(SIZES)
+    for photo in sorted((tmp / "sizes").iterdir()):
+        write_photo(tmp / "here.png", shared(read_photo(photo)[0]), PhotoInfo())
+        assert_same_pixels(tmp / "few" / photo.name, tmp / "here.png")
+    assert shared.compiled == {(128, 128)}
 
 
 def test_huge_photo_is_refused_with_advice(commands, tmp):
