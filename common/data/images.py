@@ -19,7 +19,7 @@ _WHITE = 255
 _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-def decode(data: bytes | np.ndarray, *, min_side: int | None = None) -> np.ndarray:
+def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = None) -> np.ndarray:
     """Decodes an image to RGB as a person would see it.
 
     EXIF orientation is applied, transparent pixels show a white background, CMYK JPEGs are read
@@ -28,7 +28,8 @@ def decode(data: bytes | np.ndarray, *, min_side: int | None = None) -> np.ndarr
 
     Args:
       data: the content of an image file; or pixels, uint8 or uint16, `[height, width]` or
-        `[height, width, channels]` with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
+        `[height, width, channels]` with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or an
+        image of Pillow.
       min_side: lets a JPEG be read at 1/2, 1/4 or 1/8 of its size, which is several times faster,
         as long as both sides stay at least this long. For training crops only: pixels differ from
         an exact reading.
@@ -44,10 +45,11 @@ def decode(data: bytes | np.ndarray, *, min_side: int | None = None) -> np.ndarr
         return _rgb8(data)
     quiet_pillow()
     try:
-        if (samples := read_deep(data)) is not None:
+        is_opened = isinstance(data, Image.Image)
+        if not is_opened and (samples := read_deep(data)) is not None:
             is_float = samples.dtype == np.float32
             return _rgb8(np.uint16(np.rint(samples * 65535)) if is_float else samples)
-        image = Image.open(io.BytesIO(data))
+        image = data if is_opened else Image.open(io.BytesIO(data))
         if min_side and image.format == "JPEG":
             image.draft(None, (min_side, min_side))
         image.load()
@@ -93,9 +95,12 @@ def _rgb8(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
-        raise CorruptImage(f"pixels of shape {pixels.shape} are not an image")
+        wanted = "[height, width], or [height, width, channels] of 1 to 4 channels"
+        raise CorruptImage(f"pixels of shape {pixels.shape} are not an image: {wanted}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise CorruptImage(f"pixels of type {pixels.dtype}; uint8 or uint16 wanted")
+        raise CorruptImage(
+            f"pixels of type {pixels.dtype}: uint8 (0..255) or uint16 (0..65535) wanted"
+        )
     top = np.iinfo(pixels.dtype).max
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.float64) / top
