@@ -49,7 +49,7 @@ from common.predicted_video import predict_video, table_of
 from common.progress import Pace, ProgressReport
 from common.regular_files import read_file
 from common.report import write_bytes
-from common.video import FORMATS, count_frames
+from common.video import VIDEO_SUFFIXES, count_frames, written_name
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     taken = f"--output: {output} exists already: choose another or remove it"
     goes_on = output and unfinished(output / TABLE).is_file()
     require(not output or not output.exists() or goes_on, taken)
-    found = input_files(source, output, (*IMAGE_SUFFIXES, *FORMATS))
+    found = input_files(source, output, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
     photos, films = ([p for p in found if _is_video(p) == kind] for kind in (False, True))
     predictor = _predictor(_BATCH_SIZE.value if films else len(photos))
     videos, left_out = (films, []) if predictor.takes_videos else ([], films)
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> None:
                 table.write(photo, predictor.rows(result))
 
         failed = _predict_photos(predictor, todo, write)
-        targets = {video: folder / inside[video] for video in videos}
+        targets = {video: written_name(folder / inside[video]) for video in videos}
         targets = {video: t for video, t in targets.items() if not table_of(t).exists()}
         failed += _predict_videos(predictor, targets)
         if folder:
@@ -121,7 +121,7 @@ def main(argv: list[str]) -> None:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _require_folder(output: Path | None) -> None:

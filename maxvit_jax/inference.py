@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import linen as nn
+from PIL.Image import Image as PillowImage
 
 from common.compiled import announcing, sides
 from common.config import require
@@ -103,8 +104,9 @@ class Classifier:
         """Classifies one image or several.
 
         Args:
-          images: uint8 `[height, width, 3]`, or the content of an image file (also gray, with alpha
-            or of 16 bits, see `common.data.images.decode`); or a sequence of these, of any sizes.
+          images: uint8 `[height, width, 3]`, an image of Pillow, or the content of an image file
+            (also gray, with alpha or of 16 bits, see `common.data.images.decode`); or a sequence of
+            these, of any sizes.
 
         Returns:
           float32 probabilities `[classes]`, for a sequence `[images, classes]`.
@@ -148,7 +150,7 @@ class Classifier:
         """
         if isinstance(image, str | os.PathLike):
             image = read_file(image)
-        elif not isinstance(image, bytes):
+        elif not isinstance(image, bytes | PillowImage):
             image = np.asarray(image)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]
 

@@ -44,7 +44,7 @@ def read_photo(photo: Photo, purpose: str) -> np.ndarray:
     try:
         if isinstance(photo, str | os.PathLike):
             photo = read_file(photo)
-        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
+        return decode(photo if isinstance(photo, bytes | Image.Image) else np.asarray(photo))
     except CorruptImage as error:
         raise UserError(f"can't {purpose} what is no image: {error}") from error
 
