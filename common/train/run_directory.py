@@ -69,10 +69,11 @@ def open_run(
     Raises:
       UserError: the directory holds something else, or a run with another config (with a diff), or
         another process is at it; a run without a checkpoint has nothing to lose and may begin
-        again. Also a disk that is full or read-only, now or in the block.
+        again. Also a disk that is full or read-only, now or in the block. A new directory that
+        has nothing but its config when a user's mistake ends the block is removed.
     """
     root = epath.Path(workdir)
-    known, allowed = defaults or {}, (*RESUMABLE, *resumable)
+    known, allowed, is_new = defaults or {}, (*RESUMABLE, *resumable), not root.exists()
     _changes(root, config, known, allowed)  # refuses before anything is touched
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,12 @@ def open_run(
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
             _keep_labels(root, labels or {})
-            yield lines
+            try:
+                yield lines
+            except UserError:
+                if is_new and _is_bare(root):
+                    root.rmtree()
+                raise
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -143,6 +149,13 @@ def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
     folder = epath.Path(workdir) / CHECKPOINTS
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def _is_bare(root: epath.Path) -> bool:
+    """Whether nothing of a run was done yet."""
+    names = {path.name for path in root.iterdir()}
+    begun = {CONFIG_FILE, LABELS_FILE, LOCK_FILE, CHECKPOINTS}
+    return names <= begun and not any((root / CHECKPOINTS).glob("*"))
 
 
 def place_aside(workdir: epath.PathLike, name: str) -> epath.Path:

@@ -121,11 +121,15 @@ def to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def require_free(path: epath.Path, *, overwrite: bool = False) -> None:
-    """Checks that nothing would be lost by writing a path.
+    """Checks that nothing would be lost by writing a path, and that it can be there.
 
     Raises:
-      UserError: something is there already; with `overwrite`, something else than our format.
+      UserError: something is there already; with `overwrite`, something else than our format. Or
+        the path goes through a file.
     """
+    above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UserError(f"can't write {path}: {above} is no folder")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
