@@ -275,18 +275,26 @@ def _first_intact(folder: epath.Path, steps: list[int]) -> int:
 
 
 def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
-    if problem := find_damage(folder, only) or (None if only else _odd_times(folder)):
+    if problem := find_damage(folder, only) or _odd_times(folder):
         logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
     return problem is None
 
 
 def _odd_times(folder: epath.Path) -> str | None:
     """What keeps Orbax from reading the file that it writes after the checksums, if anything."""
+    path = folder / _TIMES
     try:
-        if (folder / _TIMES).exists():
-            require_plain(folder / _TIMES)
-            ocp.metadata.get_step_metadata(folder)
-    except (UserError, TypeError, ValueError, AttributeError) as error:
+        if not path.exists():
+            return None
+        require_plain(path)
+        json.loads(path.read_text())
+    except (UserError, RecursionError) as error:
+        return f"{_TIMES} is damaged ({error})"
+    except ValueError:  # Orbax does without
+        return None
+    try:
+        ocp.metadata.get_step_metadata(folder)
+    except (AttributeError, TypeError, ValueError) as error:
         return f"{_TIMES} is damaged ({error})"
     return None
 

@@ -1,8 +1,10 @@
 """What happens to files: bits, lengths, values of JSON, and something else in their place."""
 
+import io
 import json
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,12 @@ def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str
         path.unlink()
         _INSTEAD[how](path)
         return name, how
+    data = path.read_bytes()
+    if rng.random() < 0.5 and (inside := _inside(data, rng)) is not None:
+        path.write_bytes(inside)
+        return name, "inside"
     how = rng.choice(list(_BYTES))
-    path.write_bytes(_BYTES[how](path.read_bytes(), rng))
+    path.write_bytes(_BYTES[how](data, rng))
     return name, how
 
 
@@ -97,7 +103,30 @@ _BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "extreme": _extreme,
     "digits": _digits,
 }
-CONTENT = frozenset(_BYTES)  # damages of bytes
+CONTENT = frozenset(_BYTES)  # damages that sums tell
+
+# ---------------------------------------------------------------- below the sums
+
+
+def _inside(data: bytes, rng: random.Random) -> bytes | None:
+    """Damages what an archive holds, whose sums are right, or the header of safetensors."""
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        pickles = [name for name in parts if name.endswith(".pkl")]
+        name = rng.choice(pickles if pickles and rng.random() < 0.8 else list(parts))
+        parts[name] = _BYTES[rng.choice(list(_BYTES))](parts[name], rng)
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+        return whole.getvalue()
+    if data[8:9] == b"{":
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(_other_json(json.loads(data[8 : 8 + length]), rng)).encode()
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    return None
+
 
 # ---------------------------------------------------------------- in a file's place
 

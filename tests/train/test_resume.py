@@ -188,6 +188,19 @@ def test_metrics_of_a_checkpoint_are_damaged(whole, part, tmp_path, capsys, capl
     tiny.assert_identical(tiny.stored(tmp_path, 6), tiny.stored(whole, 6))
 
 
+def test_times_that_orbax_cannot_read_are_damage(part, tmp_path):
+    """It writes them after the checksums, and does without what is no JSON."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA"
+    for content, expected in (("{", 4), ("[]", 3), ('{"init_timestamp_nsecs": "x"}', 3)):
+        path.write_text(content)
+        assert restore_variables(str(tmp_path))[0] == expected
+    path.unlink()
+    assert restore_variables(str(tmp_path))[0] == 4
+    os.mkfifo(path)
+    assert restore_variables(str(tmp_path))[0] == 3
+
+
 def test_what_is_not_the_runs_own_does_not_matter(part, tmp_path, capsys):
     shutil.copytree(part, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "checkpoints"
