@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str]:
-    """Damages a file of a folder; returns its name in there, and how.
+    """Damages a file of a folder, or a folder in it; returns its name in there, and how.
 
     Args:
       folder: changed in place.
@@ -22,6 +23,12 @@ def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str
     # Otherwise most cases would be of the arrays' many files alone.
     of_json = [path for path in files if _json_of(path) is not None]
     path = rng.choice(of_json if of_json and rng.random() < 0.5 else files)
+    folders = sorted(path for path in folder.rglob("*") if path.is_dir())
+    if instead and folders and rng.random() < 0.05:
+        path, how = rng.choice(folders), rng.choice(list(_INSTEAD))
+        shutil.rmtree(path)
+        _INSTEAD[how](path)
+        return str(path.relative_to(folder)), how
     name, value = str(path.relative_to(folder)), _json_of(path)
     kind = rng.random()
     if value is not None and kind < 0.7:
