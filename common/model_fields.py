@@ -19,6 +19,8 @@ from common.foreign_words import translated
 # How a model computes, not what its arrays are: not stored with weights.
 RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BLOCKS = re.compile(r"depths?|num_(stages|groups|bottleneck_blocks|supervision_scales)|\w+_levels")
+_WINDOWS = re.compile(r"(bias_)?window_size|grid_size|stripe_width")
+_LARGEST_WINDOW = 64  # which positions see each other is a table with its fourth power
 _ANY_SIZE = 1 << 20  # of images, say, however small the model is
 
 
@@ -89,7 +91,8 @@ def refuse_giants(path: epath.PathLike, fields: Mapping[str, Any], shapes: Colle
       shapes: of the arrays.
 
     Raises:
-      UserError: more blocks than arrays, numbers that are not finite or larger than all arrays.
+      UserError: more blocks than arrays, numbers that are not finite or larger than all arrays,
+        windows that no image has.
     """
     most = max(sum(math.prod(shape) for shape in shapes), _ANY_SIZE)
     for field, value in fields.items():
@@ -98,6 +101,8 @@ def refuse_giants(path: epath.PathLike, fields: Mapping[str, Any], shapes: Colle
             continue
         numbers = list(_numbers(value))
         limit = len(shapes) if _BLOCKS.fullmatch(field) else most
+        if _WINDOWS.fullmatch(field):
+            limit = _LARGEST_WINDOW * len(numbers)
         fits = all(math.isfinite(n) for n in numbers) and sum(map(abs, numbers)) <= limit
         said = f"{field}={str(value)[:60]}"
         require(fits, f"{path} says {said}, which no model with its {len(shapes)} arrays has")
