@@ -177,13 +177,16 @@ def _deep(value: Any) -> Any:
 
 
 _ODD: list[Callable[[Any], Any]] = [
-    *(lambda _, odd=odd: odd for odd in (None, True, False, 0, 1, -1, 7, 2**31, 10**9, 10**30)),
+    *(lambda _, odd=odd: odd for odd in (None, True, False, 0, 1, -1, 1000, 2**31, 10**9, 10**30)),
     *(lambda _, odd=odd: odd for odd in (0.5, -1e308, float("nan"), float("inf"), 1e-30)),
     *(
         lambda _, odd=odd: odd
         for odd in ("", "x", "os:system", "a\nb\x1b[31m", "é" * 5000, "../..")
     ),
-    *(lambda _, odd=odd: odd for odd in ([], {}, [1], {"a": 1}, [None], [[1e9]], [10**9] * 4)),
+    *(
+        lambda _, odd=odd: odd
+        for odd in ([], {}, [1], {"a": 1}, [None], [[1e9]], [32 * 10**4], [10**9] * 4)
+    ),
     lambda value: [value],
     lambda value: {"": value},
     lambda value: [value] * 100,
