@@ -19,7 +19,9 @@ def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str
       rng: decides on all.
       instead: something else may take the file's place.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # By size, as Orbax draws some of the names.
+    found = (path for path in folder.rglob("*") if path.is_file())
+    files = sorted(found, key=lambda path: (path.parent, path.stat().st_size, path.name))
     # Otherwise most cases would be of the arrays' many files alone.
     of_json = [path for path in files if _json_of(path) is not None]
     path = rng.choice(of_json if of_json and rng.random() < 0.5 else files)
