@@ -69,6 +69,8 @@ _QUALITY = flags.DEFINE_integer(
 )
 _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
 
+Job = tuple[Path, Path]  # a photo and where its result goes
+
 _TILES = {"auto": "auto", "none": None}
 _SHEET_ROWS = 8
 _SHEET_SIDE = 256
@@ -114,7 +116,7 @@ def _restore_photos(source: Path, output: Path) -> None:
         todo = [(p, target) for p, target in jobs if _OVERWRITE.value or not target.exists()]
     else:
         todo = jobs = [(source, _target(source, output, FORMATS))]
-    failed = _restore_all(_planned([path for path, _ in jobs]), todo) if todo else []
+    failed = _restore_all(_planned(jobs, todo), todo) if todo else []
     skipped = len(jobs) - len(todo)
     print(
         f"restored {len(todo) - len(failed)} of {len(jobs)} photos"
@@ -128,16 +130,18 @@ def _restore_photos(source: Path, output: Path) -> None:
         sys.exit(1)
 
 
-def _planned(photos: list[Path]) -> Restorer:
+def _planned(jobs: list[Job], todo: list[Job]) -> Restorer:
     """A restorer that knows the sizes of all photos, also of those that were restored before: what
     a folder's results are does not depend on where it was interrupted."""
     restorer = _restorer()
+    sizes = {path: size for path, _ in jobs if (size := photo_size(path))}
     if _FEW_SIZES.value:
-        restorer.expect(filter(None, map(photo_size, photos)))
+        restorer.expect(sizes.values())
+    restorer.compile_ahead(sizes[path] for path, _ in todo if path in sizes)
     return restorer
 
 
-def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
+def _folder_jobs(folder: Path, output: Path) -> list[Job]:
     """Photos of a folder and where they go; an output folder inside it is no input."""
     require(not output.exists() or output.is_dir(), f"--output: {output} is a file")
     _require_not_original(output.resolve() == folder.resolve(), output)
@@ -179,7 +183,7 @@ def _written(path: Path) -> Path:
     return path.with_name(f"{path.name}.png") if readable else path
 
 
-def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path]:
+def _restore_all(restorer: Restorer, jobs: list[Job]) -> list[Path]:
     """Restores photo by photo; returns those that could not be."""
     if _TILE.value not in _TILES:
         Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
@@ -212,7 +216,7 @@ def _read(path: Path) -> tuple[np.ndarray, PhotoInfo]:
         raise
 
 
-def _write_sheet(jobs: list[tuple[Path, Path]], folder: Path) -> None:
+def _write_sheet(jobs: list[Job], folder: Path) -> None:
     """The first photos as a whole and a part of each in full resolution, before and after."""
     rows, captions = [], []
     for path, target in jobs[:_SHEET_ROWS]:

@@ -11,6 +11,25 @@ from common import compiled
 from common.compiled import announcing, sides
 
 
+def test_programs_compiled_ahead_are_found_again(said):
+    """Each once, whoever asks for it first; a mistake reaches who needs the program."""
+
+    def twice(scale, images):
+        traced.append(images.shape)
+        return scale * images if images.shape[0] < 9 else images.no_such_thing
+
+    traced, scale = [], jnp.float32(2)
+    images = {side: np.ones(side, np.float32) for side in (4, 6, 9)}
+    run = announcing(jax.jit(twice), lambda scale, images: f"for {images.shape[0]}")
+    run.compile_ahead((scale, jax.ShapeDtypeStruct(x.shape, x.dtype)) for x in images.values())
+    assert [float(run(scale, images[side]).sum()) for side in (6, 4, 6)] == [12, 8, 12]
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        run(scale, images[9])
+    assert sorted(traced[:3]) == [(4,), (6,), (9,)] and traced.count((4,)) == 1
+    run.compile_ahead([(scale, images[4])])
+    assert said == [f"compiling for {side}; compiled" for side in (6, 4, 9)]
+
+
 @pytest.fixture
 def said(monkeypatch):
     lines = []
