@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from common.news import say
 from common.program import BATCH, Input, Program, multiples_of
 from common.shared_sizes import Size, joined_sizes
 from common.whole_images import PaddedSizes
+from maxim_jax.given_image import unit_pixels
 
 OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
 _AUTO_TILE = 512  # about
@@ -120,6 +121,8 @@ class Restorer:
         if auto:
             tile = max(1, _AUTO_TILE // multiple) * multiple
         if tile is not None:
+            whole = all(isinstance(side, int) for side in (tile, overlap))
+            require(whole, f"tile {tile!r} and overlap {overlap!r} must be whole numbers")
             require(
                 tile > 0 and tile % multiple == 0,
                 f"tile {tile} is no multiple of {multiple}; {nearest_valid(tile, multiple)}",
@@ -168,21 +171,23 @@ class Restorer:
         self._run.compile_ahead((self._variables, _abstract(*size)) for size in seen)
 
     def __call__(
-        self, image: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+        self, image: Any, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> np.ndarray:
         """Restores an image.
 
         Args:
-          image: float32 `[height, width, 3]` in 0..1.
+          image: `[height, width, 3]` or gray, floats in 0..1, uint8 or uint16; see
+            `maxim_jax.given_image.unit_pixels`.
           progress: called after every tile with how many are done, of how many.
 
         Returns:
           float32 `[height, width, 3]`, not clipped.
 
         Raises:
-          UserError: the device's memory does not suffice, or the result is not finite.
+          UserError: something that is no such image, the device's memory does not suffice, or the
+            result is not finite.
         """
-        padded, inside = pad_image(image, self._padded)
+        padded, inside = pad_image(unit_pixels(image), self._padded)
         if tile := self._tile_for(*padded.shape[:2]):
             restored = self._restore_tiles(padded, tile, progress)
         else:

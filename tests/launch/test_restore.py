@@ -72,6 +72,7 @@ WORK = {
     "huge": restore("{tmp}/huge.png", "{tmp}/one"),
     "transparent as JPEG": restore("{tmp}/photos/alpha.png", "{tmp}/one/alpha.jpg"),
     "video": restore("{tmp}/clip.mp4", "{tmp}/films"),
+    "mixed": restore("{tmp}/mixed", "{tmp}/mixed_out", "--format=tif"),
 }
 
 # Command line: what its one line must say.
@@ -191,6 +192,13 @@ def tmp(tmp_path_factory):
     Image.new("RGB", (1, 1), "red").save(folder / "restored" / "sub" / "one.png")
     (folder / "restored" / ".deep.png.1234.tmp").write_text("half")
     _write_clip(tmp / "clip.mp4")
+    (tmp / "mixed").mkdir()
+    (tmp / "mixed" / "clip.mp4").write_bytes((tmp / "clip.mp4").read_bytes())
+    (tmp / "mixed" / "broken.wmv").write_text("no film")
+    (tmp / "mixed" / "unknown.heic").write_text("no photo")
+    first, *more = (Image.fromarray(rgb + np.uint8(40 * i)) for i in range(3))
+    first.save(tmp / "mixed" / "moving.gif", save_all=True, append_images=more, duration=70)
+    first.save(tmp / "mixed" / "pages.tif", save_all=True, append_images=more)
     return tmp
 
 
@@ -376,8 +384,22 @@ def test_video(commands, tmp):
     av = pytest.importorskip("av")
     result = commands["video"]
     assert result.status == 0, result.err
-    assert "restored 5 frames, copied 0 sound tracks\n" in result.out
+    assert f"{tmp}/clip.mp4: 5 frames, copied 0 sound tracks\n" in result.out
     assert "frame 5/5  images/s " in result.out
     with av.open(str(tmp / "films" / "clip.mp4")) as file:
         frames = list(file.decode(video=0))
     assert len(frames) == 5 and (frames[0].height, frames[0].width) == (40, 60)
+
+
+def test_a_folder_of_everything(commands, tmp):
+    """Videos among photos, every frame and page of them; what isn't read is counted by kind."""
+    result = commands["mixed"]
+    assert result.status == 1, result.err
+    assert "left out: 1 of 5 files (1 .heic)" in result.out
+    assert f"failed: {tmp}/mixed/broken.wmv: can't read" in result.out
+    assert "restored 2 of 2 photos\n" in result.out
+    assert "restored 1 of 2 videos, 1 failed\n" in result.out
+    assert files(tmp / "mixed_out") == {"clip.mp4", "moving.tif", "pages.tif"}
+    for name in ("moving.tif", "pages.tif"):
+        with Image.open(tmp / "mixed_out" / name) as image:
+            assert image.n_frames == 3
