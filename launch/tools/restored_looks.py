@@ -6,7 +6,7 @@ Prints a table in levels of 255, of results before clipping against the clean im
 standard deviation of 25. Needs scikit-image.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -39,13 +39,13 @@ def main(argv: list[str]) -> None:
         error = result - 255 * clean
         shift = error.mean((0, 1))
         found["root mean square error, inside"] = _rms(error[BORDER:-BORDER, BORDER:-BORDER])
-        found["at the border"] = _at_border(error)
-        found["at the border, padded further"] = _at_border(255 * (padded(noisy) - clean))
-        found["largest shift of a colour"] = shift[np.abs(shift).argmax()]
+        found["at the border, eight pixels"] = _at_border(error)
+        found["the same, padded further"] = _at_border(255 * (padded(noisy) - clean))
+        found["largest shift of a colour's mean"] = shift[np.abs(shift).argmax()]
         for overlap, restorer in tiles.items():
             change = (255 * restorer(noisy) - result).mean(2)
-            at, elsewhere = steps(change, [*_edges(change.shape[1], overlap)])
-            found[f"step where tiles begin or end, overlap {overlap}"] = at
+            at, elsewhere = steps(change, _edges(change.shape[1], overlap))
+            found[f"step where tiles of {TILE} begin or end, overlap {overlap}"] = at
             found[f"elsewhere, overlap {overlap}"] = elsewhere
     print("| |", " | ".join(columns), "|")
     print("| --- |", " ".join(["---: |"] * len(columns)))
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
 
 
 def steps(image: np.ndarray, columns: Sequence[int]) -> tuple[float, float]:
-    """Returns the mean step `[height, width]` from one column to the next at some, and elsewhere.
+    """Returns the mean step from one column to the next at some columns, and elsewhere.
 
     Args:
       image: `[height, width]`.
@@ -65,7 +65,7 @@ def steps(image: np.ndarray, columns: Sequence[int]) -> tuple[float, float]:
     return float(found[there].mean()), float(np.delete(found, there).mean())
 
 
-def _edges(width: int, overlap: int) -> Iterable[int]:
+def _edges(width: int, overlap: int) -> list[int]:
     """Columns of an image at which a tile begins or ends; its sides are padded to multiples of 64,
     half on each side."""
     side = -(-(width + width % 2) // 64) * 64
