@@ -28,7 +28,7 @@ COMMANDS = (
 )
 ENTRY = "from launch.cli import main; main()"  # which multi-axis calls
 SCANS, WIDTH, SPEED = 5, 100, 10
-FIRST, LAST = 8, 22  # lines of a command's output that are shown if there are more
+FIRST, LAST = 8, 18  # lines of a command's output that are shown if there are more
 
 
 class Line(NamedTuple):
@@ -72,7 +72,7 @@ def drawn(lines: list[Line]) -> str:
         if delay >= 0.1
     ]
     style = "\n".join(["@keyframes wait { from, to { visibility: hidden } }", *rules])
-    svg = re.sub(r"@font-face {.*?}", "", svg, flags=re.DOTALL)  # which would be fetched
+    svg = re.sub(r"\s*@font-face {.*?}", "", svg, flags=re.DOTALL)  # which would be fetched
     return re.sub(r"(?=</style>)", f"{style}\n", svg, count=1)
 
 

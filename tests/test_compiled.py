@@ -11,25 +11,6 @@ from common import compiled
 from common.compiled import announcing, sides
 
 
-def test_programs_compiled_ahead_are_found_again(said):
-    """Each once, whoever asks for it first; a mistake reaches who needs the program."""
-
-    def twice(scale, images):
-        traced.append(images.shape)
-        return scale * images if images.shape[0] < 9 else images.no_such_thing
-
-    traced, scale = [], jnp.float32(2)
-    images = {side: np.ones(side, np.float32) for side in (4, 6, 9)}
-    run = announcing(jax.jit(twice), lambda scale, images: f"for {images.shape[0]}")
-    run.compile_ahead((scale, jax.ShapeDtypeStruct(x.shape, x.dtype)) for x in images.values())
-    assert [float(run(scale, images[side]).sum()) for side in (6, 4, 6)] == [12, 8, 12]
-    with pytest.raises(AttributeError, match="no_such_thing"):
-        run(scale, images[9])
-    assert sorted(traced[:3]) == [(4,), (6,), (9,)] and traced.count((4,)) == 1
-    run.compile_ahead([(scale, images[4])])
-    assert said == [f"compiling for {side}; compiled" for side in (6, 4, 9)]
-
-
 @pytest.fixture
 def said(monkeypatch):
     lines = []
@@ -62,3 +43,35 @@ def test_other_kinds_of_numbers_are_another_program(said):
     for kind in (np.float32, np.int32, np.float32):
         assert run(None, np.ones(3, kind)).dtype == kind
     assert said == ["compiling float32; compiled", "compiling int32; compiled"]
+
+
+class Noted:
+    """A jitted function that notes what is compiled; of nine values it can't."""
+
+    def __init__(self):
+        self.lowered = []
+
+    def lower(self, scale, values):
+        self.lowered.append(values.shape[0])
+        return self
+
+    def compile(self):
+        if self.lowered[-1] == 9:
+            raise RuntimeError("too large")
+
+    def __call__(self, scale, values):
+        return scale * values
+
+
+def test_programs_compiled_ahead_are_found_again(said):
+    """Each once, whoever asks for it first; a mistake reaches who needs the program."""
+    program = Noted()
+    run = announcing(program, lambda scale, values: f"for {values.shape[0]}")
+    values = {size: np.ones(size, np.float32) for size in (4, 6, 9)}
+    run.compile_ahead((2, jax.ShapeDtypeStruct(x.shape, x.dtype)) for x in values.values())
+    assert [float(run(2, values[size]).sum()) for size in (6, 4, 6)] == [12, 8, 12]
+    with pytest.raises(RuntimeError, match="too large"):
+        run(2, values[9])
+    run.compile_ahead([(2, values[4])])
+    assert program.lowered == [4, 6, 9]
+    assert said == [f"compiling for {size}; compiled" for size in (6, 4, 9)]
