@@ -17,8 +17,8 @@ def announcing(program: Callable[..., Any], what: Callable[..., str]) -> Callabl
 
     What it computes is the same. Time spent on it counts in no rate (`common.news.Activity`).
     Its attribute `compiled` takes the same arguments, or their shapes, and returns the compiled
-    program without running it; `compile_ahead` takes several of them, and compiles them in turn
-    while the caller does something else.
+    program without running it; `compile_ahead` takes several of them, and compiles them in turn,
+    two at once, while the caller does something else.
 
     Args:
       program: a jitted function of variables, or a state, whose shapes don't change, and of other
@@ -43,12 +43,12 @@ def announcing(program: Callable[..., Any], what: Callable[..., str]) -> Callabl
         return known[shapes]
 
     def compile_ahead(calls: Iterable[tuple[Any, ...]]) -> None:
-        thread = ThreadPoolExecutor(1)
+        threads = ThreadPoolExecutor(2)  # compiling one program takes a single core
         for args in calls:
             shapes = shapes_of(args)
             if shapes not in known and shapes not in under_way:
-                under_way[shapes] = thread.submit(compile_now, *args)
-        thread.shutdown(wait=False)
+                under_way[shapes] = threads.submit(compile_now, *args)
+        threads.shutdown(wait=False)
 
     @functools.wraps(program)
     def run(*args: Any) -> Any:

