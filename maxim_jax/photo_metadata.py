@@ -207,6 +207,7 @@ def _exif(image: Image.Image | None, data: bytes, size: tuple[int, int]) -> byte
         for tag, side in zip(_PIXEL_SIZES, size, strict=True):
             if tag in camera:
                 camera[tag] = side
+        exif.bigtiff = False  # an EXIF block is none, whatever the file is
         return exif.tobytes() if len(exif) else b""
     except Exception:  # broken metadata doesn't make the pixels bad
         return b""

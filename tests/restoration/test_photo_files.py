@@ -71,6 +71,14 @@ def test_tiff_pages(tmp_path, kind):
             np.testing.assert_array_equal(page.asarray(), expected)
 
 
+@pytest.mark.parametrize("target", ["out.tif", "out.jpg"])
+def test_bigtiff(tmp_path, target):
+    tags = [(271, "s", 0, "Camera", True)]
+    tifffile.imwrite(tmp_path / "in.tif", RGB, bigtiff=True, photometric="rgb", extratags=tags)
+    _, image = rewrite(tmp_path / "in.tif", tmp_path / target)
+    assert image.getexif()[ExifTags.Base.Make] == "Camera" and image.size == (9, 6)
+
+
 def test_what_holds_no_pages(tmp_path):
     info = PhotoInfo(pages=3)
     for name in ("a.jpg", "a.png"):
