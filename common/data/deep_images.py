@@ -5,6 +5,7 @@ TIFF files go through tifffile (TIFF 6.0: tags and meanings of samples), PNG fil
 
 import io
 import logging
+import math
 import struct
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # those with + are BigTIFF
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _CMYK = 0, 1, 2, 5
-_ASSOCIATED = 1  # colours are multiplied by alpha
+_UNSPECIFIED, _ASSOCIATED = 0, 1  # extra samples: no alpha; alpha that colours are multiplied by
 
 
 def read_deep(data: bytes, page: int = 0) -> np.ndarray | None:
@@ -125,8 +126,9 @@ def _check(page: "TiffPage", size: int) -> None:
     pixels, limit = page.imagelength * page.imagewidth, Image.MAX_IMAGE_PIXELS
     if limit and pixels > 2 * limit:
         raise Image.DecompressionBombError(f"{pixels} pixels, more than {2 * limit}")
+    is_whole = len(page.dataoffsets) >= math.prod(page.chunked)
     parts = zip(page.dataoffsets, page.databytecounts, strict=True)
-    if any(not count or offset + count > size for offset, count in parts):
+    if not is_whole or any(not count or offset + count > size for offset, count in parts):
         raise CorruptImage("the file is cut off")
 
 
@@ -173,6 +175,8 @@ def _plain_colors(samples: np.ndarray, page: "TiffPage") -> np.ndarray:
         raise CorruptImage(f"{samples.shape[2]} channels, of which {colors} should be colours")
     if page.photometric == _MIN_IS_WHITE:
         samples = np.concatenate([top - samples[..., :1], samples[..., 1:]], axis=2)
+    if colors == 3 and page.extrasamples and page.extrasamples[0] == _UNSPECIFIED:
+        samples = samples[..., :3]
     if samples.shape[2] > colors and _ASSOCIATED in page.extrasamples:
         alpha = np.float64(samples[..., -1:])
         color = np.minimum(samples[..., :-1] * (top / np.maximum(alpha, top / 65535)), top)

@@ -146,6 +146,17 @@ def test_a_profile_of_other_colors_is_left_out(tmp_path):
     assert "icc_profile" not in image.info
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_channel_without_a_meaning_is_named(tmp_path, kind):
+    samples = FRAMES[0].astype(kind)
+    tifffile.imwrite(
+        tmp_path / "in.tif", samples, photometric="rgb", extrasamples=["unspecified"], metadata=None
+    )
+    lost = write_pages(tmp_path / "out.tif", read_pages(tmp_path / "in.tif"))
+    assert lost == ("a fourth channel without a meaning",)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), samples[..., :3])
+
+
 def test_less_bits_are_named(tmp_path):
     write_photo(tmp_path / "in.png", np.float32(RGB / 255), PhotoInfo(16))
     lost, _ = rewrite(tmp_path / "in.png", tmp_path / "out.jpg")
