@@ -42,11 +42,12 @@ from common.data.images import CorruptImage
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
 from common.news import announced
-from common.photo_names import image_ids, places, relative_paths
+from common.photo_names import image_ids, places, relative_paths, shown
 from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
 from common.predict import FilePredictor, Predictor, VideoPredictor
 from common.predicted_video import predict_video, table_of
 from common.progress import Pace, ProgressReport
+from common.regular_files import read_file
 from common.report import write_bytes
 from common.video import VIDEO_SUFFIXES, count_frames, written_name
 from launch.input_files import input_files
@@ -179,7 +180,7 @@ def _predict_photos(
                 named.append(path)
             except CorruptImage as error:
                 failed.append(path)
-                progress.log(f"can't read {path}: {error}")
+                progress.log(f"can't read {shown(path)}: {error}")
             if prepared and (len(prepared) == predictor.batch_size or done == len(paths)):
                 try:
                     results = predictor.run(prepared)
@@ -188,7 +189,7 @@ def _predict_photos(
                     progress.log(f"can't do {_listed(named)}: {error}")
                     named, results = [], []
                 for photo, result in zip(named, results, strict=True):
-                    progress.log(f"{photo}: {predictor.text(result)}")
+                    progress.log(f"{shown(photo)}: {predictor.text(result)}")
                     write(photo, result)
                 named, prepared = [], []
             pace(done)
@@ -203,20 +204,20 @@ def _predict_videos(predictor: VideoPredictor, targets: Mapping[Path, Path]) -> 
             total = count_frames(video)
             with ProgressReport(total, unit="frame") as progress:
                 summary = predict_video(predictor, video, target, Pace(progress, total))
-            print(f"{video}: {summary}; the result is {target}")
+            print(f"{shown(video)}: {summary}; the result is {shown(target)}")
         except UserError as error:
             failed.append(video)
-            print(f"failed: {video}: {error}")
+            print(f"failed: {shown(video)}: {error}")
     return failed
 
 
 def _listed(paths: list[Path]) -> str:
-    return ", ".join(map(str, paths))
+    return ", ".join(map(shown, paths))
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise CorruptImage(error.strerror) from error
 

@@ -7,7 +7,6 @@ classifier.top(photo)  # [Prediction(index=281, name=None, probability=0.93), ..
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from common.data.image_transform import EvalTransform
 from common.data.images import CorruptImage
 from common.data.preprocess import normalize
 from common.errors import UserError
+from common.regular_files import read_file
 from maxvit_jax.data_defaults import DataDefaults
 
 Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
@@ -149,7 +149,7 @@ class Classifier:
           CorruptImage: something that is no image.
         """
         if isinstance(image, str | os.PathLike):
-            image = Path(image).read_bytes()
+            image = read_file(image)
         elif not isinstance(image, bytes | PillowImage):
             image = np.asarray(image)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]

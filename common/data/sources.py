@@ -16,6 +16,7 @@ from common.data.held_out import HELD_OUT
 from common.data.images import CorruptImage
 from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
 from common.errors import UserError, did_you_mean
+from common.regular_files import read_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _SPLIT_SEED = 0  # the same parts in every run, whatever the run's own seed
@@ -246,7 +247,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as error:
             raise CorruptImage(f"can't be read: {error.strerror}") from error
         return {"image": data, "label": int(self.labels[index]), "name": self.name(index)}

@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from common.errors import UserError
+from common.json_files import read_json
 from common.train.manifest import find_damage
 
 CHECKPOINTS = "checkpoints"
@@ -104,10 +105,7 @@ def read_labels(workdir: str) -> dict[str, Any]:
       UserError: the file is damaged.
     """
     path = epath.Path(workdir) / LABELS_FILE
-    try:
-        labels = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    labels = read_json(path) if path.exists() else {}
     if not isinstance(labels, dict):
         raise UserError(f"{path} is damaged: it holds no object")
     return labels
@@ -149,7 +147,7 @@ def _difference(old: Any, new: Any) -> str:
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
     """Returns the steps of a run's complete checkpoints, in order; other names are not its own."""
     folder = epath.Path(workdir) / CHECKPOINTS
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
 
@@ -241,9 +239,9 @@ def read_config(workdir: str) -> dict[str, Any]:
         no_run = f"{workdir} is no run directory: it has no {CONFIG_FILE}"
         raise UserError(f"{path} is missing{cure}" if cure else no_run)
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}{_cure(workdir)}") from None
+        config = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}{_cure(workdir)}") from None
     if not isinstance(config, dict) or "train" not in config:
         raise UserError(
             f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's{_cure(workdir)}"
