@@ -153,6 +153,20 @@ def test_without_imagecodecs(monkeypatch):
         decode(files[1])
 
 
+@pytest.mark.parametrize("white", [65535, 4095])
+def test_ppm_and_pgm(white):
+    for kind, samples in ((b"P6", RGB), (b"P5", RGB[..., :1])):
+        stored = np.rint(samples / 255 * white).astype(">u2")
+        data = kind + b"\n# a comment\n9 6\n%d\n" % white + stored.tobytes()
+        np.testing.assert_allclose(read_deep(data) / 65535, stored / white, atol=1e-5)
+        np.testing.assert_array_equal(decode(data), np.broadcast_to(samples, RGB.shape))
+        with pytest.raises(CorruptImage):
+            decode(data[:-1])
+    data = b"P6 9 6 255\n" + RGB.tobytes()
+    assert read_deep(data) is None
+    np.testing.assert_array_equal(decode(data), RGB)
+
+
 def test_pages_that_are_pictures():
     """Not the smaller copies of the first."""
     stream = io.BytesIO()
