@@ -47,7 +47,7 @@ def fitted(config: Mapping[str, Any], pod: Topology, *, per_example: float) -> I
     hint = "more chips, config.model.remat=true, config.model.dtype=bfloat16 or smaller images"
     require(size > 0, f"--fit: not even one example per device fits {pod.name}; try {hint}")
     step = _step(config, pod, mesh, size)
-    yield from program_lines(programs[size], pod)
+    yield from program_lines(programs[size], pod, step.accumulate_steps)
     yield ""
     yield (
         f"largest batch, {size} per device: --config.data.batch_size={step.batch_size}"
@@ -110,8 +110,8 @@ def candidates(most: int) -> list[int]:
 def largest_batch(needed: Needed, *, fixed: float, per_example: float, room: float) -> int:
     """Returns the largest candidate that needs no more than there is; 0 if not even 1 fits.
 
-    The first is what an estimate says. What a size is found to need then corrects the line that
-    the next one is chosen by, so that two or three sizes are tried.
+    The first is what an estimate says. The next ones are chosen by the line through the two sizes
+    that were tried last, so that it takes two or three of them.
 
     Args:
       needed: gives the bytes that a batch per device needs, more than `room` when it doesn't fit.
@@ -121,14 +121,15 @@ def largest_batch(needed: Needed, *, fixed: float, per_example: float, room: flo
     """
     sizes = candidates(4096)
     fits, too_large = 0, sizes[-1] + 1
+    size, found = 0, fixed
     while True:
-        between = [size for size in sizes if fits < size < too_large]
-        under = [size for size in between if fixed + per_example * size <= room]
+        between = [n for n in sizes if fits < n < too_large]
+        under = [n for n in between if found + per_example * (n - size) <= room]
         if not between or (fits and not under):
             return fits  # nothing is left, or all that is left needs more by the line
-        size = under[-1] if under else between[0]
+        last, size = (size, found), under[-1] if under else between[0]
         found = needed(size)
-        per_example = max(found - fixed, 1.0) / size
+        per_example = max((found - last[1]) / (size - last[0]), 1.0)
         if found <= room:
             fits = size
         else:

@@ -121,7 +121,7 @@ def plan(
         if fit:
             yield from fitted(config, pod, per_example=activations / step.per_device)
         else:
-            yield from program_lines(compile_for(step, pod), pod)
+            yield from program_lines(compile_for(step, pod), pod, step.accumulate_steps)
     if memory_gb is not None and (held + activations) / 2**30 > memory_gb:
         yield _warning(config, step.mesh, held, activations, memory_gb)
 

@@ -96,7 +96,7 @@ def compile_for(step: PlannedStep, pod: Topology) -> TpuProgram:
             " docs/scaling.md says what needs less",
             needed,
         ) from error
-    return _described(program, time.monotonic() - start)
+    return described(program, time.monotonic() - start)
 
 
 def needed_bytes(message: str) -> int | None:
@@ -111,7 +111,8 @@ def needed_bytes(message: str) -> int | None:
     return None
 
 
-def _described(program: jax.stages.Compiled, seconds: float) -> TpuProgram:
+def described(program: jax.stages.Compiled, seconds: float) -> TpuProgram:
+    """Returns what XLA says of a program that took so many seconds to compile."""
     memory, cost = program.memory_analysis(), program.cost_analysis()
     return TpuProgram(
         arguments=memory.argument_size_in_bytes,
@@ -126,12 +127,20 @@ def _described(program: jax.stages.Compiled, seconds: float) -> TpuProgram:
     )
 
 
-def program_lines(program: TpuProgram, topology: Topology) -> Iterator[str]:
-    """Yields what a user reads of a program."""
-    chip, name = topology.chip, _device(topology.chip)
+def program_lines(program: TpuProgram, pod: Topology, parts: int) -> Iterator[str]:
+    """Yields what a user reads of a program.
+
+    Args:
+      program: of a step.
+      pod: that it is for.
+      parts: that the step's batch is cut into, one after the other.
+    """
+    chip = pod.chip
     by_bytes, by_flops = program.floors(chip)
+    name = "a chip" if chip.per_chip == 1 else f"1/{chip.per_chip} of a chip"
+    of = "step" if parts == 1 else f"step, of whose {parts} parts XLA counts one"
     yield (
-        f"compiled for {topology.name} in {program.seconds:.0f} s; one of {len(topology.devices)}"
+        f"compiled for {pod.name} in {program.seconds:.0f} s; one of {len(pod.devices)}"
         f" devices is {name}: {chip.gib:g} GiB, {chip.gb_per_s:g} GB/s, {chip.tflops:g} TFLOP/s in"
         " bfloat16"
     )
@@ -146,13 +155,9 @@ def program_lines(program: TpuProgram, topology: Topology) -> Iterator[str]:
     for row, value in rows.items():
         yield f"{row:<22} {value / 2**30:14.4f}"
     yield f"{'a program may have':<22} {chip.usable_gib:14.4f}"
-    yield f"{program.bytes / 1e9:.4g} GB moved per device and step: at least {by_bytes:.2f} ms"
-    yield f"{program.flops / 1e9:.4g} GFLOP per device and step: at least {by_flops:.2f} ms"
+    yield f"{program.bytes / 1e9:.4g} GB moved per device and {of}: at least {by_bytes:.2f} ms"
+    yield f"{program.flops / 1e9:.4g} GFLOP per device and {of}: at least {by_flops:.2f} ms"
     yield f"collectives: {in_words(program.collectives)}"
-
-
-def _device(chip: Chip) -> str:
-    return "a chip" if chip.per_chip == 1 else f"1/{chip.per_chip} of a chip"
 
 
 def as_json(program: TpuProgram) -> dict[str, Any]:

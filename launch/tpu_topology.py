@@ -48,8 +48,10 @@ CHIPS = {
 }
 _HOST = (2, 2, 1)  # chips of a host, the smallest part of a slice of several hosts
 
-# Nobody is asked which TPU this machine has: the look-ups take half a minute where there is none.
-_NO_LOOKUP = {
+# Nobody is asked which TPU this machine has, which takes half a minute where there is none, and no
+# lock is taken: several processes may compile.
+_WITHOUT_TPU = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -99,7 +101,7 @@ def topology(name: str) -> Topology:
         f" {generation}:{'x'.join(map(str, whole))}",
     )
     _require_libtpu()
-    for variable, value in _NO_LOOKUP.items():
+    for variable, value in _WITHOUT_TPU.items():
         os.environ.setdefault(variable, value)
     try:
         found = topologies.get_topology_desc(
