@@ -32,6 +32,7 @@ REQUIRED = [
     "scipy>=1.14",  # MATLAB files
     "tensorboard>=2.18",  # its event files
     "tensorflow-datasets>=4.9.8",
+    "tifffile>=2025.3.30",  # TIFF files of more than 8 bits
 ]
 # Checkpoints of official code, preparing data sets. On x86 Linux the build for CPUs.
 TENSORFLOW = [
@@ -39,7 +40,8 @@ TENSORFLOW = [
     "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'",
 ]
 TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
-PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
+# Bundled photos, its wavelet denoising; what compresses TIFF files beyond deflate and LZW.
+PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9", "imagecodecs>=2025.3.30"]
 VIDEO = ["av>=18.1"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it

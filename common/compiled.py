@@ -15,23 +15,29 @@ def announcing(program: Callable[..., Any], what: Callable[..., str]) -> Callabl
     so: "compiling the model for 512x384".
 
     What it computes is the same. Time spent on it counts in no rate (`common.news.Activity`).
+    Its attribute `compiled` takes the same arguments, or their shapes, and returns the compiled
+    program without running it.
 
     Args:
       program: a jitted function of variables, or a state, whose shapes don't change, and of other
         arrays.
       what: from the arguments to what is compiled, such as "the model for 512x384".
     """
-    seen = set()
+    known = {}
+
+    def compiled(*args: Any) -> jax.stages.Compiled:
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(args[1:]))
+        if shapes not in known:
+            with announced(f"compiling {what(*args)}", "compiled"):
+                known[shapes] = program.lower(*args).compile()
+        return known[shapes]
 
     @functools.wraps(program)
     def run(*args: Any) -> Any:
-        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(args[1:]))
-        if shapes not in seen:
-            with announced(f"compiling {what(*args)}", "compiled"):
-                program.lower(*args).compile()  # which the call below finds again
-            seen.add(shapes)
+        compiled(*args)  # which the call below finds again
         return program(*args)
 
+    run.compiled = compiled
     return run
 
 

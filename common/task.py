@@ -26,6 +26,8 @@ from common.metrics.evaluator import Evaluator
 from common.predict import PhotoPredictor, Predictor
 from common.program import BATCH, Input, Program
 
+_MOST_WORKERS = 1024
+
 Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ..., "constants": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
 
@@ -64,6 +66,8 @@ class LoaderConfig:
         require(min(sizes) > 0, "config.data.batch_size and eval_batch_size must be positive")
         for name in ("num_workers", "max_corrupt"):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
+        few = self.num_workers <= _MOST_WORKERS
+        require(few, f"config.data.num_workers={self.num_workers}: at most {_MOST_WORKERS}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         DetectionTask,
-        steps=6_000,
+        steps=7_400,
         smoke=arg.smoke,
         learning_rate=2e-3,
         ema_decay=0.99,

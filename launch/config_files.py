@@ -1,5 +1,6 @@
 """Recipes by name: `--config=maxvit_digits` means the file of that name in `configs`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,15 +32,25 @@ def config_file(value: str) -> str:
 
 
 def with_config_files(argv: Sequence[str]) -> list[str]:
-    """Returns a command line whose `--config` is a file; raises as `config_file` does."""
-    found = list(argv)
-    for at, arg in enumerate(argv):
+    """Returns a command line whose `--config` is a file, and where `~` is what it is to a shell.
+
+    Shells leave it alone behind `=`. Raises as `config_file` does.
+    """
+    found = [with_home(arg) for arg in argv]
+    for at, arg in enumerate(found):
         flag, equals, value = arg.partition("=")
         if flag == "--config" and equals:
             found[at] = f"{flag}={config_file(value)}"
         elif flag == "--config" and at + 1 < len(argv):
-            found[at + 1] = config_file(argv[at + 1])
+            found[at + 1] = config_file(found[at + 1])
     return found
+
+
+def with_home(arg: str) -> str:
+    """Returns `--flag=~/place` with the home directory for `~`; anything else as it is."""
+    flag, _, value = arg.partition("=")
+    tilde = flag.startswith("--") and value.startswith("~")
+    return f"{flag}={os.path.expanduser(value)}" if tilde else arg
 
 
 def _recipes(folder: Path) -> dict[str, Path]:

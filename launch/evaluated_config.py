@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.model_fields import refuse_code
 from common.train.sharding import MeshConfig
 from launch import run_config
+from launch.config_files import with_home
 from launch.tasks import task_of_model
 
 
@@ -53,7 +54,7 @@ def default_config() -> str:
     or that of the weights."""
     given = {}
     for arg, following in itertools.pairwise([*sys.argv, ""]):
-        flag, equals, value = arg.partition("=")
+        flag, equals, value = with_home(arg).partition("=")
         given[flag] = value if equals else following
     if "--workdir" in given and "--weights" not in given:
         return f"{Path(launch.__file__).with_name('run_config.py')}:{given['--workdir']}"

@@ -253,7 +253,7 @@ def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
             "eval_crop_fraction": theirs.get("crop_pct", 0.875),
             "interpolation": theirs.get("interpolation", "bicubic"),
         }
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UserError(f"the pretrained_cfg of {path} is damaged: {error}") from error
 
 

@@ -19,6 +19,7 @@ from common.data.held_out import BY_NAMES, HELD_OUT, part_of_classes
 from common.data.images import CorruptImage
 from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
 from common.errors import UserError, did_you_mean
+from common.regular_files import read_file
 
 # Of photos that Pillow decodes.
 IMAGE_SUFFIXES = (
@@ -265,7 +266,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as error:
             raise CorruptImage(f"can't be read: {error.strerror}") from error
         return {"image": data, "label": int(self.labels[index]), "name": self.name(index)}

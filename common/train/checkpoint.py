@@ -26,8 +26,10 @@ from common.train.manifest import find_damage, write_manifest
 from common.train.processes import failing_together, is_of_another
 from common.train.run_directory import CHECKPOINTS, checkpoint_steps, place_aside
 from common.train.state import TrainState
+from common.weights.refusals import require_plain
 
 _METRICS = "metrics/metrics"  # written by Orbax
+_TIMES = "_CHECKPOINT_METADATA"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,9 +275,20 @@ def _first_intact(folder: epath.Path, steps: list[int]) -> int:
 
 
 def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
-    if problem := find_damage(folder, only):
+    if problem := find_damage(folder, only) or (None if only else _odd_times(folder)):
         logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
     return problem is None
+
+
+def _odd_times(folder: epath.Path) -> str | None:
+    """What keeps Orbax from reading the file that it writes after the checksums, if anything."""
+    try:
+        if (folder / _TIMES).exists():
+            require_plain(folder / _TIMES)
+            ocp.metadata.get_step_metadata(folder)
+    except (UserError, TypeError, ValueError, AttributeError) as error:
+        return f"{_TIMES} is damaged ({error})"
+    return None
 
 
 def _score(metrics: dict[str, float]) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from common.errors import UserError
+from common.json_files import read_json
 from common.train.manifest import find_damage
 
 CHECKPOINTS = "checkpoints"
@@ -68,10 +69,11 @@ def open_run(
     Raises:
       UserError: the directory holds something else, or a run with another config (with a diff), or
         another process is at it; a run without a checkpoint has nothing to lose and may begin
-        again. Also a disk that is full or read-only, now or in the block.
+        again. Also a disk that is full or read-only, now or in the block. A new directory that
+        has nothing but its config when a user's mistake ends the block is removed.
     """
     root = epath.Path(workdir)
-    known, allowed = defaults or {}, (*RESUMABLE, *resumable)
+    known, allowed, is_new = defaults or {}, (*RESUMABLE, *resumable), not root.exists()
     _changes(root, config, known, allowed)  # refuses before anything is touched
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,12 @@ def open_run(
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
             _keep_labels(root, labels or {})
-            yield lines
+            try:
+                yield lines
+            except UserError:
+                if is_new and _is_bare(root):
+                    root.rmtree()
+                raise
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -98,10 +105,7 @@ def read_labels(workdir: str) -> dict[str, Any]:
       UserError: the file is damaged.
     """
     path = epath.Path(workdir) / LABELS_FILE
-    try:
-        labels = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    labels = read_json(path) if path.exists() else {}
     if not isinstance(labels, dict):
         raise UserError(f"{path} is damaged: it holds no object")
     return labels
@@ -143,8 +147,15 @@ def _difference(old: Any, new: Any) -> str:
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
     """Returns the steps of a run's complete checkpoints, in order; other names are not its own."""
     folder = epath.Path(workdir) / CHECKPOINTS
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def _is_bare(root: epath.Path) -> bool:
+    """Whether nothing of a run was done yet."""
+    names = {path.name for path in root.iterdir()}
+    begun = {CONFIG_FILE, LABELS_FILE, LOCK_FILE, CHECKPOINTS}
+    return names <= begun and not any((root / CHECKPOINTS).glob("*"))
 
 
 def place_aside(workdir: epath.PathLike, name: str) -> epath.Path:
@@ -228,9 +239,9 @@ def read_config(workdir: str) -> dict[str, Any]:
         no_run = f"{workdir} is no run directory: it has no {CONFIG_FILE}"
         raise UserError(f"{path} is missing{cure}" if cure else no_run)
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}{_cure(workdir)}") from None
+        config = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}{_cure(workdir)}") from None
     if not isinstance(config, dict) or "train" not in config:
         raise UserError(
             f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's{_cure(workdir)}"

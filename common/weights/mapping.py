@@ -67,6 +67,10 @@ class Template:
 
         return _PLACEHOLDER.sub(fill, self._text)
 
+    def fits(self, pattern: str) -> bool:
+        """Whether a name with small numbers matches a pattern."""
+        return any(re.fullmatch(pattern, _PLACEHOLDER.sub(n, self._text)) for n in "01")
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -117,6 +121,10 @@ class Table:
         for pattern, replacement in self.respell:
             name = re.sub(pattern, replacement, name)
         return name
+
+    def templates_of(self, ours: str) -> list[Template]:
+        """Returns the foreign names of our arrays that match a pattern, whatever their numbers."""
+        return [template for rule in self.rules if rule.ours.fits(ours) for template in rule.theirs]
 
     def is_idle(self, name: str) -> bool:
         """Whether a foreign name stands for an array that the model never computes with."""
@@ -194,6 +202,8 @@ class Report:
         lines = [f"{self.file.path} ({self.file.format}, {self.source}): {self.used} arrays used"]
         if self.file.ignored:
             lines.append(f"{len(self.file.ignored)} steps, slots and raw weights ignored")
+        if self.file.prefix:
+            lines.append(f"its names begin with {self.file.prefix}")
         if self.left:
             lines.append(f"left in the file: {_some(self.left)}")
         if self.resized:
@@ -212,18 +222,18 @@ class Report:
 def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
     """Returns the table that knows most of a file's names; None if none knows half of them."""
     known, idle, table = max(
-        ((*_told(file, table), table) for table in tables),
+        ((*told(file.arrays, table), table) for table in tables),
         key=lambda told: told[0],
         default=(0, 0, None),
     )
     return table if known and 2 * known >= len(file.arrays) - idle else None
 
 
-def _told(file: WeightFile, table: Table) -> tuple[int, int]:
-    """How many names of a file a table knows, and how many others it knows to be idle."""
-    known = [table.ours(name) is not None for name in file.arrays]
-    idle = [table.is_idle(table.spelling(name)) for name in file.arrays]
-    return sum(known), sum(b and not a for a, b in zip(known, idle, strict=True))
+def told(names: Iterable[str], table: Table) -> tuple[int, int]:
+    """Returns how many foreign names a table knows, and how many others it knows to be idle."""
+    known = {name: table.ours(name) is not None for name in names}
+    idle = (not known[name] and table.is_idle(table.spelling(name)) for name in known)
+    return sum(known.values()), sum(idle)
 
 
 def import_arrays(

@@ -187,6 +187,15 @@ def test_arrays():
         decode(RGB[None])
 
 
+def test_images_of_pillow():
+    """By their colours, not by indices or inks; upright."""
+    image = Image.fromarray(RGB)
+    np.testing.assert_array_equal(decode(image.quantize(256)), RGB)
+    np.testing.assert_array_equal(decode(image.convert("CMYK")), RGB)
+    image.getexif()[0x0112] = 6
+    np.testing.assert_array_equal(decode(image), np.rot90(RGB, -1))
+
+
 BROKEN = {
     "empty": b"",
     "text": b"not an image",

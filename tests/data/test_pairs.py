@@ -1,4 +1,5 @@
 import pickle
+import re
 import sys
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ import scipy.io
 from PIL import Image
 
 from common.data.images import CorruptImage, decode
-from common.data.pair_layouts import LAYOUTS
+from common.data.pair_layouts import LAYOUTS, layout_of
 from common.data.pairs import ImageFiles, make_pair_source, photos_source
 from common.data.sidd_blocks import SiddBlocks
 from common.errors import UserError
@@ -170,6 +171,40 @@ def test_two_folders(tmp_path):
         make_pair_source("pairs", **roots, root=str(tmp_path))
     with pytest.raises(UserError, match="either root"):
         make_pair_source("pairs", input_root=roots["input_root"])
+
+
+def test_patterns_of_ones_own(tmp_path):
+    """In one tree and in two folders; what fits no rule is a problem as ever."""
+    names = [f"train/{kind}_{i}.png" for kind in ("low", "high") for i in (1, 2)]
+    for name in (*names, "train/high_3.png"):
+        save(tmp_path / name)
+    source = make_pair_source(
+        "pairs", layout="{split}/low_{id}:{split}/high_{id}", root=str(tmp_path), check=False
+    )
+    assert [source.name(i) for i in range(len(source))] == names[:2]
+    assert source.found == {"target without input": [str(tmp_path / "train/high_3.png")]}
+    roots = {"input_root": str(tmp_path / "train"), "target_root": str(tmp_path / "train")}
+    again = make_pair_source("pairs", layout="low_{id}:high_{id}", **roots, check=False)
+    assert len(again) == 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("{id}_noisy", "give two patterns, such as {id}_noisy:{id}"),
+        ("{a}:{b}", "both patterns need a field in common"),
+        ("{split}/a:{split}/b", "both patterns need a field in common"),
+        ("{id}_{id}:{id}", "fields are words in braces, each once"),
+        ("{id:{id}", "fields are words in braces, each once"),
+        (
+            "gopr",
+            "no pair layout 'gopr', nor patterns such as {id}_noisy:{id}; did you mean 'gopro'",
+        ),
+    ],
+)
+def test_patterns_that_tell_no_pairs(layout, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        layout_of(layout)
 
 
 def test_two_folders_with_the_names_of_a_layout(tmp_path):

@@ -120,3 +120,10 @@ def test_a_folder_of_that_name_does_not_hide_ours(tmp_path, name):
         timeout=60,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_home_is_what_it_is_to_a_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = with_config_files(["--input=~/photos", "--config.data.root=~", "--top=3"])
+    assert found == ["--input=/home/ada/photos", "--config.data.root=/home/ada", "--top=3"]
+    assert with_config_files(["--metric=-~/x", "~/x"]) == ["--metric=-~/x", "~/x"]

@@ -182,8 +182,9 @@ def test_methods(loaded, method):
     wrong = {"position": "0,0"} if method == "grad_cam" else {"target_class": "1"}
     with pytest.raises(UserError, match=f"does not apply to {method}, only to"):
         ExplainOptions(method=method, **wrong)
-    with pytest.raises(UserError, match="stage='stage_2': did you mean 'stage_1'"):
-        ExplainedPhotos(loaded, ExplainOptions(method=method, stage=2))
+    for stage in (0, 2):
+        with pytest.raises(UserError, match=f"--stage={stage}: the model has stages 1 to 1"):
+            ExplainedPhotos(loaded, ExplainOptions(method=method, stage=stage))
 
 
 def test_one_program_for_all_photos(loaded):

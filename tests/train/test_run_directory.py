@@ -35,6 +35,22 @@ def make_run(workdir, config):
     (workdir / "checkpoints" / "2").mkdir(parents=True)
 
 
+def test_a_mistake_before_the_first_step_leaves_no_directory(tmp_path):
+    """Such as weights that can't be fetched; what is more than a config is kept."""
+    (tmp_path / "mine").mkdir()
+    for name, written in (("new", None), ("mine", None), ("begun", "metrics.jsonl")):
+        with (
+            pytest.raises(UserError, match="no weights"),
+            open_run(str(tmp_path / name), {"train": {}}, labels={"class_names": ["a"]}),
+        ):
+            (tmp_path / name / "checkpoints").mkdir()
+            if written:
+                (tmp_path / name / written).touch()
+            raise UserError("no weights")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "mine"]
+    assert (tmp_path / "begun" / "config.json").exists()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "shown"),
     [
