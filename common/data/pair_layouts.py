@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.config import require
+from common.data.folder_files import files_in
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError, did_you_mean
 
@@ -204,16 +205,8 @@ def image_paths(root: Path, below: str = "") -> list[str]:
       root: what paths are relative to.
       below: folder below `root` to search.
     """
-    found = []
-    for parent, folders, files in os.walk(root / below, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = os.path.relpath(parent, root)
-        found += [
-            os.path.normpath(os.path.join(prefix, name))
-            for name in files
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+    found = files_in(root / below).files
+    return sorted(os.path.relpath(path, root) for path in found if path.lower().endswith(_SUFFIXES))
 
 
 def _match(

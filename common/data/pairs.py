@@ -12,6 +12,7 @@ from typing import NotRequired, Protocol, TypedDict
 import numpy as np
 
 from common.data.crops import image_size, read_crop
+from common.data.held_out import part_by_name
 from common.data.image_files import checked_size, raise_problems, read_content
 from common.data.pair_layouts import (
     FoundPairs,
@@ -21,7 +22,6 @@ from common.data.pair_layouts import (
     layout_of,
 )
 from common.data.sidd_blocks import SiddBlocks
-from common.data.sources import stratified_split
 from common.errors import UserError, did_you_mean
 
 _UNREADABLE = "unreadable image"
@@ -85,8 +85,8 @@ def make_pair_source(
 ) -> PairSource:
     """Makes a source from the fields of a configuration, and checks its files.
 
-    Data without split folders is the same for every split, or with `holdout` divided by a fixed
-    choice; inputs with the same target stay together.
+    Data without split folders is the same for every split, or with `holdout` divided by the
+    targets' names, so that adding some moves none; inputs with the same target stay together.
 
     Args:
       kind: "pairs" (uses `root`, or `input_root` and `target_root`), "folder" (clean photos in
@@ -286,10 +286,10 @@ def _part_of_pairs(found: FoundPairs, holdout: float, *, training: bool) -> Foun
 def _part(targets: Sequence[str], holdout: float, *, training: bool) -> np.ndarray:
     """Positions of the training or of the held-out part; equal targets stay together."""
     groups, group_of = np.unique(targets, return_inverse=True)
-    first, second = stratified_split(np.zeros(len(groups)), holdout)
-    if not second.size:
+    if len(groups) == 1:
         raise UserError("a single target can't be held out from itself; add pairs")
-    return np.flatnonzero(np.isin(group_of, first if training else second))
+    keep = part_by_name(groups, holdout, training=training)
+    return np.flatnonzero(np.isin(group_of, keep))
 
 
 def _central(image: bytes | np.ndarray, size: tuple[int, int]) -> bytes | np.ndarray:

@@ -401,7 +401,23 @@ def test_the_root_as_training_split_leaves_out_what_is_held_out(tmp_path):
     options = {"root": str(tmp_path), "train_split": "", "holdout": 0.2}
     parts = [make_pair_source("pairs", split=split, **options) for split in ("", "test")]
     found = [set(names(source)) for source in parts]
-    assert len(found[0]) == 8 and len(found[1]) == 2 and not found[0] & found[1]
+    assert len(found[0] | found[1]) == 10 and len(found[1]) == 3 and not found[0] & found[1]
+
+
+@pytest.mark.parametrize("kind", ["pairs", "folder"])
+def test_added_files_move_none_to_the_other_part(tmp_path, kind):
+    def part(split):
+        return set(names(make_pair_source(kind, root=str(tmp_path), split=split, holdout=0.3)))
+
+    def add(numbers):
+        for i in numbers:
+            save(tmp_path / "input" / f"{i}.png")
+            save(tmp_path / "target" / f"{i}.png")
+
+    add(range(5, 15))
+    before = {split: part(split) for split in ("train", "test")}
+    add((1, 2, 3, 4, 40, 50))
+    assert all(before[split] < part(split) for split in before)
 
 
 def test_photos_of_scikit_image():
