@@ -99,7 +99,7 @@ def read_labels(workdir: str) -> dict[str, Any]:
     """
     path = epath.Path(workdir) / LABELS_FILE
     try:
-        labels = json.loads(path.read_text()) if path.exists() else {}
+        labels = json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
     if not isinstance(labels, dict):
@@ -223,7 +223,7 @@ def read_config(workdir: str) -> dict[str, Any]:
         file that holds the same, if a checkpoint has one.
     """
     path = epath.Path(workdir) / CONFIG_FILE
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which could be read for ever
         cure = _cure(workdir)
         no_run = f"{workdir} is no run directory: it has no {CONFIG_FILE}"
         raise UserError(f"{path} is missing{cure}" if cure else no_run)

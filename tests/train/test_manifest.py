@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from functools import partial
 
 import pytest
 from etils import epath
@@ -57,6 +58,11 @@ def flip(path):
     path.write_bytes(data)
 
 
+def replace(path, make):
+    path.rename(path.parent / ".old")
+    make(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -66,6 +72,10 @@ def flip(path):
             "state/d/arrays differs from its checksum",
         ),
         (lambda f: (f / "state/shapes").unlink(), "state/shapes is missing"),
+        (lambda f: replace(f / "state/shapes", os.mkdir), "state/shapes is missing"),
+        (lambda f: replace(f / "state/shapes", os.mkfifo), "state/shapes is missing"),
+        (lambda f: replace(f / "state", partial(os.symlink, "no")), "state/d/arrays is missing"),
+        (lambda f: replace(f / MANIFEST, partial(os.symlink, MANIFEST)), "SHA256SUMS is missing"),
         (lambda f: (f / MANIFEST).unlink(), "SHA256SUMS is missing"),
         (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "SHA256SUMS is damaged"),
         (lambda f: (f / MANIFEST).write_text("abc"), "SHA256SUMS is damaged"),
