@@ -59,7 +59,8 @@ def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
             return f"{min(missing)} is missing"
         digests = _digests(folder, sorted(expected))
     except OSError as error:
-        if error.errno != errno.EIO:  # of a disk that goes bad
+        # A disk that goes bad; a file that was removed while it was read.
+        if error.errno not in (errno.EIO, errno.ENOENT):
             raise
         return f"a file can't be read: {error.strerror}"
     wrong = [name for name in digests if digests[name] != expected[name]]

@@ -16,7 +16,7 @@ import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
-from common.train import sharding, trainer
+from common.train import checkpoint, sharding, trainer
 from common.train.checkpoint import restore_variables
 from common.train.sharding import put_batch
 from common.train.stop import StopRequest
@@ -227,6 +227,22 @@ def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, 
     assert [p.name.split("_")[0] for p in (tmp_path / "damaged").iterdir()] == ["4"]
     for step in (4, 6):
         tiny.assert_identical(tiny.stored(tmp_path, step), tiny.stored(whole, step))
+
+
+def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch):
+    """It may do so in any moment: the next is read, of links, which stay."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    expected, read = tiny.stored(part, 3)["ema/params/Dense_0/kernel"], checkpoint._published
+
+    def removed(held):
+        shutil.rmtree(tmp_path / "checkpoints" / held.name)
+        return read(held)
+
+    monkeypatch.setattr(checkpoint, "_published", removed)
+    step, variables = restore_variables(str(tmp_path))
+    assert step == 3 and tiny.steps(tmp_path) == [2]
+    np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
+    assert not [*tmp_path.glob(".reading*")]
 
 
 def test_run_without_intact_checkpoint_stops_and_keeps_all(tmp_path):
