@@ -22,6 +22,8 @@ PROGRAM = TpuProgram(
     collectives={"all-reduce": Collectives(15, 123_400_000), "all-gather": Collectives(0, 0)},
     seconds=130.2,
 )
+PLAN = tpu_table.Plan("poolformer:variant=poolformer_s12", "v5e:4x4", {"model.depths": (1, 1)})
+UNTRIED = tpu_table.Plan("moat", "v5e:4x4")
 
 
 @pytest.mark.parametrize(
@@ -73,16 +75,25 @@ def test_what_a_refused_program_needs(message, needed):
     assert needed_bytes(f"RESOURCE_EXHAUSTED: {message}") == needed
 
 
-def test_table(tmp_path):
+def test_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(tpu_table, "PLANS", [UNTRIED, PLAN])
     page = tmp_path / "page.md"
     page.write_text(f"above\n{tpu_table._BEGIN}\nold\n{tpu_table._END}\nbelow\n")
     sizes = {"per_device": 32, "steps": 2, "alone": 17 * 2**30}
-    results = [{"key": tpu_table.key(tpu_table.PLANS[0]), **sizes, **as_json(PROGRAM)}]
+    results = [{"key": tpu_table.key(PLAN), **sizes, **as_json(PROGRAM)}]
     tpu_table.write_table(results, page)
     text = page.read_text()
-    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
+    assert (
+        text.startswith("above\n")
+        and text.endswith("\nbelow\n")
+        and "old" not in text
+        and "moat" not in text
+    )
     row = text.splitlines()[-3]
     assert "| 32, 2 times | 3.75 / 15.75 (at once 17.0) | 2.00 | 28.7 (35.0) | 343 (1.7) |" in row
+    assert row.startswith(
+        "| `poolformer:variant=poolformer_s12`, `model.depths=(1, 1)` | v5e:4x4 |"
+    )
     assert row.endswith("| 15 all-reduce of 123.4 MB | 130 |")
 
 
