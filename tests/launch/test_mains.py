@@ -69,7 +69,7 @@ MISTAKES = {
     "no batch": (train(data__batch_size=0), "batch_size and eval_batch_size must be positive"),
     "workers": (train(data__num_workers=-1), "num_workers must not be negative"),
     "too many workers": (train(data__num_workers=10**5), "num_workers=100000: at most 1024"),
-    "seed": (train(seed=10**19), "seed=10000000000000000000 must be an integer, 0 to 4,294,967,"),
+    "seed": (train(seed=10**19), "config.seed must be an integer, 0 or more and less"),
     "shift": (train(data__shift=32), "data.shift=32: images have 32 pixels"),
     "None": (train(train__num_steps=None), "config.train.num_steps=None: expected int"),
     "None of no field": (train(data__rot=None), "config.data has no field 'rot': did you mean"),
