@@ -23,8 +23,8 @@ from absl import flags
 from etils import epath
 
 from common.config import require
-from common.data.images import CorruptImage
-from common.errors import TooLarge
+from common.data.images import corrupt_image
+from common.errors import TooLarge, UserError
 from common.explanation import Explainer
 from common.photo_names import places, relative_paths, shown
 from common.photo_table import PhotoTable, photo_table, unfinished
@@ -87,9 +87,14 @@ def _explain(explainer: Explainer, targets: dict[Path, Path], table: PhotoTable)
         for done, (photo, target) in enumerate(targets.items(), start=1):
             try:
                 found = explainer(photo.name, read_file(photo))
-            except (CorruptImage, OSError, TooLarge) as error:
+            except TooLarge as error:
                 failed.append(photo)
                 progress.log(f"can't explain {shown(photo)}: {error}")
+            except UserError:  # of what was asked for, not of this photo
+                raise
+            except Exception as error:  # readers raise about any type
+                failed.append(photo)
+                progress.log(f"can't explain {shown(photo)}: {corrupt_image(error)}")
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(epath.Path(target), encoded(found.picture))
