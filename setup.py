@@ -46,6 +46,7 @@ VIDEO = ["av>=18.1"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it
 DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
+TPU = ["jax[tpu]>=0.8.0"]  # libtpu; launch.plan --topology compiles with it where no TPU is
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
 TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6", *NOTEBOOKS]
@@ -84,6 +85,7 @@ setup(
         "docs": DOCS,
         "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + ONNX + DEMO + TEST,
         "cuda": ["jax[cuda13]>=0.8.0"],
-        "tpu": ["jax[tpu]>=0.8.0"],
+        "tpu": TPU,
+        "tpu-plan": TPU,
     },
 )

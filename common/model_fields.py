@@ -11,6 +11,7 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.advice import set_field
 from common.config import check_type, require
 from common.errors import UserError, did_you_mean
 from common.foreign_words import translated
@@ -18,6 +19,8 @@ from common.foreign_words import translated
 # How a model computes, not what its arrays are: not stored with weights.
 RUNTIME_FIELDS = {"dtype", "remat", "frozen_norm"}
 _BLOCKS = re.compile(r"depths?|num_(stages|groups|bottleneck_blocks|supervision_scales)|\w+_levels")
+_WINDOWS = re.compile(r"(bias_)?window_size|grid_size|stripe_width")
+_LARGEST_WINDOW = 64  # which positions see each other is a table with its fourth power
 _ANY_SIZE = 1 << 20  # of images, say, however small the model is
 
 
@@ -73,7 +76,7 @@ def refuse_code(path: epath.PathLike, fields: Mapping[str, Any], given: Iterable
         if code is not None and field not in given:
             raise UserError(
                 f"{path} names code, {field}={code!r}, and a file never makes us import any: if you"
-                f" trust it, give {field} yourself, as an argument {field}=..."
+                f" trust it, give it yourself, {set_field(field, '...')}"
             )
 
 
@@ -88,7 +91,8 @@ def refuse_giants(path: epath.PathLike, fields: Mapping[str, Any], shapes: Colle
       shapes: of the arrays.
 
     Raises:
-      UserError: more blocks than arrays, numbers that are not finite or larger than all arrays.
+      UserError: more blocks than arrays, numbers that are not finite or larger than all arrays,
+        windows that no image has.
     """
     most = max(sum(math.prod(shape) for shape in shapes), _ANY_SIZE)
     for field, value in fields.items():
@@ -97,6 +101,8 @@ def refuse_giants(path: epath.PathLike, fields: Mapping[str, Any], shapes: Colle
             continue
         numbers = list(_numbers(value))
         limit = len(shapes) if _BLOCKS.fullmatch(field) else most
+        if _WINDOWS.fullmatch(field):
+            limit = _LARGEST_WINDOW * len(numbers)
         fits = all(math.isfinite(n) for n in numbers) and sum(map(abs, numbers)) <= limit
         said = f"{field}={str(value)[:60]}"
         require(fits, f"{path} says {said}, which no model with its {len(shapes)} arrays has")

@@ -98,5 +98,14 @@ def photo_table(path: Path) -> Iterator[PhotoTable]:
 
 def _lines(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([*map(_writable, row)] for row in rows)
     return text.getvalue()
+
+
+def _writable(cell: Any) -> Any:
+    text = str(cell)
+    try:
+        text.encode(errors="surrogateescape")  # names of files, which are read back
+    except UnicodeEncodeError:  # half a character, as JSON's "\\ud800" in a name of a class
+        return text.encode(errors="backslashreplace").decode()
+    return cell

@@ -20,6 +20,7 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.advice import set_field
 from common.config import require
 from common.errors import UserError, did_you_mean
 from common.model_fields import (
@@ -529,5 +530,6 @@ def _hint(family: Family, model: nn.Module, found: Mapping[str, Any]) -> str:
         return f"; this file is of a custom model with {described}"
     channels = found.get(_IN_CHANNELS, 3)
     if channels not in (3, model.in_channels):
-        return f"; the file is for images of {channels} channels: in_channels={channels}"
+        fits = set_field("in_channels", channels)
+        return f"; the file is for images of {channels} channels: {fits}"
     return family.weights.advice(model, found)

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.sharding import Mesh
 
+from common.advice import for_config
 from common.config import parse_section, require
 from common.demo.demos import Demo, PhotoDemo
 from common.errors import UserError
@@ -207,7 +208,8 @@ class Task(abc.ABC):
         if path is None:
             return None
         require(bool(path), "this recipe needs --config.init.weights=<path>")
-        return self.load(self.model, path)
+        with for_config():
+            return self.load(self.model, path)
 
     def load(self, model: nn.Module, path: str) -> Variables:
         """Returns what a file has for a model; arrays that it lacks are left out."""

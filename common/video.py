@@ -20,7 +20,7 @@ import numpy as np
 from common.config import require
 from common.errors import UserError
 from common.video_encoder import Encoding, codec_of
-from common.video_frames import FrameTimes, frame_of, left_out, pixels_of
+from common.video_frames import FrameTimes, Onward, frame_of, left_out, pixels_of
 from common.video_parts import VideoParts
 
 try:
@@ -129,7 +129,7 @@ def rewrite_video(
             depends_on = f"{_identity(source)} {container_format} {settings}"
             parts = VideoParts(folder, depends_on, encoding)
             done = _Decoded(reader, FrameTimes(reader, encoding.unit), skip=parts.frames)
-            frames = parts.frames
+            frames, lost = parts.frames, left_out(first, reader.streams.video[0])
             for pixels in change(done.frames()):
                 original, time = done.originals.popleft()
                 parts.write(frame_of(pixels, original, encoding.pixel_format), time)
@@ -148,9 +148,9 @@ def rewrite_video(
             parts.abandon()
             if not settings or not parts.frames:
                 parts.remove()
-    dropped = (*dropped, *left_out(first))
+    lost += ["changes of size (all frames have that of the first)"] * (len(done.sizes) > 1)
     missing = missing if missing > _SHORT else 0.0
-    return VideoSummary(frames, done.damaged, copied, dropped, done.concealed, missing)
+    return VideoSummary(frames, done.damaged, copied, (*dropped, *lost), done.concealed, missing)
 
 
 class _Decoded:
@@ -160,12 +160,14 @@ class _Decoded:
       originals: frames that were given and not yet taken from here, with their times.
       damaged, concealed: see `VideoSummary`.
       last: time of the last frame.
+      sizes: widths and heights of all frames.
     """
 
     def __init__(self, reader: "av.InputContainer", times: FrameTimes, *, skip: int):
         self._reader, self._times, self._skip = reader, times, skip
         self.originals: deque[tuple[av.VideoFrame, int]] = deque()
         self.damaged = self.concealed = self.last = 0
+        self.sizes: set[tuple[int, int]] = set()
 
     def frames(self) -> Iterator[np.ndarray]:
         number = 0
@@ -178,6 +180,7 @@ class _Decoded:
                 continue
             for frame in found:
                 self.concealed += frame.is_corrupt
+                self.sizes.add((frame.width, frame.height))
                 self.last = self._times(frame)
                 number += 1
                 if number > self._skip:
@@ -213,8 +216,13 @@ def _join(
         def copied() -> Iterator[av.Packet]:
             if not tracks:
                 return
+            onward = {index: Onward() for index in tracks}
             for packet in reader.demux(*(reader.streams[i] for i in tracks)):
                 if packet.dts is not None:  # the last, empty one
+                    later = onward[packet.stream.index]
+                    packet.dts = later(packet.dts, packet.duration or 1)
+                    if packet.pts is not None:
+                        packet.pts += later.shift
                     packet.stream = tracks[packet.stream.index]
                     yield packet
 
@@ -270,7 +278,7 @@ def _open(source: Path) -> "av.InputContainer":
         raise UserError(f"can't read {source}: {error.strerror}") from error
     if not reader.streams.video:
         reader.close()
-        raise UserError(f"{source} has no picture")
+        raise UserError(f"{source} has no picture that can be read: is the file whole?")
     return reader
 
 

@@ -82,8 +82,13 @@ class Encoding:
 
 def _pixel_format(first: "av.VideoFrame", encoder: str) -> str:
     known = {pixel_format.name for pixel_format in av.Codec(encoder, "w").video_formats}
+    source, width, height = first.format, first.width, first.height
+    is_gray = len(source.components) < 3  # few players show H.264 of one channel
+    if source.name in known and not is_gray and not (width % 2 or height % 2):
+        return source.name
     deep = "10le" if is_deep(first) else ""
-    if first.height % 2 or first.width % 2 or first.format.is_rgb:  # halved colors: even sides
+    if width % 2 or height % 2 or source.is_rgb:  # halved colors need even sides
         return f"yuv444p{deep}"
-    is_gray = len(first.format.components) < 3  # few players show H.264 of one channel
-    return f"yuv420p{deep}" if is_gray or first.format.name not in known else first.format.name
+    if is_gray or source.chroma_height(height) < height:
+        return f"yuv420p{deep}"
+    return f"yuv422p{deep}" if source.chroma_width(width) < width else f"yuv444p{deep}"

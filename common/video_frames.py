@@ -71,15 +71,43 @@ def is_turned(frame: "av.VideoFrame") -> bool:
     return abs(to_x[0]) + abs(to_y[1]) < abs(to_x[1]) + abs(to_y[0])
 
 
-def left_out(frame: "av.VideoFrame") -> list[str]:
-    """Returns in words what a frame has that pixels have not."""
+def left_out(frame: "av.VideoFrame", picture: "av.VideoStream") -> list[str]:
+    """Returns in words what a frame of a stream has that pixels have not."""
     alpha = any(component.is_alpha for component in frame.format.components)
+    alpha |= picture.metadata.get("alpha_mode") == "1"  # of VP9, which decoders leave out
     hdr = _HDR & {side.type.name for side in frame.side_data}
     return (
         ["transparency"] * alpha
         + ["interlacing (both fields are restored as one picture)"] * bool(frame.interlaced_frame)
         + ["HDR metadata"] * bool(hdr)
     )
+
+
+class Onward:
+    """Times of a stream that go on where the file's begin anew, as in files joined by their bytes.
+
+    Attributes:
+      shift: what is to be added to a time.
+    """
+
+    def __init__(self):
+        self.shift, self._last = 0, None
+
+    def __call__(self, time: int, step: int, *, slack: int = 0) -> int:
+        """Returns the next time: a whole number that is larger than the last one.
+
+        Args:
+          time: as the file has it.
+          step: how long one thing usually takes.
+          slack: so far back is a mistake of one time, which moves no others.
+        """
+        if self._last is not None and time + self.shift <= self._last:
+            if time + self.shift < self._last - slack:
+                self.shift = self._last + step - time
+            else:
+                time = self._last + 1 - self.shift
+        self._last = time + self.shift
+        return self._last
 
 
 class FrameTimes:
@@ -93,7 +121,7 @@ class FrameTimes:
     def __init__(self, reader: "av.InputContainer", unit: Fraction):
         self._unit, picture = unit, reader.streams.video[0]
         self._step = max(1, round(1 / (unit * (picture.average_rate or 25))))
-        self._last: int | None = None
+        self._onward, self._next = Onward(), 0
         # AVI has no times but the places of packets, which B frames lie between.
         self._places = deque() if reader.format.name == "avi" else None
 
@@ -107,14 +135,10 @@ class FrameTimes:
         seconds = None if frame.pts is None else frame.pts * frame.time_base
         if self._places:
             seconds = self._places.popleft()
-        after = 0 if self._last is None else self._last + 1
-        if seconds is None:
-            self._last = 0 if self._last is None else self._last + self._step
-        elif self._last is None:
-            self._last = round(seconds / self._unit)
-        else:
-            self._last = max(after, round(seconds / self._unit))
-        return self._last
+        time = self._next if seconds is None else round(seconds / self._unit)
+        shown = self._onward(time, self._step, slack=round(1 / self._unit))
+        self._next = shown + self._step - self._onward.shift
+        return shown
 
 
 def _display_matrix(frame: "av.VideoFrame") -> tuple[tuple[int, int], tuple[int, int]]:

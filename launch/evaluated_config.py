@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 import configs
 import launch
+from common.advice import for_config
 from common.errors import UserError
 from common.model_fields import refuse_code
 from common.train.sharding import MeshConfig
@@ -34,7 +35,8 @@ def config_of_run(workdir: str, asked: Mapping[str, Any]) -> ConfigDict:
     config = run_config.get_config(workdir)  # its own, whatever --config names
     config.update_from_flattened_dict(asked)
     given = {field.removeprefix("model.") for field in asked}
-    refuse_code(workdir, config.model.to_dict(), given)
+    with for_config():
+        refuse_code(workdir, config.model.to_dict(), given)
     for axis, size in dataclasses.asdict(MeshConfig()).items():
         if f"mesh.{axis}" not in asked:
             config.mesh[axis] = size

@@ -15,6 +15,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from common.advice import for_command
 from common.errors import UserError, did_you_mean
 from common.photo_names import shown
 from launch.config_files import with_config_files
@@ -60,6 +61,8 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_PlainFormatter())
     logging.get_absl_handler().addFilter(_worth_showing)
+
+    for_command()
 
     def guarded(argv: list[str]) -> None:
         try:

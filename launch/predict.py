@@ -29,6 +29,7 @@ arguments.
 """
 
 import contextlib
+import errno
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ from absl import flags
 from etils import epath
 
 from common.config import require
-from common.data.images import CorruptImage
+from common.data.images import CorruptImage, corrupt_image
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
 from common.news import announced
@@ -178,9 +179,11 @@ def _predict_photos(
             try:
                 prepared.append(predictor.prepare(_read(path)))
                 named.append(path)
-            except CorruptImage as error:
+            except UserError:  # of what was asked for, not of this photo
+                raise
+            except Exception as error:  # readers raise about any type
                 failed.append(path)
-                progress.log(f"can't read {shown(path)}: {error}")
+                progress.log(f"can't read {shown(path)}: {corrupt_image(error)}")
             if prepared and (len(prepared) == predictor.batch_size or done == len(paths)):
                 try:
                     results = predictor.run(prepared)
@@ -190,7 +193,13 @@ def _predict_photos(
                     named, results = [], []
                 for photo, result in zip(named, results, strict=True):
                     progress.log(f"{shown(photo)}: {predictor.text(result)}")
-                    write(photo, result)
+                    try:
+                        write(photo, result)
+                    except OSError as error:
+                        if error.errno != errno.ENAMETOOLONG:
+                            raise
+                        failed.append(photo)
+                        progress.log(f"can't write the files of {shown(photo)}: {error.strerror}")
                 named, prepared = [], []
             pace(done)
     return failed

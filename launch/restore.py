@@ -94,9 +94,7 @@ def main(argv: list[str]) -> None:
     failed = []
     if rest[0] or rest[1]:
         restorer, settings = _restorer()
-        if _FEW_SIZES.value:
-            # Also of those with a result: where a folder was interrupted makes no difference.
-            restorer.expect(filter(None, (photo_size(path) for path, _ in photos)))
+        _plan(restorer, photos, rest[0])
         failed = _restore_photos(restorer, rest[0]) + _restore_videos(restorer, settings, rest[1])
     for kind, all_of_it, todo in zip(("photos", "videos"), (photos, videos), rest, strict=True):
         if all_of_it:
@@ -128,6 +126,16 @@ def _restorer() -> tuple[Restorer, str]:
     for array in jax.tree.leaves(variables):
         weights_sum = zlib.crc32(np.asarray(array).tobytes(), weights_sum)
     return Restorer(model, variables, **how), f"{model} {weights_sum} {how}"
+
+
+def _plan(
+    restorer: Restorer, photos: list[tuple[Path, Path]], todo: list[tuple[Path, Path]]
+) -> None:
+    sizes = {path: size for path, _ in photos if (size := photo_size(path))}
+    if _FEW_SIZES.value:
+        # Also of those with a result: where a folder was interrupted makes no difference.
+        restorer.expect(sizes.values())
+    restorer.compile_ahead(sizes[path] for path, _ in todo if path in sizes)
 
 
 def _tile() -> int | Literal["auto"] | None:

@@ -159,6 +159,17 @@ class Restorer:
             parts[self._part(padded)] += math.prod(tiles)
         self._joined = joined_sizes(parts)
 
+    def compile_ahead(self, photos: Iterable[Size]) -> None:
+        """Compiles in threads, in turn, what photos need while those before are restored.
+
+        Args:
+          photos: the height and width of every photo, in the order in which they will come.
+        """
+        seen = dict.fromkeys(self._part(self._padded(*photo)) for photo in photos)
+        if self._ensemble > 1:  # rotated too
+            seen = dict.fromkeys(size for shape in seen for size in (shape, shape[::-1]))
+        self._run.compile_ahead((self._variables, _abstract(*size)) for size in seen)
+
     def __call__(
         self, image: Any, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> np.ndarray:
@@ -211,8 +222,8 @@ class Restorer:
         """Whether the device's memory suffices for an image of these sides."""
         if height * width >= self._too_large:
             return False
-        images = jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
-        memory = self._run.compiled(self._variables, images).memory_analysis()
+        program = self._run.compiled(self._variables, _abstract(height, width))
+        memory = program.memory_analysis()
         needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
         needed += memory.argument_size_in_bytes
         available = device_memory(jax.devices()[0])
@@ -285,6 +296,10 @@ def pad_image(
     padded = np.pad(even, [(half, half) for half in halves] + [(0, 0)], "reflect")
     inside = tuple(slice(half, half + side) for half, side in zip(halves, sides, strict=True))
     return padded, inside
+
+
+def _abstract(height: int, width: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
 
 
 def _tile_count(side: int, tile: int, overlap: int) -> int:

@@ -34,6 +34,7 @@ _LAYOUT_TAGS = {
     *range(512, 533),
     *(700, 34377, 34675),
 }
+_EXTRA_SAMPLES = 338
 _PIXEL_SIZES = (0xA002, 0xA003)
 _MAX_JPEG_EXIF, _MAX_JPEG_XMP = 65_533, 65_504
 _UNKNOWN = (1, 1)  # Pillow's word for a TIFF file that doesn't say
@@ -70,6 +71,9 @@ def read_metadata(
         xmp = b""
     if "photoshop" in info:
         lost.append("IPTC and Photoshop's data")
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_EXTRA_SAMPLES) == (0,) and not gray:
+        lost.append("a fourth channel without a meaning")
     dpi = info.get("dpi", _UNKNOWN)
     chunks = [*_kept_chunks(data, lost)] if data.startswith(_PNG) else []
     comment = info.get("comment", b"")
@@ -207,6 +211,7 @@ def _exif(image: Image.Image | None, data: bytes, size: tuple[int, int]) -> byte
         for tag, side in zip(_PIXEL_SIZES, size, strict=True):
             if tag in camera:
                 camera[tag] = side
+        exif.bigtiff = False  # an EXIF block is none, whatever the file is
         return exif.tobytes() if len(exif) else b""
     except Exception:  # broken metadata doesn't make the pixels bad
         return b""

@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from common.data import images
+from common.data.orientation import orientation_of
 
 _ON_ITS_SIDE = range(5, 9)  # EXIF orientations
 
@@ -14,7 +15,7 @@ def photo_size(path: Path) -> tuple[int, int] | None:
     images.quiet_pillow()
     try:
         with Image.open(path) as image:
-            turned = images.orientation_of(image) in _ON_ITS_SIDE
+            turned = orientation_of(image) in _ON_ITS_SIDE
             if turned and image.format != "TIFF":  # of which Pillow says how large it is upright
                 return image.size
             return image.size[::-1]

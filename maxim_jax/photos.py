@@ -256,8 +256,6 @@ def _read(image: Image.Image) -> np.ndarray:
         raise CorruptImage(f"unsupported pixel type {image.mode!r} (32-bit)")
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)[..., None]
-    if image.mode == "RGBX":  # a fourth channel without a meaning is kept
-        return np.asarray(image)
     if image.mode == "CMYK":
         image = _cmyk_to_rgb(image)
     color = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"

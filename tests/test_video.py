@@ -22,6 +22,8 @@ FRAMES = [
     for _ in range(COUNT)
 ]
 
+SMALL = [frame[:32, :32] for frame in FRAMES]
+
 
 def make_video(
     path,
@@ -296,6 +298,30 @@ def test_what_is_left_out_is_named(tmp_path):
         file.mux(stream.encode(None))
     summary = rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity)
     assert str(summary) == "1 frames, copied 0 sound tracks, left out: transparency"
+
+
+def test_sizes_that_change_are_named(tmp_path):
+    """And made that of the first; streams may be written one after the other."""
+    halves = [make_video(tmp_path / "a.ts"), make_video(tmp_path / "b.ts", frames=SMALL)]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(half.read_bytes() for half in halves))
+    summary = rewrite(source, tmp_path / "out.ts", identity)
+    assert summary.frames == 2 * COUNT and summary.dropped == (
+        "changes of size (all frames have that of the first)",
+    )
+    assert {frame.shape for frame in read_video(tmp_path / "out.ts")[0]} == {(48, 64, 3)}
+
+
+def test_colors_of_full_resolution_stay(tmp_path):
+    """Also in a format that the encoder doesn't know."""
+    with av.open(str(tmp_path / "in.mkv"), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuva444p"
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(FRAMES[0], "rgb24")))
+        file.mux(stream.encode(None))
+    rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity)
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert file.streams.video[0].codec_context.pix_fmt == "yuv444p"
 
 
 def test_titles_and_languages(tmp_path):

@@ -1,10 +1,13 @@
 """Samples of more than 8 bits, which Pillow reduces to 8, reads wrongly or not at all.
 
-TIFF files go through tifffile (TIFF 6.0: tags and meanings of samples), PNG files through OpenCV.
+TIFF files go through tifffile (TIFF 6.0: tags and meanings of samples), PNG files through OpenCV;
+PPM and PGM are plain.
 """
 
 import io
 import logging
+import math
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # those with + are BigTIFF
+_BETWEEN = rb"(?:\s|#[^\n]*\n)+"
+_PNM = re.compile(_BETWEEN.join([rb"P([56])", rb"(\d+)", rb"(\d+)", rb"(\d+)\s"]))
+_LONGEST_HEADER = 4096
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _CMYK = 0, 1, 2, 5
-_ASSOCIATED = 1  # colours are multiplied by alpha
+_UNSPECIFIED, _ASSOCIATED = 0, 1  # extra samples: no alpha; alpha that colours are multiplied by
 
 
 def read_deep(data: bytes, page: int = 0) -> np.ndarray | None:
@@ -42,6 +48,8 @@ def read_deep(data: bytes, page: int = 0) -> np.ndarray | None:
     """
     if data.startswith(_PNG):
         return _read_png(data) if data[24:25] == b"\x10" else None  # the bit depth
+    if header := _PNM.match(data, 0, _LONGEST_HEADER):
+        return _read_pnm(data, header)
     return _read_tiff(data, page) if data.startswith(_TIFF) else None
 
 
@@ -122,12 +130,17 @@ def _check(page: "TiffPage", size: int) -> None:
         raise CorruptImage(
             f"{channels} channels: gray or RGB is taken, with or without transparency; save these"
         )
-    pixels, limit = page.imagelength * page.imagewidth, Image.MAX_IMAGE_PIXELS
-    if limit and pixels > 2 * limit:
-        raise Image.DecompressionBombError(f"{pixels} pixels, more than {2 * limit}")
+    _check_size(page.imagelength, page.imagewidth)
+    is_whole = len(page.dataoffsets) >= math.prod(page.chunked)
     parts = zip(page.dataoffsets, page.databytecounts, strict=True)
-    if any(not count or offset + count > size for offset, count in parts):
+    if not is_whole or any(not count or offset + count > size for offset, count in parts):
         raise CorruptImage("the file is cut off")
+
+
+def _check_size(height: int, width: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and height * width > 2 * limit:
+        raise Image.DecompressionBombError(f"{height * width} pixels, more than {2 * limit}")
 
 
 def _samples(page: "TiffPage", data: bytes) -> np.ndarray:
@@ -165,7 +178,7 @@ def _plain_colors(samples: np.ndarray, page: "TiffPage") -> np.ndarray:
             raise CorruptImage(f"floats from {low:g} to {high:g}: white is 1, scale them to 0..1")
         samples, top = np.float32(samples), 1
     else:
-        samples, top = _of_16_bits(samples, page.bitspersample), 65535
+        samples, top = _of_16_bits(samples, 2**page.bitspersample - 1), 65535
     if page.photometric == _CMYK:
         samples = _rgb_of_inks(samples, top)
     colors = 3 if page.photometric in (_RGB, _CMYK) else 1
@@ -173,6 +186,8 @@ def _plain_colors(samples: np.ndarray, page: "TiffPage") -> np.ndarray:
         raise CorruptImage(f"{samples.shape[2]} channels, of which {colors} should be colours")
     if page.photometric == _MIN_IS_WHITE:
         samples = np.concatenate([top - samples[..., :1], samples[..., 1:]], axis=2)
+    if colors == 3 and page.extrasamples and page.extrasamples[0] == _UNSPECIFIED:
+        samples = samples[..., :3]
     if samples.shape[2] > colors and _ASSOCIATED in page.extrasamples:
         alpha = np.float64(samples[..., -1:])
         color = np.minimum(samples[..., :-1] * (top / np.maximum(alpha, top / 65535)), top)
@@ -181,10 +196,10 @@ def _plain_colors(samples: np.ndarray, page: "TiffPage") -> np.ndarray:
     return samples
 
 
-def _of_16_bits(samples: np.ndarray, bits: int) -> np.ndarray:
-    if bits == 16:
+def _of_16_bits(samples: np.ndarray, white: int) -> np.ndarray:
+    if white == 65535:
         return samples
-    return np.rint(samples * (65535 / (2**bits - 1))).astype(np.uint16)
+    return np.rint(np.minimum(samples, white) * (65535 / white)).astype(np.uint16)
 
 
 def _rgb_of_inks(samples: np.ndarray, top: int) -> np.ndarray:
@@ -226,3 +241,16 @@ def _transparent_color(data: bytes, channels: int) -> np.ndarray | None:
     if start < 0:
         return None
     return np.frombuffer(data[start + 4 : start + 4 + 2 * channels], ">u2")
+
+
+# ---------------------------------------------------------------- PPM and PGM
+
+
+def _read_pnm(data: bytes, header: re.Match[bytes]) -> np.ndarray | None:
+    kind, width, height, white = map(int, header.groups())
+    if not 255 < white <= 65535:
+        return None
+    _check_size(height, width)
+    shape = height, width, 3 if kind == 6 else 1
+    samples = np.frombuffer(data, ">u2", math.prod(shape), header.end()).reshape(shape)
+    return _of_16_bits(samples.astype(np.uint16), white)

@@ -75,7 +75,8 @@ def read_rgb8(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return _rgb8(np.asarray(image))
     if image.has_transparency_data:
-        return _rgb8(np.asarray(image.convert("RGBA")))
+        plain = image.convert("LA") if image.mode == "La" else image  # Pillow's only way to RGBA
+        return _rgb8(np.asarray(plain.convert("RGBA")))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     return np.asarray(image.convert("RGB"))

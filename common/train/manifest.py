@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from etils import epath
 
+from common.weights.refusals import is_hollow
+
 MANIFEST = "SHA256SUMS"
 # What Orbax writes when all else is there: times, and the mark of completion.
 _NOT_COVERED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
@@ -57,7 +59,8 @@ def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
             return f"{min(missing)} is missing"
         digests = _digests(folder, sorted(expected))
     except OSError as error:
-        if error.errno != errno.EIO:  # of a disk that goes bad
+        # A disk that goes bad; a file that was removed while it was read.
+        if error.errno not in (errno.EIO, errno.ENOENT):
             raise
         return f"a file can't be read: {error.strerror}"
     wrong = [name for name in digests if digests[name] != expected[name]]
@@ -65,11 +68,12 @@ def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
 
 
 def _is_file(path: epath.Path) -> bool:
-    """Not a folder, a pipe, a device, or a link that leads nowhere, in a file's place."""
+    """Not a folder, a pipe, a device, a link to nowhere or an empty giant in a file's place."""
     if "://" in str(path):
         return path.is_file()
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
+        info = os.stat(path)
+        return stat.S_ISREG(info.st_mode) and not is_hollow(info)
     except ValueError:  # a name with a zero in it
         return False
     except OSError as error:

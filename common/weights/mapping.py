@@ -15,6 +15,7 @@ Placeholders: `{s}` a number, `{s-1:02}` the same less one with two digits, `{na
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from flax import traverse_util
 
 from common.errors import UserError
 from common.layers.relative_bias import resize_table
+from common.weights.channels import adapt, other_channels
 from common.weights.layouts import BIAS_TABLE, SAME, Layout
 from common.weights.readers import WeightFile, require_finite
 
@@ -270,6 +272,7 @@ def import_arrays(
         twice += [name] if key in spelled else []
         spelled[key] = (name, array)
 
+    stored = sum(array.size for array in file.arrays.values())
     result, resized, adapted, fresh = {}, {}, {}, []
     missing, misshaped, integers, used = [], [], [], set()
     for flat, shape in shapes.items():
@@ -286,14 +289,17 @@ def import_arrays(
         arrays = [spelled[name][1] for name in names]
         integers += [f"{n} {a.dtype}" for n, a in zip(names, arrays, strict=True) if not _floats(a)]
         sees_images = stem and re.fullmatch(stem, ours)
-        if sees_images and (kernel := _other_channels(arrays, shape, layout)) is not None:
+        if sees_images and (kernel := other_channels(arrays, shape, layout)) is not None:
             adapted[flat] = kernel.shape[2], shape[2]
-            result[flat] = _adapt(kernel, shape[2])
+            result[flat] = adapt(kernel, shape[2])
             continue
         if layout.is_bias_table and _resizable(arrays[0].shape, shape):
             window = tuple((side + 1) // 2 for side in shape[1:])
             resized[flat] = arrays[0].shape, tuple(shape)
             result[flat] = np.asarray(resize_table(arrays[0], window))
+            continue
+        if math.prod(shape) > stored:  # which takes memory to lay out
+            misshaped.append(f"{names[0]} {_shape(arrays[0].shape)}, not {_shape(shape)}")
             continue
         wanted = [a.shape for a in layout.to_theirs(np.empty(shape, np.float32))]
         wrong = [
@@ -372,36 +378,6 @@ def _resizable(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _floats(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating)
-
-
-def _other_channels(
-    arrays: Sequence[np.ndarray], shape: tuple[int, ...], layout: Layout
-) -> np.ndarray | None:
-    """Returns a stem's kernel `[height, width, 3, out]` if that is all that keeps it from fitting.
-
-    Args:
-      arrays: of the file.
-      shape: of the model's kernel, `[height, width, channels, out]`.
-      layout: of both.
-    """
-    height, width, channels, out = shape
-    of_three = (height, width, 3, out)
-    wanted = [a.shape for a in layout.to_theirs(np.empty(of_three, np.float32))]
-    if channels == 3 or [a.shape for a in arrays] != wanted:
-        return None
-    return np.asarray(layout.to_ours(arrays, of_three), np.float32)
-
-
-def _adapt(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Turns a kernel for 3 channels into one for another number, as timm's `adapt_input_conv`.
-
-    For one channel the sum: gray images give what they gave as RGB. For more, the three in turn,
-    scaled so that outputs stay as large.
-    """
-    if channels == 1:
-        return kernel.sum(axis=2, keepdims=True)
-    repeated = np.tile(kernel, (1, 1, -(-channels // 3), 1))[:, :, :channels]
-    return np.asarray(repeated * np.float32(3 / channels), order="C")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ _LONGEST_NAME = 500
 _SHOWN = 80  # characters of a name, in a message
 _MOST_UNPACKED = 100  # times the bytes of the file: weights hardly compress
 _KINDS = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"))
+_LARGE = 1 << 30  # bytes
 _SMALL = 64 << 20  # bytes that are no danger however small the file is
 
 
@@ -36,10 +37,18 @@ def require_plain(path: epath.Path) -> None:
     """
     if "://" not in str(path):  # to epath everything that is no folder is a file
         require(path.exists(), f"{path} does not exist")
-        mode = os.stat(path).st_mode
-        kind = next((word for test, word in _KINDS if test(mode)), "device or socket")
-        require(stat.S_ISREG(mode), f"{path} is no file, but a {kind}")
+        info = os.stat(path)
+        kind = next((word for test, word in _KINDS if test(info.st_mode)), "device or socket")
+        require(stat.S_ISREG(info.st_mode), f"{path} is no file, but a {kind}")
     require_memory(path, path.stat().length)
+    if "://" not in str(path):
+        hollow = f"{path} has {info.st_size:,} bytes, of which hardly any were written: refused"
+        require(not is_hollow(info), hollow)
+
+
+def is_hollow(info: os.stat_result) -> bool:
+    """Whether a file is large and next to nothing of it is stored: reading gives zeros for long."""
+    return info.st_size > _LARGE and info.st_blocks * 512 * _MOST_UNPACKED < info.st_size
 
 
 def require_memory(path: epath.PathLike, size: int, of_file: int | None = None) -> None:

@@ -40,6 +40,7 @@ def tiff(samples, **options):
         {"compression": "lzw", "predictor": True},
         {"extrasamples": ["unassalpha"]},
         {"extrasamples": ["assocalpha"]},
+        {"extrasamples": ["unspecified"]},
     ],
     ids=str,
 )
@@ -54,7 +55,8 @@ def test_tiff_like_its_twin_of_8_bits(options):
         samples = np.dstack([color, ALPHA])
     twin = Image.open(io.BytesIO(tiff(samples, **options)))
     twin.load()
-    twin = np.asarray(twin.convert("RGBA") if "A" in twin.mode.upper() else twin, int)
+    has_alpha = "A" in twin.mode.upper()
+    twin = np.asarray(twin.convert("RGBA") if has_alpha else twin, int)
     deep = read_deep(tiff(np.uint16(samples) * 257, **options))
     assert deep.dtype == np.uint16
     # Pillow divides by alpha in whole numbers.
@@ -71,6 +73,14 @@ def test_whole_numbers_of_32_bits_and_floats():
         assert deep.dtype == np.float32
         np.testing.assert_allclose(deep, levels, atol=1e-3 if kind == np.float16 else 1e-7)
     np.testing.assert_array_equal(decode(tiff(np.float32(levels))), RGB)
+
+
+def test_gray_that_alpha_is_multiplied_into():
+    samples = np.sort(RNG.randint(1, 256, (6, 9, 2)).astype(np.uint8), axis=-1)
+    options = {"photometric": "minisblack", "extrasamples": ["assocalpha"]}
+    options["planarconfig"] = "contig"
+    shallow, deep = (decode(tiff(x, **options)) for x in (samples, np.uint16(samples) * 257))
+    np.testing.assert_allclose(shallow.astype(int), deep, atol=1)
 
 
 def test_inks():
@@ -116,6 +126,19 @@ def test_cut_off():
             decode(data[:length])
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"rowsperstrip": 2}])
+def test_more_rows_than_there_are(options):
+    """Are not made up."""
+    data = bytearray(tiff(np.uint16(RGB), **options))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * tags, 12):
+        if struct.unpack_from("<H", data, entry) in ((257,), (278,) if not options else ()):
+            data[entry + 8 : entry + 12] = struct.pack("<I", 96)
+    with pytest.raises(CorruptImage):
+        decode(bytes(data))
+
+
 def test_without_imagecodecs(monkeypatch):
     """LZW is read all the same, of others it is said what they need."""
 
@@ -128,6 +151,20 @@ def test_without_imagecodecs(monkeypatch):
     np.testing.assert_array_equal(read_deep(files[0]), samples)
     with pytest.raises(CorruptImage, match=r"ZSTD compression needs imagecodecs: pip install"):
         decode(files[1])
+
+
+@pytest.mark.parametrize("white", [65535, 4095])
+def test_ppm_and_pgm(white):
+    for kind, samples in ((b"P6", RGB), (b"P5", RGB[..., :1])):
+        stored = np.rint(samples / 255 * white).astype(">u2")
+        data = kind + b"\n# a comment\n9 6\n%d\n" % white + stored.tobytes()
+        np.testing.assert_allclose(read_deep(data) / 65535, stored / white, atol=1e-5)
+        np.testing.assert_array_equal(decode(data), np.broadcast_to(samples, RGB.shape))
+        with pytest.raises(CorruptImage):
+            decode(data[:-1])
+    data = b"P6 9 6 255\n" + RGB.tobytes()
+    assert read_deep(data) is None
+    np.testing.assert_array_equal(decode(data), RGB)
 
 
 def test_pages_that_are_pictures():

@@ -1,25 +1,36 @@
 """What happens to files: bits, lengths, values of JSON, and something else in their place."""
 
+import io
 import json
 import os
 import random
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str]:
-    """Damages a file of a folder; returns its name in there, and how.
+    """Damages a file of a folder, or a folder in it; returns its name in there, and how.
 
     Args:
       folder: changed in place.
       rng: decides on all.
       instead: something else may take the file's place.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # By size, as Orbax draws some of the names.
+    found = (path for path in folder.rglob("*") if path.is_file())
+    files = sorted(found, key=lambda path: (path.parent, path.stat().st_size, path.name))
     # Otherwise most cases would be of the arrays' many files alone.
     of_json = [path for path in files if _json_of(path) is not None]
     path = rng.choice(of_json if of_json and rng.random() < 0.5 else files)
+    folders = sorted(path for path in folder.rglob("*") if path.is_dir())
+    if instead and folders and rng.random() < 0.05:
+        path, how = rng.choice(folders), rng.choice(list(_INSTEAD))
+        shutil.rmtree(path)
+        _INSTEAD[how](path)
+        return str(path.relative_to(folder)), how
     name, value = str(path.relative_to(folder)), _json_of(path)
     kind = rng.random()
     if value is not None and kind < 0.7:
@@ -30,8 +41,12 @@ def damage(folder: Path, rng: random.Random, *, instead: bool) -> tuple[str, str
         path.unlink()
         _INSTEAD[how](path)
         return name, how
+    data = path.read_bytes()
+    if rng.random() < 0.5 and (inside := _inside(data, rng)) is not None:
+        path.write_bytes(inside)
+        return name, "inside"
     how = rng.choice(list(_BYTES))
-    path.write_bytes(_BYTES[how](path.read_bytes(), rng))
+    path.write_bytes(_BYTES[how](data, rng))
     return name, how
 
 
@@ -97,7 +112,30 @@ _BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "extreme": _extreme,
     "digits": _digits,
 }
-CONTENT = frozenset(_BYTES)  # damages of bytes
+CONTENT = frozenset(_BYTES)  # damages that sums tell
+
+# ---------------------------------------------------------------- below the sums
+
+
+def _inside(data: bytes, rng: random.Random) -> bytes | None:
+    """Damages what an archive holds, whose sums are right, or the header of safetensors."""
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        pickles = [name for name in parts if name.endswith(".pkl")]
+        name = rng.choice(pickles if pickles and rng.random() < 0.8 else list(parts))
+        parts[name] = _BYTES[rng.choice(list(_BYTES))](parts[name], rng)
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+        return whole.getvalue()
+    if data[8:9] == b"{":
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(_other_json(json.loads(data[8 : 8 + length]), rng)).encode()
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    return None
+
 
 # ---------------------------------------------------------------- in a file's place
 
@@ -141,13 +179,16 @@ def _deep(value: Any) -> Any:
 
 
 _ODD: list[Callable[[Any], Any]] = [
-    *(lambda _, odd=odd: odd for odd in (None, True, False, 0, 1, -1, 7, 2**31, 10**9, 10**30)),
+    *(lambda _, odd=odd: odd for odd in (None, True, False, 0, 1, -1, 1000, 2**31, 10**9, 10**30)),
     *(lambda _, odd=odd: odd for odd in (0.5, -1e308, float("nan"), float("inf"), 1e-30)),
     *(
         lambda _, odd=odd: odd
         for odd in ("", "x", "os:system", "a\nb\x1b[31m", "é" * 5000, "../..")
     ),
-    *(lambda _, odd=odd: odd for odd in ([], {}, [1], {"a": 1}, [None], [[1e9]], [10**9] * 4)),
+    *(
+        lambda _, odd=odd: odd
+        for odd in ([], {}, [1], {"a": 1}, [None], [[1e9]], [32 * 10**4], [10**9] * 4)
+    ),
     lambda value: [value],
     lambda value: {"": value},
     lambda value: [value] * 100,

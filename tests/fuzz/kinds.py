@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from common.data.images import CorruptImage, decode
 from common.data.label_tables import read_label_csv
 from common.errors import UserError
 from common.train.checkpoint import CheckpointConfig, Checkpoints
-from common.train.state import create_state
+from common.train.run_directory import open_run
+from common.train.state import TrainState, create_state
 from common.weights.mapping import flatten
 from launch import run_config
 from launch.tasks import job_of_flags, make_task, model_and_weights
@@ -88,6 +90,15 @@ def _own(folder: Path) -> None:
     maxvit_jax.save_pretrained(folder / "own", *_model(), **info)
 
 
+def _read_sealed(folder: Path) -> str:
+    """Whoever damages the arrays on purpose writes their sum too."""
+    config, arrays = folder / "own" / "config.json", folder / "own" / "model.safetensors"
+    if all(path.is_file() and path.stat().st_size < 1 << 20 for path in (config, arrays)):
+        sums = hashlib.sha256(arrays.read_bytes()).hexdigest()
+        config.write_text(re.sub(r"\b[0-9a-f]{64}\b", sums, config.read_text(errors="replace")))
+    return _read_folder(folder / "own", {})
+
+
 def _hub(folder: Path) -> None:
     arrays, weight_map = _state(), {}
     for part in range(2):
@@ -109,13 +120,20 @@ def _read_folder(folder: Path, fields: dict[str, Any]) -> str:
     return _digest(maxvit_jax.load_pretrained(name, place, **fields)[1])
 
 
-def _run(folder: Path) -> None:
-    """A run as the trainer leaves it, without training."""
-    config = tiny.config({"model.depths": [1], "model.drop_path_rate": 0.0})
-    fields = {n: v for n, v in config["model"].items() if n != "name"}
+def _run_config() -> dict[str, Any]:
+    return tiny.config({"model.depths": [1], "model.drop_path_rate": 0.0})
+
+
+def _run_state() -> TrainState:
+    fields = {n: v for n, v in _run_config()["model"].items() if n != "name"}
     model = maxvit_jax.create_model(NAME, **fields)
     variables = make_variables(model, maxvit_jax.example_images(model))
-    state = create_state(jax.tree.map(jax.numpy.asarray, variables), optax.sgd(0.1), ema=False)
+    return create_state(jax.tree.map(jax.numpy.asarray, variables), optax.sgd(0.1), ema=False)
+
+
+def _run(folder: Path) -> None:
+    """A run as the trainer leaves it, without training."""
+    config, state = _run_config(), _run_state()
     (folder / "run").mkdir()
     with Checkpoints(str(folder / "run"), CheckpointConfig()) as checkpoints:
         for step in (1, 2):
@@ -130,6 +148,15 @@ def _read_run(folder: Path) -> str:
     data_of_weights(name, place)
     make_task(run_config.get_config(run))
     return _digest(maxvit_jax.load_pretrained(name, place)[1])
+
+
+def _continue_run(folder: Path) -> str:
+    run = str(folder / "run")
+    with open_run(run, _run_config()), Checkpoints(run, CheckpointConfig()) as checkpoints:
+        state = checkpoints.restore(_run_state())
+    if state is None:
+        raise UserError("there is no checkpoint")
+    return _digest(state.eval_variables)
 
 
 def _image(fmt: str) -> Kind:
@@ -159,8 +186,10 @@ KINDS: dict[str, Kind] = {
     **{fmt: _file_of(fmt) for fmt in ("npz", "safetensors", "pth", "tf")},
     "legacy pth": Kind(_legacy, _file_of("pth").read),
     "own directory": Kind(_own, lambda folder: _read_folder(folder / "own", {}), checked=True),
+    "own directory, sealed": Kind(_own, _read_sealed),
     "hub folder": Kind(_hub, lambda folder: _read_folder(folder, FIELDS)),
     "run": Kind(_run, _read_run, checked=True),
+    "run, continued": Kind(_run, _continue_run, checked=True),
     **{f"{fmt} image": _image(fmt) for fmt in ("jpeg", "png", "tiff", "gif", "webp", "bmp")},
     "table": Kind(_table, _read_table, is_path=False),
 }

@@ -43,8 +43,12 @@ def test_what_must_not_happen_is_noticed(monkeypatch, tmp_path):
 
         return read
 
+    class Lines(UserError):
+        def __str__(self):
+            return "one\nand another"
+
     def tell(folder):
-        raise UserError("one\nand another")
+        raise Lines("")
 
     bad = {
         "hung": hang,

@@ -41,3 +41,14 @@ def test_platform_is_known_before_jax_starts(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["cuda"])
     assert not has_cpu_alone()
+
+
+def test_libtpu_alone_is_no_device(monkeypatch):
+    """It also compiles for TPUs that are elsewhere (launch.plan --topology)."""
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("launch.process_settings._has_tpu", lambda: False)
+    assert has_cpu_alone()
+    monkeypatch.setattr("launch.process_settings._has_tpu", lambda: True)
+    assert not has_cpu_alone()

@@ -71,6 +71,14 @@ def test_tiff_pages(tmp_path, kind):
             np.testing.assert_array_equal(page.asarray(), expected)
 
 
+@pytest.mark.parametrize("target", ["out.tif", "out.jpg"])
+def test_bigtiff(tmp_path, target):
+    tags = [(271, "s", 0, "Camera", True)]
+    tifffile.imwrite(tmp_path / "in.tif", RGB, bigtiff=True, photometric="rgb", extratags=tags)
+    _, image = rewrite(tmp_path / "in.tif", tmp_path / target)
+    assert image.getexif()[ExifTags.Base.Make] == "Camera" and image.size == (9, 6)
+
+
 def test_what_holds_no_pages(tmp_path):
     info = PhotoInfo(pages=3)
     for name in ("a.jpg", "a.png"):
@@ -136,6 +144,17 @@ def test_a_profile_of_other_colors_is_left_out(tmp_path):
     lost, image = rewrite(tmp_path / "in.png", tmp_path / "out.png")
     assert lost == ("an ICC profile of RGB colours, which these are not",)
     assert "icc_profile" not in image.info
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_channel_without_a_meaning_is_named(tmp_path, kind):
+    samples = FRAMES[0].astype(kind)
+    tifffile.imwrite(
+        tmp_path / "in.tif", samples, photometric="rgb", extrasamples=["unspecified"], metadata=None
+    )
+    lost = write_pages(tmp_path / "out.tif", read_pages(tmp_path / "in.tif"))
+    assert lost == ("a fourth channel without a meaning",)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), samples[..., :3])
 
 
 def test_less_bits_are_named(tmp_path):

@@ -63,6 +63,11 @@ def put(path, make):
     make(path)
 
 
+def hollow(path):
+    with path.open("wb") as file:
+        file.truncate(1 << 42)
+
+
 def link(target):
     return lambda path: os.symlink(target, path)
 
@@ -82,6 +87,7 @@ def link(target):
         (lambda f: put(f / "state/shapes", link("nowhere")), "state/shapes is missing"),
         (lambda f: put(f / "state/shapes", link("shapes")), "state/shapes is missing"),
         (lambda f: put(f / "state/shapes", link("d/arrays")), "shapes differs from its checksum"),
+        (lambda f: put(f / "state/shapes", hollow), "state/shapes is missing"),
         (lambda f: put(f / MANIFEST, os.mkdir), "SHA256SUMS is missing"),
         (lambda f: put(f / MANIFEST, os.mkfifo), "SHA256SUMS is missing"),
         (lambda f: (f / MANIFEST).unlink(), "SHA256SUMS is missing"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import maxim_jax
 import maxvit_jax
 from common.errors import UserError
 from common.weights.mapping import flatten
@@ -85,3 +86,22 @@ def test_what_lacks_under_a_prefix_is_named(made, tmp_path):
     path = write_arrays(tmp_path / "x", arrays, "npz")
     with pytest.raises(UserError, match="1 missing"):
         maxvit_jax.load_pretrained(name, path, num_classes=4, **fields)
+
+
+def test_prefixes_of_restoration(tmp_path):
+    fields = {"features": 4, "depth": 1, "num_bottleneck_blocks": 1, "num_groups": 1}
+    fields |= {"num_supervision_scales": 1, "high_res_stages": 0}
+    model = maxim_jax.create_model("maxim_s1", **fields)
+    variables = make_variables(model, maxim_jax.example_images(model))
+    for source, start, prefix in (
+        ("official", "opt/target/", "params/"),
+        ("torch", "", "net_g.module."),
+        ("torch", "", "params_ema."),
+    ):
+        arrays = maxim_jax.export_weights(model, variables, source)
+        named = {prefix + name.removeprefix(start): array for name, array in arrays.items()}
+        path = write_arrays(tmp_path / "w", named, "safetensors")
+        _, found, report = maxim_jax.load_with_report("maxim_s1", path, **fields)
+        assert report.file.prefix == prefix and not report.left
+        for key, array in flatten(found).items():
+            np.testing.assert_array_equal(array, flatten(variables)[key])

@@ -185,6 +185,9 @@ def test_a_small_file_can_take_no_memory(tmp_path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 42)
     assert "this machine has" in refusal(tmp_path / "sparse")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2 << 30)
+    assert "hardly any were written" in refusal(tmp_path / "sparse")
     write_arrays(tmp_path / "model", ARRAYS, "tf")
     (tmp_path / "model.data-00001-of-00001").symlink_to("/dev/zero")
     assert "is no file" in refusal(tmp_path / "model")
