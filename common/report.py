@@ -14,6 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from common.news import announced
+from common.photo_names import temporary_name
 from common.pictures import encoded, save_png
 from common.progress import ProgressReport
 from common.report_page import image, page, table
@@ -96,7 +97,7 @@ def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[An
 
 def write_bytes(path: epath.Path, content: bytes) -> None:
     """Writes a file that is complete or not there."""
-    temporary = path.parent / f".{path.name}.tmp"
+    temporary = path.parent / temporary_name(path)
     temporary.write_bytes(content)
     temporary.replace(path)
 

@@ -16,6 +16,7 @@ Exit status: 0 all is restored, 1 some files could not be (their names are print
 the arguments.
 """
 
+import errno
 import os
 import sys
 import zlib
@@ -32,9 +33,10 @@ from PIL import Image
 import maxim_jax
 from common import video
 from common.config import require
-from common.data.images import CorruptImage, decode
+from common.data.images import CorruptImage, corrupt_image, decode
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError, did_you_mean
+from common.photo_names import shown
 from common.pictures import comparison_sheet
 from common.progress import Pace, ProgressReport
 from common.video import VIDEO_SUFFIXES
@@ -232,10 +234,16 @@ def _restore_photos(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[P
             try:
                 lost = write_pages(target, restore(), jpeg_quality=_QUALITY.value)
                 if lost:
-                    progress.log(f"{path}: left out: {'; '.join(lost)}")
-            except (CorruptImage, MemoryError, UserError) as error:
+                    progress.log(f"{shown(path)}: left out: {'; '.join(lost)}")
+            except OSError as error:  # of what is written: of reading it is a CorruptImage
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
                 failed.append(path)
-                progress.log(f"failed: {path}: {error}")
+                progress.log(f"failed: {shown(path)}: {error.strerror}")
+            except Exception as error:  # readers raise about any type
+                failed.append(path)
+                known = isinstance(error, MemoryError | UserError)
+                progress.log(f"failed: {shown(path)}: {error if known else corrupt_image(error)}")
             pace(done)
     return failed
 
@@ -304,10 +312,10 @@ def _restore_videos(restorer: Restorer, settings: str, jobs: list[tuple[Path, Pa
             with ProgressReport(total, unit="frame") as progress:
                 pace, change = Pace(progress, total), partial(map, restorer)
                 summary = video.rewrite_video(path, target, change, pace, settings=settings)
-            print(f"{path}: {summary}")
+            print(f"{shown(path)}: {summary}")
         except UserError as error:
             failed.append(path)
-            print(f"failed: {path}: {error}")
+            print(f"failed: {shown(path)}: {error}")
     return failed
 
 

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from common.data.deep_images import is_tiff, read_deep, tiff_pages
 from common.data.images import CorruptImage
 from common.data.orientation import orient, orientation_of
 from common.errors import UserError
+from common.photo_names import temporary_name
 from maxim_jax.photo_encoders import encode, encode_animation, encode_png16, encode_tiff
 from maxim_jax.photo_info import PhotoInfo
 from maxim_jax.photo_metadata import read_metadata, unwritable
@@ -178,7 +178,7 @@ def write_pages(
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name first; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path))
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.photo_names import image_ids, places, relative_paths, shown
+from common.photo_names import image_ids, places, relative_paths, shown, temporary_name
 
 
 def names(*files):
@@ -43,3 +43,10 @@ def test_names_in_messages():
     assert shown("Café\n\x1b[31m.png") == r"Café\n\x1b[31m.png"
     long = shown("x" * 500 + "7.png")
     assert len(long) == 200 and long.startswith("...x") and long.endswith("x7.png")
+
+
+def test_names_of_files_that_are_not_complete(tmp_path):
+    assert temporary_name("a/photo.png") == f".photo.png.{os.getpid()}.tmp"
+    for name in ("é" * 127, "x" * 255):
+        (tmp_path / temporary_name(name)).touch()
+    assert len(list(tmp_path.iterdir())) == 2

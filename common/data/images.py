@@ -16,6 +16,9 @@ from common.data.deep_images import read_deep
 from common.data.orientation import orient, orientation_of
 
 _WHITE = 255
+# For each byte of a file: JPEG takes a bit for 64 pixels at least, deflate repeats at most 1,032
+# times what may have 8 pixels in a byte.
+_MOST_PIXELS = {"JPEG": 8 * 64, "PNG": 8 * 1032}
 _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
@@ -39,7 +42,8 @@ def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = Non
 
     Raises:
       CorruptImage: broken, truncated or unknown data, an unsupported pixel type, or an image large
-        enough to be a decompression bomb (Pillow's limit, 179 million pixels).
+        enough to be a decompression bomb (Pillow's limit, 179 million pixels; or more than the
+        file's bytes can hold).
     """
     if isinstance(data, np.ndarray):
         return _rgb8(data)
@@ -50,6 +54,8 @@ def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = Non
             is_float = samples.dtype == np.float32
             return _rgb8(np.uint16(np.rint(samples * 65535)) if is_float else samples)
         image = data if is_opened else Image.open(io.BytesIO(data))
+        if not is_opened:
+            _require_plausible(image, len(data))
         if min_side and image.format == "JPEG":
             image.draft(None, (min_side, min_side))
         image.load()
@@ -60,6 +66,14 @@ def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = Non
     except Exception as error:  # decoders raise about any type on broken data
         raise corrupt_image(error) from error
     return np.ascontiguousarray(orient(pixels, orientation))
+
+
+def _require_plausible(image: Image.Image, size: int) -> None:
+    """Looks at the header before there is memory for all the pixels that it promises."""
+    most = _MOST_PIXELS.get(image.format)
+    if most and image.width * image.height > most * size:
+        promised = f"its header promises {image.width}x{image.height} pixels"
+        raise CorruptImage(f"{promised}, which {size:,} bytes can't hold")
 
 
 def quiet_pillow() -> None:
