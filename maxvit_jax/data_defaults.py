@@ -261,7 +261,7 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
     """Returns the names of the classes of the data that a run was evaluated on, if it is there."""
     from common.data.sources import make_source
 
-    options = ("name", "root", "data_dir", "train_split", "holdout")
+    options = ("name", "root", "data_dir", "train_split", "holdout", "classes")
     try:
         source = make_source(
             section["source"],

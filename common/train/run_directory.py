@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from common.data.class_folders import class_difference
 from common.errors import UserError
 from common.json_files import read_json
 from common.train.manifest import find_damage
@@ -81,9 +82,9 @@ def open_run(
             lines = _changes(root, config, known, allowed)
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
-            _keep_labels(root, labels or {})
+            doubts = _keep_labels(root, labels or {})
             try:
-                yield lines
+                yield lines + doubts
             except UserError:
                 if is_new and _is_bare(root):
                     root.rmtree()
@@ -123,25 +124,51 @@ def require_same_labels(place: str, stored: Mapping[str, Any], found: Mapping[st
     if old is not None and new is not None and list(old) != list(new):
         raise UserError(
             f"{place} has other classes than the data: {_difference(old, new)}; use the data that"
-            " it was made for, in that order"
+            " it was made for, with these names in that order"
         )
 
 
-def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> None:
-    """Writes what numbers mean, or makes sure that they mean what they did."""
+def unknown_to_run(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Returns lines on what a run is too old to keep, so that the data may be read in another way.
+
+    Args:
+      place: the run.
+      stored: what it keeps (`read_labels`).
+      found: what a task's data says, as `Task.labels`.
+    """
+    lines = []
+    if "class_names" in found and "class_names" not in stored:
+        lines.append(
+            f"note: {place} keeps no names of its classes: numbers get those that the data has now"
+        )
+    if found.get("held_out") not in (None, stored.get("held_out")):
+        lines.append(
+            f"note: {place} was trained before images were held out {found['held_out']}: some that"
+            " are evaluated now were trained on"
+        )
+    return lines
+
+
+def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> list[str]:
+    """Writes what numbers mean, or makes sure that they mean what they did; lines on doubts."""
+    if not checkpoint_steps(root):
+        if labels:
+            _write_json(root / LABELS_FILE, dict(labels))
+        return []
     old = read_labels(str(root))
-    if checkpoint_steps(root):
-        require_same_labels(str(root), old, labels)
-    if labels and (not old or not checkpoint_steps(root)):
-        _write_json(root / LABELS_FILE, dict(labels))
+    require_same_labels(str(root), old, labels)
+    if not old and labels:  # it was trained with another rule than today's
+        kept = {name: value for name, value in labels.items() if name != "held_out"}
+        _write_json(root / LABELS_FILE, kept)
+    return unknown_to_run(str(root), old, labels)
 
 
-def _difference(old: Any, new: Any) -> str:
-    """Says where two lists differ first."""
-    for index, (a, b) in enumerate(zip(old, new, strict=False)):
-        if a != b:
-            return f"number {index} is {a!r} there and {b!r} here"
-    return f"{len(old)} there and {len(new)} here"
+def _difference(old: Sequence[str], new: Sequence[str]) -> str:
+    """Says where two lists differ first, and which names only one has."""
+    pairs = enumerate(zip(old, new, strict=False))
+    first = [f"number {i} is {a!r} there and {b!r} here" for i, (a, b) in pairs if a != b][:1]
+    counts = [f"{len(old)} there and {len(new)} here"] * (len(old) != len(new))
+    return "; ".join([*first, *counts, class_difference(old, new)])
 
 
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
