@@ -122,7 +122,7 @@ def evaluate_pairs(
     for name, content in sheets.items():
         write_bytes(folder / name, content)
     write_json(folder / "metrics.json", summary)
-    write_bytes(folder / "report.html", report_page(summary, sheets).encode())
+    write_bytes(folder / "report.html", report_page(summary, sheets).encode(errors="replace"))
     return summary
 
 
