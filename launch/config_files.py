@@ -1,6 +1,7 @@
 """Recipes by name: `--config=maxvit_digits` means the file of that name in `configs`."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def with_config_files(argv: Sequence[str]) -> list[str]:
         elif flag == "--config" and at + 1 < len(argv):
             found[at + 1] = config_file(found[at + 1])
     return found
+
+
+def last_of_each(argv: Sequence[str]) -> list[str]:
+    """Returns a command line that sets each field of a config once: to what was said last.
+
+    Flags of tuples would join them.
+    """
+    names = [arg.partition("=")[0] for arg in argv]
+    last = {name: at for at, name in enumerate(names)}
+    is_field = re.compile(r"--\w+\.")
+    return [
+        arg
+        for at, (arg, name) in enumerate(zip(argv, names, strict=True))
+        if last[name] == at or not is_field.match(arg)
+    ]
 
 
 def with_home(arg: str) -> str:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from common.advice import for_command
 from common.errors import UserError, did_you_mean
 from common.photo_names import shown
-from launch.config_files import with_config_files
+from launch.config_files import last_of_each, with_config_files
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
@@ -81,7 +81,7 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
             _leave(_BUG)
 
     try:
-        argv = with_config_files(sys.argv)
+        argv = last_of_each(with_config_files(sys.argv))
     except UserError as error:
         fail(str(error))
     if default_config and not any(arg.partition("=")[0] == "--config" for arg in argv):
@@ -208,5 +208,5 @@ def overrides(holder: flags.FlagHolder) -> dict[str, Any]:
 
 
 def _nones(holder: flags.FlagHolder) -> dict[str, None]:
-    found = filter(None, map(_NONE.fullmatch, sys.argv))
+    found = filter(None, map(_NONE.fullmatch, last_of_each(sys.argv)))
     return {match[2]: None for match in found if match[1] == holder.name}
