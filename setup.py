@@ -32,6 +32,7 @@ REQUIRED = [
     "scipy>=1.14",  # MATLAB files
     "tensorboard>=2.18",  # its event files
     "tensorflow-datasets>=4.9.8",
+    "tifffile>=2025.3.30",  # TIFF files of more than 8 bits
 ]
 # Checkpoints of official code, preparing data sets. On x86 Linux the build for CPUs.
 TENSORFLOW = [
@@ -39,11 +40,13 @@ TENSORFLOW = [
     "tensorflow>=2.21; sys_platform != 'linux' or platform_machine != 'x86_64'",
 ]
 TORCH = ["torch>=2.13"]  # .pth, by the weights-only loader
-PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9"]  # its bundled photos, its wavelet denoising
+# Bundled photos, its wavelet denoising; what compresses TIFF files beyond deflate and LZW.
+PHOTOS = ["scikit-image>=0.24", "PyWavelets>=1.9", "imagecodecs>=2025.3.30"]
 VIDEO = ["av>=18.1"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 DETECTION = ["pycocotools>=2.0.8"]  # outlines of objects, average precision as COCO has it
 DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
+TPU = ["jax[tpu]>=0.8.0"]  # libtpu; launch.plan --topology compiles with it where no TPU is
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
 TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6", *NOTEBOOKS]
@@ -68,7 +71,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=[f"{name}*" for name in PACKAGES]),
     package_data={name: ["py.typed"] for name in PACKAGES}
-    | {"common.data": ["*.json"], "common.demo": ["page.*"], "maxvit_jax": ["*.txt", "py.typed"]},
+    | {"common.data": ["*.json"], "common.demo": ["page.*"], "maxvit_jax": ["*.txt*", "py.typed"]},
     entry_points={"console_scripts": ["multi-axis = launch.cli:main"]},
     install_requires=REQUIRED,
     extras_require={
@@ -82,6 +85,7 @@ setup(
         "docs": DOCS,
         "test": TENSORFLOW + TORCH + PHOTOS + VIDEO + DETECTION + ONNX + DEMO + TEST,
         "cuda": ["jax[cuda13]>=0.8.0"],
-        "tpu": ["jax[tpu]>=0.8.0"],
+        "tpu": TPU,
+        "tpu-plan": TPU,
     },
 )

@@ -5,17 +5,37 @@ from collections.abc import Iterable
 from numbers import Integral
 
 _LISTED = 60  # names in a message
+_LONGEST = 1800  # characters of one
 
 
 class UserError(ValueError):
     """A mistake outside the code (a config, a file, a size): mains print one line and exit 2.
 
-    The message says what was wrong, where, and what to do.
+    The message says what was wrong, where, and what to do: one line that can be printed, whatever
+    names and values of files are in it.
     """
+
+    def __init__(self, message: str):
+        super().__init__(_readable(message))
 
 
 class TooLarge(UserError):
     """One input needs more memory than there is; others may do."""
+
+
+def _readable(message: str) -> str:
+    """Cuts out the middle of what nobody would read, and escapes what can't be printed."""
+    shown = _cut(message)
+    if not shown.isprintable():
+        parts = (" " if c.isspace() else c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+        shown = _cut("".join(parts))
+    return shown
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _LONGEST
+    half = _LONGEST // 2
+    return f"{text[:half]}[... {more:,} characters ...]{text[-half:]}" if more > 0 else text
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -1,10 +1,15 @@
 """What photos of a folder are called in its results: names of files, ids of images."""
 
+import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from common.config import require
+
+_LONGEST = 200  # characters of a name in a message
+_SHORT = 200  # bytes of a name; file systems take 255
 
 
 def relative_paths(root: Path, paths: Iterable[Path]) -> dict[Path, Path]:
@@ -19,6 +24,23 @@ def relative_paths(root: Path, paths: Iterable[Path]) -> dict[Path, Path]:
         other = path_of.setdefault(_key(place), path)
         require(other is path, f"--input: {other} and {path} differ in case alone: rename one")
     return inside
+
+
+def shown(path: os.PathLike | str) -> str:
+    r"""Returns a name as messages show it: one line of at most 200 characters.
+
+    What can't be printed, such as bytes that are no text, is written as `\n` or `\udce9`; of longer
+    names the end is kept, which tells them apart.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+    return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
+
+
+def temporary_name(path: os.PathLike | str) -> str:
+    """Returns what a file is called until it is complete, which is never too long."""
+    name = os.path.basename(path)
+    short = name if len(os.fsencode(name)) <= _SHORT else f"{zlib.crc32(os.fsencode(name)):08x}"
+    return f".{short}.{os.getpid()}.tmp"
 
 
 def places(inside: Mapping[Path, Path]) -> dict[Path, Path]:

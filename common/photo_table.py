@@ -10,10 +10,11 @@ import contextlib
 import csv
 import fcntl
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from common.csv_text import csv_text
 from common.errors import UserError
 
 TABLE = "predictions.csv"  # in a folder of results
@@ -41,7 +42,7 @@ class PhotoTable:
         # A row may have been cut off, and rows of the last photo be missing: that is done again.
         rows = rows if text.endswith("\r\n") else rows[:-1]
         kept = [row for row in rows if row[:1] != rows[-1][:1]]
-        lines = _lines([columns, *kept]) if kept else ""
+        lines = csv_text([columns, *kept]) if kept else ""
         if not text.startswith(lines):
             raise UserError(
                 f"{path} was changed after its interruption: remove it, or write another"
@@ -66,7 +67,7 @@ class PhotoTable:
             )
         header = [columns] if self._columns is None else []
         self._columns = columns
-        self._file.write(_lines([*header, *([photo, *row.values()] for row in rows)]))
+        self._file.write(csv_text([*header, *([photo, *row.values()] for row in rows)]))
         self._file.flush()
 
 
@@ -94,9 +95,3 @@ def photo_table(path: Path) -> Iterator[PhotoTable]:
         place.rename(path)
     else:
         place.unlink()
-
-
-def _lines(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue()

@@ -20,9 +20,16 @@ from etils import epath
 from flax import linen as nn
 from jax import numpy as jnp
 
+from common.advice import set_field
 from common.config import require
 from common.errors import UserError, did_you_mean
-from common.model_fields import RUNTIME_FIELDS, clean_fields, refuse_code, stored_fields
+from common.model_fields import (
+    RUNTIME_FIELDS,
+    clean_fields,
+    refuse_code,
+    refuse_giants,
+    stored_fields,
+)
 from common.names import Names
 from common.news import announced
 from common.weights import io
@@ -37,6 +44,7 @@ from common.weights.mapping import (
     import_arrays,
     unflatten,
 )
+from common.weights.prefix import without_prefix
 from common.weights.readers import WeightFile, read_arrays
 
 _BACKBONE = "backbone"  # a task that puts a head on a model calls the model so
@@ -348,7 +356,12 @@ class Registry(Names):
         family = self._family(model)
         file, stored = self._read(path, name_or_model if named else None, overrides)
         if named and stored:
-            model = self._make(name_or_model, {**stored, **overrides})
+            given = {n: value for n, value in stored.items() if n not in overrides}
+            refuse_giants(file.path, given, [a.shape for a in file.arrays.values()])
+            model = self._make(name_or_model, {**given, **overrides})
+        if not _is_ours(file):
+            tables = family.weights.tables(model).values()
+            file = without_prefix(file, tables, family.weights.STEM)
         table = _table(file, family, model)
 
         found = family.weights.infer_fields(file, table) | _channels(family, file, table)
@@ -400,7 +413,7 @@ class Registry(Names):
             arrays = {n.partition("/")[2]: np.asarray(a) for n, a in flatten(variables).items()}
             return self._backbone(WeightFile(str(path), "run", arrays)), fields
         hub = read_hub(path)
-        return self._backbone(read_arrays(hub.weights if hub else path)), {}
+        return read_arrays(hub.weights if hub else path), {}
 
     def _part(
         self, name: Any, fields: Mapping[str, Any], asked: Iterable[str]
@@ -414,9 +427,8 @@ class Registry(Names):
         return name.partition(BACKBONE_AND_HEAD)[0], inner
 
     def _backbone(self, file: WeightFile) -> WeightFile:
-        """Returns a file's model: all of it, or what a task put its head on."""
-        start = re.compile(rf"{_BACKBONE}[/.]")  # ours, or mmsegmentation's and mmdetection's
-        inner = {n: a for n, a in file.arrays.items() if start.match(n)}
+        """Returns the model of a file of ours: all of it, or what a task put its head on."""
+        inner = {n: a for n, a in file.arrays.items() if n.startswith(f"{_BACKBONE}/")}
         if self._composed or not inner:
             return file
         arrays = {name[len(_BACKBONE) + 1 :]: array for name, array in inner.items()}
@@ -481,8 +493,12 @@ def _require_held(path: epath.PathLike, name: str | None, held: str | None) -> N
         raise UserError(f"{path} holds {held or 'a model of another family'}, not {name}")
 
 
+def _is_ours(file: WeightFile) -> bool:
+    return file.format in ("our format", "run")
+
+
 def _table(file: WeightFile, family: Family, model: nn.Module) -> Table:
-    if file.format in ("our format", "run"):
+    if _is_ours(file):
         return OURS
     tables = family.weights.tables(model)
     name = family.model.__name__
@@ -514,5 +530,6 @@ def _hint(family: Family, model: nn.Module, found: Mapping[str, Any]) -> str:
         return f"; this file is of a custom model with {described}"
     channels = found.get(_IN_CHANNELS, 3)
     if channels not in (3, model.in_channels):
-        return f"; the file is for images of {channels} channels: in_channels={channels}"
+        fits = set_field("in_channels", channels)
+        return f"; the file is for images of {channels} channels: {fits}"
     return family.weights.advice(model, found)

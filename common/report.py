@@ -1,7 +1,5 @@
 """What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +11,9 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from common.csv_text import csv_text
 from common.news import announced
+from common.photo_names import temporary_name
 from common.pictures import encoded, save_png
 from common.progress import ProgressReport
 from common.report_page import image, page, table
@@ -87,16 +87,12 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
 
 def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file; names of files may hold bytes that are no text."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
+    write_bytes(path, csv_text([head, *rows]).encode(errors="surrogateescape"))
 
 
 def write_bytes(path: epath.Path, content: bytes) -> None:
     """Writes a file that is complete or not there."""
-    temporary = path.parent / f".{path.name}.tmp"
+    temporary = path.parent / temporary_name(path)
     temporary.write_bytes(content)
     temporary.replace(path)
 

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.sharding import Mesh
 
+from common.advice import for_config
 from common.config import parse_section, require
 from common.demo.demos import Demo, PhotoDemo
 from common.errors import UserError
@@ -25,6 +26,8 @@ from common.explanation import Explainer
 from common.metrics.evaluator import Evaluator
 from common.predict import PhotoPredictor, Predictor
 from common.program import BATCH, Input, Program
+
+_MOST_WORKERS = 1024
 
 Variables = Mapping[str, Any]  # {"params": ..., "batch_stats": ..., "constants": ...}
 Batch = Mapping[str, Any]  # leading axis: the global batch
@@ -64,6 +67,8 @@ class LoaderConfig:
         require(min(sizes) > 0, "config.data.batch_size and eval_batch_size must be positive")
         for name in ("num_workers", "max_corrupt"):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
+        few = self.num_workers <= _MOST_WORKERS
+        require(few, f"config.data.num_workers={self.num_workers}: at most {_MOST_WORKERS}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +208,8 @@ class Task(abc.ABC):
         if path is None:
             return None
         require(bool(path), "this recipe needs --config.init.weights=<path>")
-        return self.load(self.model, path)
+        with for_config():
+            return self.load(self.model, path)
 
     def load(self, model: nn.Module, path: str) -> Variables:
         """Returns what a file has for a model; arrays that it lacks are left out."""

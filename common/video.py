@@ -1,11 +1,14 @@
 """Video files made of frames, or written anew with other ones (PyAV, an optional dependency).
 
 Frames are decoded, changed and encoded as they come, in constant memory. Their times, color
-description and bit depth are kept, rotation is applied; sound is copied as it is. Encoding is
-H.264, VP9 for WebM, near to lossless.
+description and bit depth are kept, turning and mirroring is applied; sound, subtitles where the
+format has them, titles, languages and chapters are copied. Encoding is H.264, VP9 for WebM, near to
+lossless.
 """
 
+import contextlib
 import dataclasses
+import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +19,12 @@ import numpy as np
 
 from common.config import require
 from common.errors import UserError
+from common.video_encoder import Encoding, codec_of
+from common.video_frames import FrameTimes, Onward, frame_of, left_out, pixels_of
+from common.video_parts import VideoParts
 
 try:
     import av
-    from av.video.reformatter import Interpolation
 except ImportError:
     av = None
 
@@ -31,9 +36,15 @@ FORMATS = {
     ".mkv": "matroska",
     ".webm": "webm",
     ".avi": "avi",
+    ".ts": "mpegts",
+    ".mts": "mpegts",
+    ".m2ts": "mpegts",
+    ".flv": "flv",
 }
-_VP9 = ("libvpx-vp9", {"crf": "18", "b": "0", "row-mt": "1"})
-_H264 = ("libx264", {"crf": "16", "preset": "medium"})
+# What is read; H.264 has no place in the last ones.
+VIDEO_SUFFIXES = (*FORMATS, ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".3gp", ".ogv")
+_OF_FILES = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_SHORT = 0.5  # seconds that pictures may end before the file does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,33 +54,43 @@ class VideoSummary:
     Attributes:
       frames: those written.
       damaged: packets that could not be decoded; the frame before stays on for their time.
+      concealed: frames of damaged data that the decoder made up in part.
       copied: sound tracks copied.
-      dropped: kinds of streams left out, such as `"subtitle"`.
+      dropped: what is left out, such as `"subtitle"` or `"transparency"`.
+      missing: seconds that the file announces after its last frame.
     """
 
     frames: int
     damaged: int
     copied: int
     dropped: tuple[str, ...]
+    concealed: int = 0
+    missing: float = 0.0
 
     def __str__(self) -> str:
         return (
             f"{self.frames} frames, copied {self.copied} sound tracks"
             + f", {self.damaged} damaged packets skipped" * bool(self.damaged)
+            + f", {self.concealed} damaged frames in part made up" * bool(self.concealed)
+            + f", the file announces {self.missing:.1f} seconds more" * bool(self.missing)
             + f", left out: {', '.join(self.dropped)}" * bool(self.dropped)
         )
 
 
+def written_name(path: Path) -> Path:
+    """Returns the name of a result: what can be read but not written (WMV) becomes Matroska."""
+    return path if path.suffix.lower() in FORMATS else path.with_name(f"{path.name}.mkv")
+
+
 def count_frames(source: Path) -> int:
-    """Returns the number of frames as far as a file says it, otherwise 0.
+    """Returns the number of frames that a file has, by reading it through without decoding.
 
     Raises:
       UserError: see `rewrite_video`.
     """
-    with _open(source) as reader:
-        picture = reader.streams.video[0]
-        duration = Fraction(reader.duration or 0, av.time_base)
-        return picture.frames or round(duration * (picture.average_rate or 0))
+    with _open(source) as reader, contextlib.suppress(av.FFmpegError):
+        return sum(packet.size > 0 for packet in reader.demux(reader.streams.video[0]))
+    return 0
 
 
 def rewrite_video(
@@ -77,6 +98,8 @@ def rewrite_video(
     target: Path,
     change: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]],
     progress: Callable[[int], None] = lambda frames: None,
+    *,
+    settings: str | None = None,
 ) -> VideoSummary:
     """Changes the frames of a video's first picture stream; the result is complete or not there.
 
@@ -87,6 +110,8 @@ def rewrite_video(
         size for each, in their order; these may leave that range. It may take some ahead, such as
         a batch: those are held in memory.
       progress: called with the number of frames done after every one.
+      settings: what the changed frames depend on, beside the source. If that is given, work that is
+        interrupted leaves a folder beside the target, and the same call goes on with it.
 
     Raises:
       UserError: PyAV is missing, a file is of no known kind, can't be read, has no picture, or
@@ -95,51 +120,116 @@ def rewrite_video(
     container_format = FORMATS.get(target.suffix.lower())
     require(container_format is not None, f"can't write {target}: choose {', '.join(FORMATS)}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    frames = damaged = 0
-    first = _first_frame(source)
+    folder = target.with_name(f".{target.name}.{'parts' if settings else f'{os.getpid()}.parts'}")
+    first, parts = _first_frame(source), None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            _open(source) as reader,
-            av.open(str(temporary), "w", format=container_format) as writer,
-        ):
-            picture = reader.streams.video[0]
-            sound = reader.streams.audio
-            encoder = _add_encoder(writer, picture, first)
-            tracks = {stream.index: _add_copy(writer, stream, target) for stream in sound}
-            originals: deque[av.VideoFrame] = deque()  # of frames that `change` has not given yet
-
-            def decoded() -> Iterator[np.ndarray]:
-                nonlocal damaged
-                for packet in reader.demux(picture, *sound):
-                    if packet.stream.index in tracks:
-                        if packet.dts is not None:  # the last, empty one
-                            packet.stream = tracks[packet.stream.index]
-                            writer.mux(packet)
-                        continue
-                    try:
-                        found = packet.decode()
-                    except av.error.InvalidDataError:
-                        damaged += 1
-                        continue
-                    for frame in found:
-                        originals.append(frame)
-                        yield _pixels(frame)
-
-            for pixels in change(decoded()):
-                frame = _frame(pixels, originals.popleft(), encoder.pix_fmt)
-                writer.mux(encoder.encode(frame))
+        with _open(source) as reader:
+            _check_sound(reader, container_format, target)
+            encoding = Encoding.like(reader.streams.video[0], first, container_format)
+            depends_on = f"{_identity(source)} {container_format} {settings}"
+            parts = VideoParts(folder, depends_on, encoding)
+            done = _Decoded(reader, FrameTimes(reader, encoding.unit), skip=parts.frames)
+            frames, lost = parts.frames, left_out(first, reader.streams.video[0])
+            for pixels in change(done.frames()):
+                original, time = done.originals.popleft()
+                parts.write(frame_of(pixels, original, encoding.pixel_format), time)
                 frames += 1
                 progress(frames)
-            writer.mux(encoder.encode(None))
-            kept = {picture.index, *tracks}
-            dropped = tuple(s.type for s in reader.streams if s.index not in kept)
+            parts.finish()
+            missing = _announced_end(reader) - float(done.last * encoding.unit)
+        copied, dropped = _join(source, temporary, container_format, parts)
         temporary.replace(target)
+        parts.remove()
     except av.FFmpegError as error:
         raise UserError(f"can't write {target} from {source}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return VideoSummary(frames, damaged, len(tracks), dropped)
+        if parts is not None:
+            parts.abandon()
+            if not settings or not parts.frames:
+                parts.remove()
+    lost += ["changes of size (all frames have that of the first)"] * (len(done.sizes) > 1)
+    missing = missing if missing > _SHORT else 0.0
+    return VideoSummary(frames, done.damaged, copied, (*dropped, *lost), done.concealed, missing)
+
+
+class _Decoded:
+    """Frames of a file as pixels, and what was seen on the way.
+
+    Attributes:
+      originals: frames that were given and not yet taken from here, with their times.
+      damaged, concealed: see `VideoSummary`.
+      last: time of the last frame.
+      sizes: widths and heights of all frames.
+    """
+
+    def __init__(self, reader: "av.InputContainer", times: FrameTimes, *, skip: int):
+        self._reader, self._times, self._skip = reader, times, skip
+        self.originals: deque[tuple[av.VideoFrame, int]] = deque()
+        self.damaged = self.concealed = self.last = 0
+        self.sizes: set[tuple[int, int]] = set()
+
+    def frames(self) -> Iterator[np.ndarray]:
+        number = 0
+        for packet in self._reader.demux(self._reader.streams.video[0]):
+            self._times.read(packet)
+            try:
+                found = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                continue
+            for frame in found:
+                self.concealed += frame.is_corrupt
+                self.sizes.add((frame.width, frame.height))
+                self.last = self._times(frame)
+                number += 1
+                if number > self._skip:
+                    self.originals.append((frame, self.last))
+                    yield pixels_of(frame)
+
+
+def _join(
+    source: Path, target: Path, container_format: str, parts: VideoParts
+) -> tuple[int, tuple[str, ...]]:
+    """Writes the parts and all else of the source that the format holds.
+
+    Returns:
+      The number of sound tracks, and kinds of streams left out.
+    """
+    with _open(source) as reader, av.open(str(target), "w", format=container_format) as writer:
+        picture = reader.streams.video[0]
+        writer.metadata.update(_titles(reader.metadata))
+        pictures = parts.packets(writer)
+        writer.streams.video[0].metadata.update(_titles(picture.metadata))
+        if chapters := reader.chapters():
+            writer.set_chapters(chapters)
+        tracks, dropped = {}, []
+        for other in reader.streams:
+            if other.index == picture.index:
+                continue
+            copy = _copy(writer, other) if other.type in ("audio", "subtitle") else None
+            if copy is None:
+                dropped.append(other.type)
+            else:
+                tracks[other.index] = copy
+
+        def copied() -> Iterator[av.Packet]:
+            if not tracks:
+                return
+            onward = {index: Onward() for index in tracks}
+            for packet in reader.demux(*(reader.streams[i] for i in tracks)):
+                if packet.dts is not None:  # the last, empty one
+                    later = onward[packet.stream.index]
+                    packet.dts = later(packet.dts, packet.duration or 1)
+                    if packet.pts is not None:
+                        packet.pts += later.shift
+                    packet.stream = tracks[packet.stream.index]
+                    yield packet
+
+        for packet in heapq.merge(pictures, copied(), key=_seconds):
+            writer.mux(packet)
+        sound = sum(track.type == "audio" for track in tracks.values())
+    return sound, tuple(dropped)
 
 
 def write_video(target: Path, frames: Iterable[np.ndarray], *, rate: int) -> None:
@@ -159,7 +249,7 @@ def write_video(target: Path, frames: Iterable[np.ndarray], *, rate: int) -> Non
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with av.open(str(temporary), "w", format=container_format) as writer:
-            name, options = _VP9 if container_format == "webm" else _H264
+            name, options = codec_of(container_format)
             encoder = writer.add_stream(name, rate=rate, options=options)
             for index, pixels in enumerate(frames):
                 if index == 0:
@@ -188,7 +278,7 @@ def _open(source: Path) -> "av.InputContainer":
         raise UserError(f"can't read {source}: {error.strerror}") from error
     if not reader.streams.video:
         reader.close()
-        raise UserError(f"{source} has no picture")
+        raise UserError(f"{source} has no picture that can be read: is the file whole?")
     return reader
 
 
@@ -203,66 +293,41 @@ def _first_frame(source: Path) -> "av.VideoFrame":
     raise UserError(f"{source} has no frame that can be decoded")
 
 
-def _add_encoder(
-    writer: "av.OutputContainer", picture: "av.VideoStream", first: "av.VideoFrame"
-) -> "av.VideoStream":
-    """An encoder like the source's where it can be."""
-    name, options = _VP9 if writer.format.name == "webm" else _H264
-    encoder = writer.add_stream(name, rate=picture.average_rate, options=options)
-    height, width = _pixels(first).shape[:2]
-    known = {pixel_format.name for pixel_format in av.Codec(name, "w").video_formats}
-    format_name = first.format.name
-    if format_name not in known:
-        format_name = "yuv420p10le" if _is_deep(first) else "yuv420p"
-    if height % 2 or width % 2:  # colors at half the resolution need even sides
-        format_name = "yuv444p10le" if _is_deep(first) else "yuv444p"
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, format_name
-    context, like = encoder.codec_context, picture.codec_context
-    context.time_base = picture.time_base
-    context.color_range, context.colorspace = like.color_range, like.colorspace
-    context.color_primaries, context.color_trc = like.color_primaries, like.color_trc
-    if ratio := picture.sample_aspect_ratio:  # of a pixel's width to its height
-        context.sample_aspect_ratio = 1 / ratio if _quarter_turns(first) % 2 else ratio
-    return encoder
+def _check_sound(reader: "av.InputContainer", container_format: str, target: Path) -> None:
+    """Before hours of work."""
+    with av.open(os.devnull, "w", format=container_format) as writer:
+        for stream in reader.streams.audio:
+            name = stream.codec_context.name
+            message = f"{target.suffix} files can't hold {name} sound: try .mkv"
+            require(_copy(writer, stream) is not None, message)
 
 
-def _add_copy(
-    writer: "av.OutputContainer", stream: "av.AudioStream", target: Path
-) -> "av.AudioStream":
+def _copy(writer: "av.OutputContainer", stream: "av.Stream") -> "av.Stream | None":
+    """A stream that takes the packets of another; None if the format can't hold them."""
     try:
-        return writer.add_stream_from_template(stream)
-    except ValueError as error:
-        name = stream.codec_context.name
-        raise UserError(f"{target.suffix} files can't hold {name} sound: try .mkv") from error
+        copy = writer.add_stream_from_template(stream)
+    except (ValueError, av.FFmpegError):
+        return None
+    copy.metadata.update(_titles(stream.metadata))
+    return copy
 
 
-def _is_deep(frame: "av.VideoFrame") -> bool:
-    return frame.format.components[0].bits > 8
+def _titles(metadata: dict[str, str]) -> dict[str, str]:
+    """Titles, languages, authors: what isn't about how a file is laid out."""
+    return {key: text for key, text in metadata.items() if key.lower() not in _OF_FILES}
 
 
-def _quarter_turns(frame: "av.VideoFrame") -> int:
-    """How often to turn a frame to the left to see it upright."""
-    return round(frame.rotation / 90)
+def _seconds(packet: "av.Packet") -> Fraction:
+    return packet.dts * packet.time_base
 
 
-def _pixels(frame: "av.VideoFrame") -> np.ndarray:
-    """A frame the right way up, float32 `[height, width, 3]` in 0..1."""
-    name = "rgb48le" if _is_deep(frame) else "rgb24"
-    # With less than this, gray comes out up to two levels darker.
-    exact = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-    samples = frame.to_ndarray(format=name, interpolation=Interpolation.BICUBIC | exact)
-    return np.rot90(samples, _quarter_turns(frame)) / np.float32(np.iinfo(samples.dtype).max)
+def _announced_end(reader: "av.InputContainer") -> float:
+    picture = reader.streams.video[0]
+    if picture.duration is not None:
+        return float(((picture.start_time or 0) + picture.duration) * picture.time_base)
+    return ((reader.start_time or 0) + (reader.duration or 0)) / av.time_base
 
 
-def _frame(pixels: np.ndarray, like: "av.VideoFrame", pixel_format: str) -> "av.VideoFrame":
-    """A frame for the encoder, with time and color description of another."""
-    dtype, name = (np.uint16, "rgb48le") if _is_deep(like) else (np.uint8, "rgb24")
-    samples = np.rint(np.clip(pixels, 0, 1) * np.iinfo(dtype).max).astype(dtype)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format=name)
-    frame = frame.reformat(
-        format=pixel_format,
-        dst_colorspace=like.colorspace,
-        dst_color_range=like.color_range,
-    )
-    frame.pts, frame.time_base = like.pts, like.time_base
-    return frame
+def _identity(source: Path) -> str:
+    stat = source.stat()
+    return f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns}"

@@ -1,18 +1,17 @@
 """Your own pictures, from pretrained weights: a folder with one folder of images per class.
 
     python -m launch.train --config=configs/finetune.py:model=maxvit_tiny \\
-        --config.data.root=photos --config.init.weights=maxvit_tiny \\
-        --workdir=runs/photos
+        --config.data.root=photos --workdir=runs/photos
     python -m launch.train --config=configs/finetune.py:model=caformer_s18,mode=probe,steps=500 \\
-        --config.data.root=photos --config.init.weights=caformer_s18 --workdir=runs/probe
+        --config.data.root=photos --workdir=runs/probe
     python -m launch.train --config=configs/finetune.py:model=maxvit_tiny,multilabel=true \\
-        --config.data.root=tagged --config.init.weights=maxvit_tiny \\
-        --workdir=runs/tagged
+        --config.data.root=tagged --workdir=runs/tagged
 
 `photos/train/<class>` and `photos/val/<class>` are used where they exist, else a tenth of each
 class of `photos/<class>` is held out to evaluate on. `tagged` holds images, in folders or not, and
-a CSV file with the columns `image` and `labels` (docs/classification.md). `init.weights` takes
-anything that `load_pretrained` reads; images are prepared as for the model's published weights.
+a CSV file with the columns `image` and `labels` (docs/classification.md). Training begins with the
+model's published weights, which are fetched; `init.weights` takes anything else that
+`load_pretrained` reads, and `pretrained=false` none. Images are prepared as for the published ones.
 
 By default all of the network learns, a block at 0.9 of the rate of the next (`layer_decay`);
 `mode=probe` trains the head alone, and leaves batch statistics as they are. The run ends early
@@ -31,6 +30,7 @@ from common.config import parse_arg, require
 from common.train.optimizer import layer_decay
 from configs.base.complete import complete
 from configs.base.imagenet import check_variant
+from maxvit_jax.checkpoints import find_checkpoint
 from maxvit_jax.data_defaults import data_defaults
 from maxvit_jax.tasks.classification import ClassificationTask
 from maxvit_jax.tasks.multilabel import MultilabelTask
@@ -41,7 +41,8 @@ _ALL_BUT_HEAD = r"^(?!head/)"
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the recipe; `model=maxvit_tiny`, `size=224` or `size=256x192` (height, width),
-    `steps=2000`, `mode=full` or `probe`, `layer_decay=0.9`, `multilabel=true` for a CSV file."""
+    `steps=2000`, `mode=full` or `probe`, `layer_decay=0.9`, `multilabel=true` for a CSV file,
+    `pretrained=false` to begin without weights."""
     arg = parse_arg(
         arg,
         model="maxvit_tiny",
@@ -50,6 +51,7 @@ def get_config(arg: str = "") -> ConfigDict:
         mode="full",
         layer_decay=0.9,
         multilabel=False,
+        pretrained=True,
     )
     check_variant(arg.model, maxvit_jax.list_models(), "model")
     check_variant(arg.mode, MODES, "mode")
@@ -57,7 +59,8 @@ def get_config(arg: str = "") -> ConfigDict:
     size, probe = _size(arg.size), arg.mode == "probe"
     config = ConfigDict()
     config.seed = 0
-    config.init = {"weights": "", "reset_head": True}
+    published = arg.model if find_checkpoint(arg.model) else ""  # of the others: must be named
+    config.init = {"weights": published if arg.pretrained else None, "reset_head": True}
     config.model = {"name": arg.model, **_fields(arg.model, size, probe)}
     config.task = {"kind": "multilabel"} if arg.multilabel else {"label_smoothing": 0.1}
     config.data = {

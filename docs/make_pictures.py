@@ -1,8 +1,11 @@
 """Makes the pictures of the documentation: `python -m docs.make_pictures`.
 
-What a model looks at is that of `runs/digits`, trained by `configs/maxvit_digits.py`.
+Models are those of `runs/digits`, trained by `configs/maxvit_digits.py`, of `runs/photos` by
+`configs/maxim_photos.py`, `runs/detector` by `configs/detect_shapes.py` and `runs/shapes` by
+`configs/segment_shapes.py`. What they are shown is held out.
 
-Photos from scikit-image: `coffee` by Rachel Michetti, CC0; `rocket` by SpaceX, public domain.
+Photos from scikit-image: `chelsea` by Stefan van der Walt and `coffee` by Rachel Michetti, CC0;
+`rocket` by SpaceX, public domain.
 """
 
 from pathlib import Path
@@ -11,21 +14,32 @@ import cv2
 import numpy as np
 from PIL import Image
 
+import maxim_jax
 from common.data.degradations import parse_degradations
 from common.data.images import decode
 from common.data.pairs import photos_source
 from common.data.preprocess import normalize
+from common.data.shapes import CLASS_NAMES, PALETTE, shapes_source
 from common.data.sources import digits_source
 from common.heat_maps import enlarged, heat_figure, heat_map, marked, relative
-from common.pictures import comparison_sheet
+from common.pictures import box_overlay, comparison_sheet, label_overlay
+from maxim_jax.inference import Restorer
+from maxim_jax.protocols import picture
+from maxvit_jax import detectors, segmenters
 from maxvit_jax.attention_maps import attentions, rollout
+from maxvit_jax.detection import Detector
+from maxvit_jax.detector_info import meaning_of_weights as meaning_of_detector
 from maxvit_jax.explain import grad_cam
 from maxvit_jax.inference import Classifier
 from maxvit_jax.photo_options import PhotoOptions, load_classifier
+from maxvit_jax.segmentation import Segmenter
+from maxvit_jax.segmenter_info import meaning_of_weights as meaning_of_segmenter
 
 FOLDER = Path(__file__).parent / "images"
 SIDE = 300
 RUN, DIGITS, DIGIT_SIDE = "runs/digits", (0, 1, 5), 128
+RESTORED = {"chelsea.png": (40, 90), "coffee.png": (60, 180)}  # top and left of what is shown
+SCENES, SCENE_SIDE, SURE = 5, 96, 0.5
 # What is drawn: a photo, and what happens to it; an empty list is the photo itself.
 ROWS = (
     (
@@ -101,9 +115,51 @@ def explained_sheet() -> np.ndarray:
     return heat_figure(rows, captions, ("0", "largest value of each picture"), side=DIGIT_SIDE)
 
 
+def restored_sheet() -> np.ndarray:
+    """Returns parts of photos with noise and restored, uint8 `[height, width, 3]`."""
+    source = photos_source("test")
+    photos = {source.name(i): decode(source[i]["target"]) for i in range(len(source))}
+    restorer = Restorer(*maxim_jax.load_pretrained("maxim_s1", "runs/photos"))
+    degrade = parse_degradations([{"kind": "gaussian_noise", "sigma": 25.0}])
+    images, captions = [], []
+    for name, (top, left) in RESTORED.items():
+        noisy = degrade(photos[name] / np.float32(255), np.random.default_rng(3))
+        shown = np.s_[top : top + SIDE * 3 // 4, left : left + SIDE]
+        images += [picture(noisy)[shown], picture(restorer(noisy))[shown]]
+        captions += ["noise, sigma 25", "restored"]
+    return comparison_sheet([images], [captions], side=SIDE)
+
+
+def found_sheet() -> np.ndarray:
+    """Returns drawn scenes with the objects and the classes that models find in them, uint8
+    `[height, width, 3]`."""
+    path = "runs/detector"
+    model, variables = detectors.load_pretrained("tiny_moat_0+retinanet", path)
+    detector = Detector(model, variables, *meaning_of_detector(path, model.num_classes))
+    path = "runs/shapes"
+    model, variables = segmenters.load_pretrained("tiny_moat_0+semantic_fpn", path)
+    preparation, *_ = meaning_of_segmenter(path, model.num_classes)
+    segmenter = Segmenter(model, variables, preparation)
+    source, boxes, classes = shapes_source("test", size=SCENE_SIDE), [], []
+    for index in range(SCENES):
+        image = source[index]["image"]
+        large, names = enlarged(image, 2 * SCENE_SIDE), CLASS_NAMES[1:]
+        found, factor = detector(image).above(SURE), len(large) // len(image)
+        places = found.boxes * factor
+        labels = found.classes, names, PALETTE[1:]
+        boxes.append(box_overlay(large, places, *labels, scores=found.scores))
+        label_map = enlarged(segmenter(image).label_map, 2 * SCENE_SIDE)
+        shapes = np.where(label_map == 0, len(PALETTE), label_map)  # the background as it is
+        classes.append(label_overlay(large, shapes, PALETTE))
+    captions = [[title] + [""] * (SCENES - 1) for title in ("objects", "classes")]
+    return comparison_sheet([boxes, classes], captions, side=2 * SCENE_SIDE)
+
+
 def main() -> None:
     """Writes all pictures."""
     FOLDER.mkdir(exist_ok=True)
+    Image.fromarray(restored_sheet()).save(FOLDER / "restored.jpg", quality=88, optimize=True)
+    Image.fromarray(found_sheet()).save(FOLDER / "found.jpg", quality=88, optimize=True)
     Image.fromarray(explained_sheet()).save(FOLDER / "explained.png", optimize=True)
     sheet = Image.fromarray(degradations_sheet())
     # A palette: noise doesn't compress, and this is less than half the size.

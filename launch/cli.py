@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "measures a run or a file of weights, and writes a report",
     "predict": "predicts from photos and videos",
     "restore": "restores photos and videos",
+    "compare": "measures photos against others: PSNR and SSIM of two folders",
     "generate": "generates images",
     "convert": "reads weights of one format and writes another",
     "export": "writes a model for other runtimes: StableHLO, ONNX, SavedModel",

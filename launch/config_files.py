@@ -1,5 +1,7 @@
 """Recipes by name: `--config=maxvit_digits` means the file of that name in `configs`."""
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,15 +33,40 @@ def config_file(value: str) -> str:
 
 
 def with_config_files(argv: Sequence[str]) -> list[str]:
-    """Returns a command line whose `--config` is a file; raises as `config_file` does."""
-    found = list(argv)
-    for at, arg in enumerate(argv):
+    """Returns a command line whose `--config` is a file, and where `~` is what it is to a shell.
+
+    Shells leave it alone behind `=`. Raises as `config_file` does.
+    """
+    found = [with_home(arg) for arg in argv]
+    for at, arg in enumerate(found):
         flag, equals, value = arg.partition("=")
         if flag == "--config" and equals:
             found[at] = f"{flag}={config_file(value)}"
         elif flag == "--config" and at + 1 < len(argv):
-            found[at + 1] = config_file(argv[at + 1])
+            found[at + 1] = config_file(found[at + 1])
     return found
+
+
+def last_of_each(argv: Sequence[str]) -> list[str]:
+    """Returns a command line that sets each field of a config once: to what was said last.
+
+    Flags of tuples would join them.
+    """
+    names = [arg.partition("=")[0] for arg in argv]
+    last = {name: at for at, name in enumerate(names)}
+    is_field = re.compile(r"--\w+\.")
+    return [
+        arg
+        for at, (arg, name) in enumerate(zip(argv, names, strict=True))
+        if last[name] == at or not is_field.match(arg)
+    ]
+
+
+def with_home(arg: str) -> str:
+    """Returns `--flag=~/place` with the home directory for `~`; anything else as it is."""
+    flag, _, value = arg.partition("=")
+    tilde = flag.startswith("--") and value.startswith("~")
+    return f"{flag}={os.path.expanduser(value)}" if tilde else arg
 
 
 def _recipes(folder: Path) -> dict[str, Path]:

@@ -31,11 +31,11 @@ from common.news import announced
 from common.report import report_folder
 from common.task import Report
 from common.train.checkpoint import restore_variables
-from common.train.run_directory import read_labels, require_same_labels
+from common.train.run_directory import read_labels, require_same_labels, unknown_to_run
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import make_mesh
 from launch.evaluated_config import config_of_run, default_config, is_named
-from launch.main import compilation_cache, load_config, run_main
+from launch.main import compilation_cache, load_config, overrides, run_main
 from launch.options import JobFlags
 from launch.tasks import make_task, model_and_weights, task_of_weights
 
@@ -66,11 +66,14 @@ def main(argv: list[str]) -> None:
 def _evaluate_run(workdir: str) -> Report:
     require(_MODEL.value is None, "--model does not apply: a run has its model")
     _SOURCE.require_unset("a run has its data; --config.data... moves it")
-    config = config_of_run(workdir, config_flags.get_override_values(flags.FLAGS[_CONFIG.name]))
+    config = config_of_run(workdir, overrides(_CONFIG))
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     with announced("looking at the data", "looked at it"):
         task = make_task(config.to_dict())
-    require_same_labels(workdir, read_labels(workdir), task.labels())
+    stored, found = read_labels(workdir), task.labels()
+    require_same_labels(workdir, stored, found)
+    for line in unknown_to_run(workdir, stored, found):
+        print(line)
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     print(f"{workdir}, step {step}")
@@ -85,7 +88,7 @@ def _evaluate_weights() -> Report:
     job = task_of_weights(name, weights)
     how, where = _REPORT.options(job), _SOURCE.options(job)
     config = load_config(_CONFIG)
-    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    asked = overrides(_CONFIG)
     asked = None if is_named() else asked
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     task, variables = job.of_weights(name, weights, config, asked, (where, how))

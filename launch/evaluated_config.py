@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 
 import configs
 import launch
+from common.advice import for_config
 from common.errors import UserError
 from common.model_fields import refuse_code
 from common.train.sharding import MeshConfig
 from launch import run_config
+from launch.config_files import with_home
 from launch.tasks import task_of_model
 
 
@@ -33,7 +35,8 @@ def config_of_run(workdir: str, asked: Mapping[str, Any]) -> ConfigDict:
     config = run_config.get_config(workdir)  # its own, whatever --config names
     config.update_from_flattened_dict(asked)
     given = {field.removeprefix("model.") for field in asked}
-    refuse_code(workdir, config.model.to_dict(), given)
+    with for_config():
+        refuse_code(workdir, config.model.to_dict(), given)
     for axis, size in dataclasses.asdict(MeshConfig()).items():
         if f"mesh.{axis}" not in asked:
             config.mesh[axis] = size
@@ -53,7 +56,7 @@ def default_config() -> str:
     or that of the weights."""
     given = {}
     for arg, following in itertools.pairwise([*sys.argv, ""]):
-        flag, equals, value = arg.partition("=")
+        flag, equals, value = with_home(arg).partition("=")
         given[flag] = value if equals else following
     if "--workdir" in given and "--weights" not in given:
         return f"{Path(launch.__file__).with_name('run_config.py')}:{given['--workdir']}"

@@ -23,13 +23,14 @@ from absl import flags
 from etils import epath
 
 from common.config import require
-from common.data.images import CorruptImage
-from common.errors import TooLarge
+from common.data.images import corrupt_image
+from common.errors import TooLarge, UserError
 from common.explanation import Explainer
-from common.photo_names import places, relative_paths
+from common.photo_names import places, relative_paths, shown
 from common.photo_table import PhotoTable, photo_table, unfinished
 from common.pictures import encoded
 from common.progress import Pace, ProgressReport
+from common.regular_files import read_file
 from common.report import write_bytes
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
@@ -85,14 +86,19 @@ def _explain(explainer: Explainer, targets: dict[Path, Path], table: PhotoTable)
         pace = Pace(progress, len(targets))
         for done, (photo, target) in enumerate(targets.items(), start=1):
             try:
-                found = explainer(photo.name, photo.read_bytes())
-            except (CorruptImage, OSError, TooLarge) as error:
+                found = explainer(photo.name, read_file(photo))
+            except TooLarge as error:
                 failed.append(photo)
-                progress.log(f"can't explain {photo}: {error}")
+                progress.log(f"can't explain {shown(photo)}: {error}")
+            except UserError:  # of what was asked for, not of this photo
+                raise
+            except Exception as error:  # readers raise about any type
+                failed.append(photo)
+                progress.log(f"can't explain {shown(photo)}: {corrupt_image(error)}")
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(epath.Path(target), encoded(found.picture))
-                progress.log(f"{photo}: {found.text}")
+                progress.log(f"{shown(photo)}: {found.text}")
                 table.write(photo, [found.row])
             pace(done)
     return failed

@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
     compilation_cache()
     output, truncation = Path(_OUTPUT.value), _TRUNCATION.value
     require(not output.exists(), f"--output: {output} exists already: choose another or remove it")
+    output.parent.mkdir(parents=True, exist_ok=True)
     require(truncation is None or truncation > 0, f"--truncation={truncation} must be positive")
     name, weights = _source()
     model, variables = gans.load_pretrained(name, weights, generator_only=True)
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
     bound = np.inf if truncation is None else truncation
     latents = draw_latents(_SEED.value, np.arange(_COUNT.value), model.latent_dim, bound)
     scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    scratch.mkdir(parents=True)
+    scratch.mkdir()
     try:
         if _VIDEO.value:
             write_video(scratch / "interpolation.mp4", _frames(sampler, latents), rate=_RATE)

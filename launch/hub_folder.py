@@ -28,7 +28,10 @@ def push(workdir: str, output: epath.PathLike, license: str = "unknown") -> None
     fields = job.package.fields_of_weights(name, workdir, None)
     model, variables = job.package.load_pretrained(name, workdir, **fields)
     labels = read_labels(workdir)
-    classes = labels if "class_names" in labels else {}  # others are of what a run was measured by
+    # Others are of what a run was measured by.
+    classes = (
+        {n: v for n, v in labels.items() if n != "held_out"} if "class_names" in labels else {}
+    )
     info = classes | job.package.stored_info(name, workdir, model)
     card = model_card(job, name, model, variables, workdir, info, license)
     scratch = output.parent / f".{output.name}.{os.getpid()}.push"

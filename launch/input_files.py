@@ -4,8 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from common.config import require
+from common.data.folder_files import files_in
 from common.data.found_files import left_out_line
-from common.data.sources import IMAGE_SUFFIXES, files_in
+from common.data.sources import IMAGE_SUFFIXES
 
 
 def input_files(
@@ -27,13 +28,14 @@ def input_files(
     if not source.is_dir():
         return [source]
     inside = output is not None and output.resolve().is_relative_to(source.resolve())
+    listed, others = files_in(source)
     files = [
         path
-        for path in map(Path, files_in(source))
-        if path.is_file() and not (inside and path.resolve().is_relative_to(output.resolve()))
+        for path in map(Path, listed)
+        if not (inside and path.resolve().is_relative_to(output.resolve()))
     ]
     found = sorted(path for path in files if path.suffix.lower() in suffixes)
-    lost = left_out_line(found, files)
+    lost = left_out_line(found, files, others)
     none = f"--input: no photos in {source} ({', '.join(suffixes)})"
     require(bool(found), "; ".join(filter(None, [none, lost])))
     if lost:

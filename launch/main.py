@@ -6,15 +6,19 @@ import logging as stdlib_logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from common.advice import for_command
 from common.errors import UserError, did_you_mean
-from launch.config_files import with_config_files
+from common.photo_names import shown
+from launch.config_files import last_of_each, with_config_files
 
 _SMALLEST_KEPT = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _ROOT = Path(__file__).parent.parent
@@ -34,21 +38,32 @@ _ENVIRONMENT = {
     errno.EROFS,
 }
 
+# `--config.init.weights=None`: flags of numbers take no None, and those of texts take it for one.
+_NONE = re.compile(r"--(\w+)\.([\w.]+)=None")
+_BUG = os.EX_SOFTWARE  # 70
+_LONGEST = 4000  # characters of a message
+
 
 def run_main(main: Callable[[list[str]], None], default_config: str | None = None) -> None:
-    """Parses the flags, runs `main`, and exits: 0 done, 2 a user's mistake, 130 interrupted.
+    """Parses the flags, runs `main`, and exits.
 
-    A user's mistake (UserError, a path that can't be used, a flag or config field that doesn't
-    exist) prints one line; any other exception is a bug and shows its traceback.
+    The status is 0 when all is done, 1 from mains that could not do some of many files, 2 for a
+    user's mistake (UserError, a path that can't be used, a flag or config field that doesn't
+    exist), which prints one line, 70 for any other exception, which is a bug and shows its
+    traceback, and 130 when interrupted.
 
     Args:
       main: takes the arguments that are no flags.
       default_config: config file to use when the command line names none.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_PlainFormatter())
     logging.get_absl_handler().addFilter(_worth_showing)
+
+    for_command()
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -58,13 +73,16 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
         except OSError as error:
             if error.errno not in _ENVIRONMENT:
                 raise
-            fail(f"can't use {error.filename}: {error.strerror}" if error.filename else str(error))
+            fail(f"can't use {shown(error.filename or _written())}: {error.strerror}")
         except KeyboardInterrupt:
             sys.stdout.flush()
             os._exit(130)  # not sys.exit, as in `fail`
+        except Exception:
+            traceback.print_exc()
+            _leave(_BUG)
 
     try:
-        argv = with_config_files(sys.argv)
+        argv = last_of_each(with_config_files(sys.argv))
     except UserError as error:
         fail(str(error))
     if default_config and not any(arg.partition("=")[0] == "--config" for arg in argv):
@@ -75,11 +93,24 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
 def fail(message: str) -> None:
     """Prints one line and exits with status 2."""
     logging.flush()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.stderr.flush()
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
+    _leave(2)
+
+
+def _leave(status: int) -> None:
     # Not sys.exit: threads of the data pipeline and Orbax, and JAX for other processes, may wait.
+    sys.stderr.flush()
     sys.stdout.flush()
-    os._exit(2)
+    os._exit(status)
+
+
+def _written() -> str:
+    """Where the command line has results go, for errors that name no file, as of a full disk."""
+    given = flags.FLAGS.flag_values_dict()
+    return next((given[name] for name in ("output", "workdir") if given.get(name)), "a file")
 
 
 def compilation_cache() -> None:
@@ -114,7 +145,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         app.usage(shorthelp=True, writeto_stdout=True)
         sys.exit()
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([arg for arg in argv if not _NONE.fullmatch(arg)])
     except flags.UnrecognizedFlagError as error:
         fail(str(error).splitlines()[0])
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -133,13 +164,21 @@ def _explain(error: Exception, argv: list[str]) -> str:
         return last.partition(": ")[2]
     for arg in argv:
         if arg.startswith("--config."):
-            node, parent = _config_of(argv), "config"
-            for key in arg.removeprefix("--config.").partition("=")[0].split("."):
-                if key not in getattr(node, "keys", list)():
-                    fields = getattr(node, "keys", list)()
-                    return f"{parent} has no field {key!r}: {did_you_mean(key, fields)}"
-                node, parent = node[key], f"{parent}.{key}"
+            field = arg.removeprefix("--config.").partition("=")[0]
+            if unknown := _unknown_field(_config_of(argv), field):
+                return unknown
     return last
+
+
+def _unknown_field(config: ConfigDict, field: str) -> str:
+    """Says which part of a name such as `"data.root"` there isn't; the empty string if all are."""
+    node, parent = config, "config"
+    for key in field.split("."):
+        fields = getattr(node, "keys", list)()
+        if key not in fields:
+            return f"{parent} has no field {key!r}: {did_you_mean(key, fields)}"
+        node, parent = node[key], f"{parent}.{key}"
+    return ""
 
 
 def _config_of(argv: list[str]) -> ConfigDict:
@@ -152,14 +191,28 @@ def _config_of(argv: list[str]) -> ConfigDict:
 
 
 def load_config(holder: flags.FlagHolder) -> ConfigDict:
-    """Returns the value of a config flag.
+    """Returns the value of a config flag, with what the command line sets.
 
     Raises:
-      UserError: the file can't be read.
+      UserError: the file can't be read, or has no such field.
     """
     try:
         holder.value.keys()
     except OSError as error:  # raised on first use
         name = config_flags.get_config_filename(flags.FLAGS[holder.name])
         raise UserError(f"can't use config file {name}: {error.__cause__}") from error
+    for field in _nones(holder):
+        if unknown := _unknown_field(holder.value, field):
+            raise UserError(unknown)
+        holder.value.update_from_flattened_dict({field: None})
     return holder.value
+
+
+def overrides(holder: flags.FlagHolder) -> dict[str, Any]:
+    """Returns the fields of a config that the command line sets, such as `"data.root"`."""
+    return config_flags.get_override_values(flags.FLAGS[holder.name]) | _nones(holder)
+
+
+def _nones(holder: flags.FlagHolder) -> dict[str, None]:
+    found = filter(None, map(_NONE.fullmatch, last_of_each(sys.argv)))
+    return {match[2]: None for match in found if match[1] == holder.name}

@@ -1,14 +1,15 @@
 """Plans a run without its hardware and data: memory per device, FLOPs, where parameters live.
 
     python -m launch.plan --config=configs/maxvit_xlarge.py --devices=64 --config.mesh.fsdp=8
+    python -m launch.plan --config=configs/maxvit_tiny.py --topology=v5e:4x4 --fit
 
 State and batch are counted exactly, from their shardings on simulated devices. Activations are
 estimated from the traced program, see `launch/memory.py`. `--compile` also compiles the
 training step for the simulated devices, which takes minutes for large models, and prints what XLA's
-CPU compiler needs and which collectives it inserted.
+CPU compiler needs and which collectives it inserted. `--topology` compiles it for TPUs, with the
+compiler that they have; `--fit` finds the largest batch that goes into their memory.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -20,43 +21,46 @@ from jax import Array
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from common.errors import UserError
+from common.config import require
 from common.news import announced
 from common.task import Batch, Task
 from common.train import sharding
-from common.train.optimizer import hold_frozen, make_optimizer
-from common.train.schedule import make_schedule
-from common.train.sections import parse_trainer_sections
-from common.train.state import TrainState, create_state, make_train_step
+from common.train.collectives import collectives, in_words
+from launch.fit import fitted
 from launch.main import load_config, run_main
 from launch.memory import peak_bytes
-from launch.tasks import make_task
+from launch.planned_step import PlannedStep, planned_step
+from launch.tpu_program import compile_for, program_lines
+from launch.tpu_topology import Topology, topology
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with `:k=v,k=v` arguments.")
-_DEVICES = flags.DEFINE_integer("devices", 8, "Accelerators to plan for.", lower_bound=1)
+_DEVICES = flags.DEFINE_integer("devices", None, "Accelerators to plan for; 8.", lower_bound=1)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "TPUs to compile for, such as v5e:4x4.")
+_FIT = flags.DEFINE_bool("fit", False, "Find the largest batch for the TPUs, or a mesh.")
 _MEMORY_GB = flags.DEFINE_float("memory_gb", None, "Warn above so many GiB per device.")
 _COMPILE = flags.DEFINE_bool("compile", False, "Compile the step: temporaries and collectives.")
 
 # The program is looked at, not run.
 _FAST_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
-# What the plan calls the fields of the state.
-_STATE = {
-    "parameters": ["params"],
-    "optimizer state": ["opt_state"],
-    "moving average": ["ema"],
-    "statistics, constants": ["batch_stats", "constants"],
-}
-
 
 def main(argv: list[str]) -> None:
     """Prints the plan of what the flags say."""
     del argv
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", _DEVICES.value)
+    pod = None
+    if _TOPOLOGY.value is None:
+        require(not _FIT.value, "--fit needs --topology, whose memory is to be filled")
+        jax.config.update("jax_num_cpu_devices", _DEVICES.value or 8)
+    else:
+        alone = _DEVICES.value is None and not _COMPILE.value
+        require(
+            alone, "--topology says the devices and compiles: leave out --devices and --compile"
+        )
+        pod = topology(_TOPOLOGY.value)
     config = load_config(_CONFIG).to_dict()
-    lines = plan(config, memory_gb=_MEMORY_GB.value, compiled=_COMPILE.value)
-    for line in lines:
+    memory_gb, options = _MEMORY_GB.value, {"compiled": _COMPILE.value, "fit": _FIT.value}
+    for line in plan(config, memory_gb=memory_gb, pod=pod, **options):
         print(line, flush=True)
 
 
@@ -65,6 +69,8 @@ def plan(
     *,
     memory_gb: float | None = None,
     compiled: bool = False,
+    pod: Topology | None = None,
+    fit: bool = False,
 ) -> Iterator[str]:
     """Yields the lines of the plan for all devices of this process, which are simulated ones.
 
@@ -72,45 +78,27 @@ def plan(
       config: the whole config.
       memory_gb: GiB per device above which the last line is a warning.
       compiled: compile the step.
+      pod: TPUs to plan and compile for, in place of this process's devices.
+      fit: find the largest batch per device of `pod`.
 
     Raises:
-      UserError: a config that doesn't hold together, or whose classes follow data that isn't here.
+      UserError: a config that doesn't hold together, or whose classes follow data that isn't here;
+        or it doesn't fit into the memory of `pod`.
     """
-    sections = parse_trainer_sections(config)
-    task = _make_task(config)
-    mesh = sharding.make_mesh(sections["mesh"])
-    steps, size = sections["train"].accumulate_steps, task.data.batch_size
-    sharding.check_batch_size(size, mesh, "config.data.batch_size", steps)
-    parts = math.prod(mesh.shape[axis] for axis in sharding.BATCH_AXES)
-
-    schedule = make_schedule(sections["schedule"], sections["optimizer"].learning_rate)
-    optimizer = make_optimizer(sections["optimizer"], schedule)
-    decay = sections["optimizer"].ema_decay
-    create = partial(create_state, optimizer=optimizer, ema=decay is not None)
-    state = jax.eval_shape(lambda rng: create(task.init(rng)), jax.random.key(0))
-    count = sum(x.size for x in jax.tree.leaves(state.params))
+    step = planned_step(config, pod and pod.devices)
+    count = sum(x.size for x in jax.tree.leaves(step.state.params))
     yield (
-        f"{config['model']['name']}: {count:,} parameters; mesh {dict(mesh.shape)}; batch of"
-        f" {size}: {size // parts // steps} per device, {steps} time(s) a step"
+        f"{config['model']['name']}: {count:,} parameters; mesh {dict(step.mesh.shape)}; batch of"
+        f" {step.batch_size}: {step.per_device} per device, {step.accumulate_steps} time(s) a step"
     )
-    yield from ["", *sharding.overview(state.params, mesh).splitlines(), ""]
+    yield from ["", *sharding.overview(step.state.params, step.mesh).splitlines(), ""]
 
-    hold = partial(hold_frozen, config=sections["optimizer"])
-    part = task.abstract_batch(size // parts // steps)
+    part = step.task.abstract_batch(step.per_device)
     with announced("tracing the training step", "traced"):
-        gradient = jax.jit(partial(_gradient, task, hold)).trace(
-            state.variables, part, jax.random.key(0)
+        gradient = jax.jit(partial(_gradient, step.task, step.hold)).trace(
+            step.state.variables, part, jax.random.key(0)
         )
-    places = sharding.tree_shardings(state, mesh)
-    local = {
-        name: sharding.bytes_per_device(
-            [getattr(state, f) for f in fields], [getattr(places, f) for f in fields]
-        )
-        for name, fields in _STATE.items()
-    }
-    # A part's gradient, and with several parts their sum.
-    local["gradients"] = local["parameters"] * (1 if steps == 1 else 2)
-    local["batch"] = _bytes(task.abstract_batch(size)) // parts
+    local = step.held_bytes()
     held = sum(local.values())
     activations = peak_bytes(gradient.jaxpr.jaxpr)
     yield f"{'memory':<22} {'GiB per device':>14}"
@@ -119,29 +107,23 @@ def plan(
     yield f"{'activations':<22} {activations / 2**30:14.4f}  estimate, see docs/scaling.md"
     yield f"{'together':<22} {(held + activations) / 2**30:14.4f}"
 
-    flops = gradient.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"] * parts * steps
+    flops = gradient.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
+    flops *= step.parts * step.accumulate_steps
     yield ""
     yield (
-        f"{flops:.4g} FLOPs per step, {flops / mesh.size:.4g} per device: loss and gradient, two"
-        " per multiply-add, as XLA counts them before it optimizes"
+        f"{flops:.4g} FLOPs per step, {flops / step.mesh.size:.4g} per device: loss and gradient,"
+        " two per multiply-add, as XLA counts them before it optimizes"
     )
     if compiled:
-        step = make_train_step(
-            task, optimizer, seed=0, accumulate_steps=steps, ema_decay=decay, hold=hold
-        )
-        yield from _compiled_lines(step, state, places, task.abstract_batch(size), mesh)
+        yield from _compiled_lines(step)
+    if pod is not None:
+        yield ""
+        if fit:
+            yield from fitted(config, pod, per_example=activations / step.per_device)
+        else:
+            yield from program_lines(compile_for(step, pod), pod, step.accumulate_steps)
     if memory_gb is not None and (held + activations) / 2**30 > memory_gb:
-        yield _warning(config, mesh, held, activations, memory_gb)
-
-
-def _make_task(config: Mapping[str, Any]) -> Task:
-    try:
-        return make_task(config)
-    except UserError as error:
-        if config["model"].get("num_classes", 0) is not None:
-            raise
-        hint = "--config.model.num_classes=<n> plans without the data"
-        raise UserError(f"{error}; {hint}") from error
+        yield _warning(config, step.mesh, held, activations, memory_gb)
 
 
 def _gradient(
@@ -154,26 +136,12 @@ def _gradient(
     return jax.grad(loss, has_aux=True)(variables["params"])
 
 
-def _bytes(tree: Any) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def _compiled_lines(
-    step: Callable, state: TrainState, places: TrainState, batch: Batch, mesh: Mesh
-) -> Iterator[str]:
-    program = jax.jit(
-        step,
-        in_shardings=(places, sharding.batch_sharding(mesh)),
-        out_shardings=(places, sharding.replicated(mesh)),
-        donate_argnums=0,
-    )
+def _compiled_lines(step: PlannedStep) -> Iterator[str]:
     with announced("compiling the training step", "compiled"):
-        program = program.lower(state, batch).compile(compiler_options=_FAST_COMPILE)
+        program = step.compile(_FAST_COMPILE)
     temporary = program.memory_analysis().temp_size_in_bytes
     yield f"compiled for the CPU: {temporary / 2**30:.4f} GiB of temporaries per device"
-    found = sharding.count_collectives(program.as_text())
-    listed = ", ".join(f"{n} {name}" for name, n in found.items() if n)
-    yield f"collectives in the program: {listed or 'none'}"
+    yield f"collectives in the program: {in_words(collectives(program.as_text()))}"
 
 
 def _warning(

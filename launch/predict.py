@@ -29,6 +29,7 @@ arguments.
 """
 
 import contextlib
+import errno
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,17 +39,18 @@ from absl import flags
 from etils import epath
 
 from common.config import require
-from common.data.images import CorruptImage
+from common.data.images import CorruptImage, corrupt_image
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import TooLarge, UserError
 from common.news import announced
-from common.photo_names import image_ids, places, relative_paths
+from common.photo_names import image_ids, places, relative_paths, shown
 from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
 from common.predict import FilePredictor, Predictor, VideoPredictor
 from common.predicted_video import predict_video, table_of
 from common.progress import Pace, ProgressReport
+from common.regular_files import read_file
 from common.report import write_bytes
-from common.video import FORMATS, count_frames
+from common.video import VIDEO_SUFFIXES, count_frames, written_name
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
@@ -72,7 +74,7 @@ def main(argv: list[str]) -> None:
     taken = f"--output: {output} exists already: choose another or remove it"
     goes_on = output and unfinished(output / TABLE).is_file()
     require(not output or not output.exists() or goes_on, taken)
-    found = input_files(source, output, (*IMAGE_SUFFIXES, *FORMATS))
+    found = input_files(source, output, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
     photos, films = ([p for p in found if _is_video(p) == kind] for kind in (False, True))
     predictor = _predictor(_BATCH_SIZE.value if films else len(photos))
     videos, left_out = (films, []) if predictor.takes_videos else ([], films)
@@ -99,7 +101,7 @@ def main(argv: list[str]) -> None:
                 table.write(photo, predictor.rows(result))
 
         failed = _predict_photos(predictor, todo, write)
-        targets = {video: folder / inside[video] for video in videos}
+        targets = {video: written_name(folder / inside[video]) for video in videos}
         targets = {video: t for video, t in targets.items() if not table_of(t).exists()}
         failed += _predict_videos(predictor, targets)
         if folder:
@@ -120,7 +122,7 @@ def main(argv: list[str]) -> None:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _require_folder(output: Path | None) -> None:
@@ -177,9 +179,11 @@ def _predict_photos(
             try:
                 prepared.append(predictor.prepare(_read(path)))
                 named.append(path)
-            except CorruptImage as error:
+            except UserError:  # of what was asked for, not of this photo
+                raise
+            except Exception as error:  # readers raise about any type
                 failed.append(path)
-                progress.log(f"can't read {path}: {error}")
+                progress.log(f"can't read {shown(path)}: {corrupt_image(error)}")
             if prepared and (len(prepared) == predictor.batch_size or done == len(paths)):
                 try:
                     results = predictor.run(prepared)
@@ -188,8 +192,14 @@ def _predict_photos(
                     progress.log(f"can't do {_listed(named)}: {error}")
                     named, results = [], []
                 for photo, result in zip(named, results, strict=True):
-                    progress.log(f"{photo}: {predictor.text(result)}")
-                    write(photo, result)
+                    progress.log(f"{shown(photo)}: {predictor.text(result)}")
+                    try:
+                        write(photo, result)
+                    except OSError as error:
+                        if error.errno != errno.ENAMETOOLONG:
+                            raise
+                        failed.append(photo)
+                        progress.log(f"can't write the files of {shown(photo)}: {error.strerror}")
                 named, prepared = [], []
             pace(done)
     return failed
@@ -203,20 +213,20 @@ def _predict_videos(predictor: VideoPredictor, targets: Mapping[Path, Path]) -> 
             total = count_frames(video)
             with ProgressReport(total, unit="frame") as progress:
                 summary = predict_video(predictor, video, target, Pace(progress, total))
-            print(f"{video}: {summary}; the result is {target}")
+            print(f"{shown(video)}: {summary}; the result is {shown(target)}")
         except UserError as error:
             failed.append(video)
-            print(f"failed: {video}: {error}")
+            print(f"failed: {shown(video)}: {error}")
     return failed
 
 
 def _listed(paths: list[Path]) -> str:
-    return ", ".join(map(str, paths))
+    return ", ".join(map(shown, paths))
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise CorruptImage(error.strerror) from error
 

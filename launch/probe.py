@@ -28,7 +28,7 @@ from common.train.run_directory import read_labels, require_same_labels
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import make_mesh
 from launch.evaluated_config import config_of_run, default_config, is_named
-from launch.main import compilation_cache, load_config, run_main
+from launch.main import compilation_cache, load_config, overrides, run_main
 from launch.tasks import model_and_weights, task_of
 from maxvit_jax.embeddings import FORMATS, write_embeddings
 from maxvit_jax.probe import linear_probe, neighbour_accuracy
@@ -91,7 +91,7 @@ class _Probed(NamedTuple):
 
 def _of_run(workdir: str) -> _Probed:
     require(_MODEL.value is None, "--model does not apply: a run has its model")
-    config = config_of_run(workdir, config_flags.get_override_values(flags.FLAGS[_CONFIG.name]))
+    config = config_of_run(workdir, overrides(_CONFIG))
     kind = task_of(config).kind
     other = f"{workdir} is a run of {kind}: give --model=<its backbone> --weights={workdir}"
     require(kind == EmbeddingTask.kind, other)
@@ -107,7 +107,7 @@ def _of_weights() -> _Probed:
     require(bool(_OUTPUT.value), "--weights needs --output, the folder for the report")
     name, path = model_and_weights(_MODEL.value, _WEIGHTS.value)
     config = load_config(_CONFIG)
-    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    asked = overrides(_CONFIG)
     if "data.root" in asked and "data.source" not in asked and not is_named():
         config.data.source = "folder"
     task, variables = EmbeddingTask.of_weights(name, path, config, None if is_named() else asked)

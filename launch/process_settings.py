@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 
@@ -21,11 +22,18 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 def has_cpu_alone() -> bool:
     """Whether JAX will compute on the CPU, told before JAX starts: no plugin of a device is
-    installed, or `JAX_PLATFORMS` says so."""
+    installed, or `JAX_PLATFORMS` says so. libtpu alone is none: it also compiles for TPUs that are
+    elsewhere."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return not plugins and importlib.util.find_spec("libtpu") is None
+    return not plugins and not (importlib.util.find_spec("libtpu") and _has_tpu())
+
+
+def _has_tpu() -> bool:
+    """Whether a device of Google's is on the PCI bus, as JAX tells it."""
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    return any(vendor.read_text().strip() == "0x1ae0" for vendor in vendors)
 
 
 def keep_freed_memory() -> bool:

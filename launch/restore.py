@@ -1,4 +1,4 @@
-"""Restores photos: one, a folder of them, or a video.
+"""Restores photos and videos: one, or a folder of them.
 
     python -m launch.restore --model=maxim_s2 --weights=checkpoint.npz --input=photo.jpg \\
         --output=restored
@@ -6,21 +6,26 @@
     python -m launch.restore --workdir=runs/photos --input=holiday --output=restored --tile=512
 
 Weights are a file in any known format, those of a run of our own (--workdir), or published ones,
-which are fetched by name. A folder is
-restored with all its subfolders; photos whose result exists are skipped, so that an interrupted
-folder goes on where it ended. Names, bit depth, gray, transparency, color profile and EXIF are
-kept; see docs/restoring.md. Videos need PyAV.
+which are fetched by name. A folder is restored with all its subfolders; what has a result is
+skipped, so that an interrupted folder goes on where it ended, and so does a video. Photos of many
+sizes share few compiled programs (--few_sizes); those that memory does not suffice for are restored
+in tiles (--tile). Names, bit depth, gray, transparency, pages, color description, texts and EXIF
+are kept, and what can't be is named; see docs/restoring.md. Videos need PyAV.
 
-Exit status: 0 all is restored, 1 some photos could not be (their names are printed), 2 a mistake in
+Exit status: 0 all is restored, 1 some files could not be (their names are printed), 2 a mistake in
 the arguments.
 """
 
+import errno
 import os
 import sys
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import jax
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -28,33 +33,52 @@ from PIL import Image
 import maxim_jax
 from common import video
 from common.config import require
-from common.data.images import CorruptImage, decode
+from common.data.images import CorruptImage, corrupt_image, decode
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError, did_you_mean
+from common.photo_names import shown
 from common.pictures import comparison_sheet
 from common.progress import Pace, ProgressReport
+from common.video import VIDEO_SUFFIXES
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.tasks import weights_of_flags
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
-from maxim_jax.photos import FORMATS, PhotoInfo, read_photo, require_writable, write_photo
+from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photo_size import photo_size
+from maxim_jax.photos import FORMATS, read_pages, require_writable, write_pages, write_photo
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as maxim_s2.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to take the model from, instead of these two.")
-_INPUT = flags.DEFINE_string("input", None, "Photo, folder or video.")
+_INPUT = flags.DEFINE_string("input", None, "Photo, video or folder.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder, or for one photo or a video also a file.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that exist.")
-_TILE = flags.DEFINE_integer("tile", None, "Side of tiles for large photos; none: restored whole.")
+_TILE = flags.DEFINE_string(
+    "tile",
+    "auto",
+    "Side of tiles for large photos; none: all are restored whole; auto: whole if memory suffices,"
+    " else in tiles of 512.",
+)
 _OVERLAP = flags.DEFINE_integer("overlap", 64, "Pixels that neighbouring tiles share at least.")
+_FEW_SIZES = flags.DEFINE_bool(
+    "few_sizes",
+    True,
+    "Pad photos of a folder further where that saves compiling for another size; --nofew_sizes:"
+    " as the official code does.",
+)
 _ENSEMBLE = flags.DEFINE_integer("ensemble", 1, "Mean over 4 or 8 rotated and mirrored views.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Compute type, such as bfloat16.")
 _QUALITY = flags.DEFINE_integer(
     "jpeg_quality", 95, "Of JPEG files.", lower_bound=1, upper_bound=100
 )
+_FORMAT = flags.DEFINE_enum(
+    "format", None, [suffix[1:] for suffix in FORMATS], "Of photos, instead of their own."
+)
 _COMPARE = flags.DEFINE_bool("compare", False, "Write a sheet of photos before and after.")
 
+_TILES = {"auto": "auto", "none": None}
 _SHEET_ROWS = 8
 _SHEET_SIDE = 256
 
@@ -65,50 +89,74 @@ def main(argv: list[str]) -> None:
     compilation_cache()
     source, output = Path(_INPUT.value), Path(_OUTPUT.value)
     require(source.exists(), f"--input: there is no {source}")
-    if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
-        _restore_photos(source, output)
-    else:
-        _restore_video(source, output)
-
-
-def _restorer() -> Restorer:
-    name, weights = weights_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
-    what, hint = _WORKDIR.value or "--model", did_you_mean(name, maxim_jax.list_models())
-    require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
-    model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
-    return Restorer(
-        model, variables, tile=_TILE.value, overlap=_OVERLAP.value, ensemble=_ENSEMBLE.value
-    )
-
-
-# ---------------------------------------------------------------- photos
-
-
-def _restore_photos(source: Path, output: Path) -> None:
-    if source.is_dir():
-        jobs = _folder_jobs(source, output)
-        todo = [(p, target) for p, target in jobs if _OVERWRITE.value or not target.exists()]
-    else:
-        todo = jobs = [(source, _target(source, output, FORMATS))]
-    failed = _restore_all(_restorer(), todo) if todo else []
-    skipped = len(jobs) - len(todo)
-    print(
-        f"restored {len(todo) - len(failed)} of {len(jobs)} photos"
-        + f", {skipped} were there already" * bool(skipped)
-        + f", {len(failed)} failed" * bool(failed)
-    )
+    jobs = _folder_jobs(source, output) if source.is_dir() else [_file_job(source, output)]
+    photos, videos = ([job for job in jobs if _is_video(job[0]) == kind] for kind in (False, True))
+    require(not (_COMPARE.value and not photos), "--compare is for photos")
+    rest = [[job for job in kind if _to_do(job[1])] for kind in (photos, videos)]
+    failed = []
+    if rest[0] or rest[1]:
+        restorer, settings = _restorer()
+        _plan(restorer, photos, rest[0])
+        failed = _restore_photos(restorer, rest[0]) + _restore_videos(restorer, settings, rest[1])
+    for kind, all_of_it, todo in zip(("photos", "videos"), (photos, videos), rest, strict=True):
+        if all_of_it:
+            print(_summary(kind, len(all_of_it), todo, failed))
     if _COMPARE.value:
-        folder = output if source.is_dir() else jobs[0][1].parent
-        _write_sheet([job for job in jobs if job[0] not in failed], folder)
+        folder = output if source.is_dir() else photos[0][1].parent
+        _write_sheet([job for job in photos if job[0] not in failed], folder)
     if failed:
         sys.exit(1)
 
 
+def _summary(kind: str, count: int, todo: list[tuple[Path, Path]], failed: list[Path]) -> str:
+    lost, earlier = sum(path in failed for path, _ in todo), count - len(todo)
+    return (
+        f"restored {len(todo) - lost} of {count} {kind}"
+        + f", {earlier} were there already" * bool(earlier)
+        + f", {lost} failed" * bool(lost)
+    )
+
+
+def _restorer() -> tuple[Restorer, str]:
+    """And in words, what its results depend on."""
+    name, weights = weights_of_flags(_WORKDIR.value, _MODEL.value, _WEIGHTS.value)
+    what, hint = _WORKDIR.value or "--model", did_you_mean(name, maxim_jax.list_models())
+    require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
+    model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
+    how = {"tile": _tile(), "overlap": _OVERLAP.value, "ensemble": _ENSEMBLE.value}
+    weights_sum = 0
+    for array in jax.tree.leaves(variables):
+        weights_sum = zlib.crc32(np.asarray(array).tobytes(), weights_sum)
+    return Restorer(model, variables, **how), f"{model} {weights_sum} {how}"
+
+
+def _plan(
+    restorer: Restorer, photos: list[tuple[Path, Path]], todo: list[tuple[Path, Path]]
+) -> None:
+    sizes = {path: size for path, _ in photos if (size := photo_size(path))}
+    if _FEW_SIZES.value:
+        # Also of those with a result: where a folder was interrupted makes no difference.
+        restorer.expect(sizes.values())
+    restorer.compile_ahead(sizes[path] for path, _ in todo if path in sizes)
+
+
+def _tile() -> int | Literal["auto"] | None:
+    if _TILE.value in _TILES:
+        return _TILES[_TILE.value]
+    try:
+        return int(_TILE.value)
+    except ValueError as error:
+        raise UserError(f"--tile={_TILE.value}: a number of pixels, auto or none") from error
+
+
+# ---------------------------------------------------------------- what goes where
+
+
 def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Photos of a folder and where they go; an output folder inside it is no input."""
+    """Files of a folder and where they go; an output folder inside it is no input."""
     require(not output.exists() or output.is_dir(), f"--output: {output} is a file")
     _require_not_original(output.resolve() == folder.resolve(), output)
-    found = input_files(folder, output)
+    found = input_files(folder, output, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
     jobs = [(path, output / _written(path.relative_to(folder))) for path in found]
     originals = {path.resolve() for path in found}
     taken: dict[Path, Path] = {}
@@ -117,6 +165,24 @@ def _folder_jobs(folder: Path, output: Path) -> list[tuple[Path, Path]]:
         require(other is path, f"--input: {other} and {path} would both become {target}: move one")
         _require_not_original(target.resolve() in originals, target)
     return jobs
+
+
+def _file_job(source: Path, output: Path) -> tuple[Path, Path]:
+    suffix = source.suffix.lower()
+    require(
+        suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES,
+        f"--input: {source} is no photo ({', '.join(IMAGE_SUFFIXES)})"
+        f" and no video ({', '.join(VIDEO_SUFFIXES)})",
+    )
+    return source, _target(source, output, video.FORMATS if _is_video(source) else FORMATS)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _to_do(target: Path) -> bool:
+    return _OVERWRITE.value or not target.exists()
 
 
 def _target(source: Path, output: Path, suffixes: Iterable[str]) -> Path:
@@ -141,35 +207,56 @@ def _require_not_original(original: bool, target: Path) -> None:
 
 
 def _written(path: Path) -> Path:
-    """The name of a result: what can be read but not written (GIF) becomes PNG."""
+    """The name of a result: `--format`'s; what can be read but not written (GIF) becomes PNG."""
+    if _is_video(path):
+        return video.written_name(path)
+    if _FORMAT.value and path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.with_suffix(f".{_FORMAT.value}")
     readable = path.suffix.lower() in IMAGE_SUFFIXES and path.suffix.lower() not in FORMATS
     return path.with_name(f"{path.name}.png") if readable else path
 
 
-def _restore_all(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path]:
+# ---------------------------------------------------------------- photos
+
+
+def _restore_photos(restorer: Restorer, jobs: list[tuple[Path, Path]]) -> list[Path]:
     """Restores photo by photo; returns those that could not be."""
-    if _TILE.value:
+    if not jobs:
+        return []
+    if _TILE.value not in _TILES:
         Image.MAX_IMAGE_PIXELS = None  # memory is bounded, but for the photo itself
     failed = []
     with ProgressReport(len(jobs), unit="photo") as progress:
         pace = Pace(progress, len(jobs))
         for done, (path, target) in enumerate(jobs, start=1):
             target.parent.mkdir(parents=True, exist_ok=True)
+            restore = partial(_restored, restorer, path, target, pace)
             try:
-                pixels, info = _read(path)
-                require_writable(target, info)
-                restored = restorer(pixels, partial(pace.part, path.name))
-                write_photo(target, restored, info, jpeg_quality=_QUALITY.value)
-            except (CorruptImage, MemoryError, UserError) as error:
+                lost = write_pages(target, restore(), jpeg_quality=_QUALITY.value)
+                if lost:
+                    progress.log(f"{shown(path)}: left out: {'; '.join(lost)}")
+            except OSError as error:  # of what is written: of reading it is a CorruptImage
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
                 failed.append(path)
-                progress.log(f"failed: {path}: {error}")
+                progress.log(f"failed: {shown(path)}: {error.strerror}")
+            except Exception as error:  # readers raise about any type
+                failed.append(path)
+                known = isinstance(error, MemoryError | UserError)
+                progress.log(f"failed: {shown(path)}: {error if known else corrupt_image(error)}")
             pace(done)
     return failed
 
 
-def _read(path: Path) -> tuple[np.ndarray, PhotoInfo]:
+def _restored(
+    restorer: Restorer, path: Path, target: Path, pace: Pace
+) -> Iterator[tuple[np.ndarray, PhotoInfo]]:
+    """The pages of a photo, restored."""
     try:
-        return read_photo(path)
+        for number, (pixels, info) in enumerate(read_pages(path), start=1):
+            require_writable(target, info)
+            name = path.name if info.pages == 1 else f"{path.name} {number}/{info.pages}"
+            yield restorer(pixels, partial(pace.part, name)), info
     except OSError as error:
         raise CorruptImage(error.strerror) from error
     except CorruptImage as error:
@@ -215,20 +302,21 @@ def _center(image: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- video
 
 
-def _restore_video(source: Path, output: Path) -> None:
-    require(
-        source.suffix.lower() in video.FORMATS,
-        f"--input: {source} is no photo ({', '.join(IMAGE_SUFFIXES)})"
-        f" and no video ({', '.join(video.FORMATS)})",
-    )
-    require(not _COMPARE.value, "--compare is for photos")
-    target = _target(source, output, video.FORMATS)
-    total = video.count_frames(source)
-    restorer = _restorer()
-    with ProgressReport(total, unit="frame") as progress:
-        change = partial(map, restorer)
-        summary = video.rewrite_video(source, target, change, Pace(progress, total))
-    print(f"restored {summary}")
+def _restore_videos(restorer: Restorer, settings: str, jobs: list[tuple[Path, Path]]) -> list[Path]:
+    """Restores video by video; returns those that could not be."""
+    failed = []
+    for path, target in jobs:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            total = video.count_frames(path)
+            with ProgressReport(total, unit="frame") as progress:
+                pace, change = Pace(progress, total), partial(map, restorer)
+                summary = video.rewrite_video(path, target, change, pace, settings=settings)
+            print(f"{shown(path)}: {summary}")
+        except UserError as error:
+            failed.append(path)
+            print(f"failed: {shown(path)}: {error}")
+    return failed
 
 
 if __name__ == "__main__":

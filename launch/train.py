@@ -23,7 +23,7 @@ from common.report import result_lines
 from common.train import train
 from common.train.processes import failing_together, is_of_another
 from common.train.stop import leave_when_asked
-from launch.main import compilation_cache, fail, load_config, run_main
+from launch.main import compilation_cache, fail, load_config, overrides, run_main
 from launch.process_settings import has_cpu_alone, keep_freed_memory
 from launch.tasks import make_task
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 def _train() -> dict[str, float]:
     compilation_cache()
     config = load_config(_CONFIG)
-    asked = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    asked = overrides(_CONFIG)
     both = {"train.num_steps", "train.num_epochs"} <= asked.keys()
     require(not both, "--config.train.num_steps and num_epochs: give one of them")
     with failing_together(), announced("looking at the data", "looked at it"):

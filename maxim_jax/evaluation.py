@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import cv2
@@ -69,6 +70,7 @@ def evaluate_pairs(
     protocol: Protocol,
     folder: epath.PathLike,
     *,
+    save_images: bool = False,
     progress: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Any]:
     """Restores and measures whole images, and writes a report.
@@ -83,6 +85,7 @@ def evaluate_pairs(
         (uint8, or float on the 0..1 scale) and `target` (uint8), such as `EvalPair(size=None)`.
       protocol: how to measure; the inputs are measured in the same way.
       folder: an existing directory.
+      save_images: also write every restored image, as `restored/<name>.png` of 8 bits.
       progress: called with the number of pairs done.
 
     Returns:
@@ -94,6 +97,7 @@ def evaluate_pairs(
       UserError: nothing could be measured, or restored values are not finite.
     """
     folder, extremes = epath.Path(folder), Extremes(SHOWN)
+    saved = protocol.prediction if protocol.prediction == "truncated" else "rounded"
 
     def measured(name: str, pair: dict[str, Any]) -> dict[str, Any]:
         image, target = pair["input"], pair["target"]
@@ -101,6 +105,8 @@ def evaluate_pairs(
         height, width = target.shape[:2]
         row = {"name": name, "width": width, "height": height}
         row |= _measure_both(restored, image, target, protocol) | {"seconds": seconds}
+        if save_images:
+            _save(folder / "restored", name, picture(restored, saved))
         extremes.take(row["psnr"], lambda: (_panels(image, restored, target), _captions(row)))
         return row
 
@@ -108,6 +114,7 @@ def evaluate_pairs(
     table = folder / "per_image.csv"
     rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)
     summary = {"protocol": protocol.describe(), **_summary(rows, protocol), "skipped": skipped}
+    summary["seconds"] = sum(row["seconds"] for row in rows)
     sheets = {
         f"{key}.png": encoded(comparison_sheet(*map(list, zip(*cases, strict=True)), side=CROP))
         for key, cases in (("worst", extremes.lowest), ("best", extremes.highest))
@@ -115,8 +122,55 @@ def evaluate_pairs(
     for name, content in sheets.items():
         write_bytes(folder / name, content)
     write_json(folder / "metrics.json", summary)
-    write_bytes(folder / "report.html", report_page(summary, sheets).encode())
+    write_bytes(folder / "report.html", report_page(summary, sheets).encode(errors="replace"))
     return summary
+
+
+def compare_pairs(
+    dataset: Dataset,
+    protocol: Protocol,
+    folder: epath.PathLike,
+    *,
+    progress: Callable[[int], None] = lambda images: None,
+) -> dict[str, Any]:
+    """Measures whole images against their targets, as they are.
+
+    The folder gets `per_image.csv` and `metrics.json`, which holds what is returned.
+
+    Args:
+      dataset: as for `evaluate_pairs`; what is measured are the inputs.
+      protocol: how to measure.
+      folder: an existing directory.
+      progress: called with the number of pairs done.
+
+    Returns:
+      As `evaluate_pairs`, of "psnr" and "ssim" alone, without `seconds`.
+
+    Raises:
+      UserError: nothing could be measured.
+    """
+    folder = epath.Path(folder)
+
+    def measured(name: str, pair: dict[str, Any]) -> dict[str, Any]:
+        height, width = pair["target"].shape[:2]
+        row = {"name": name, "width": width, "height": height}
+        return row | measure(pair["input"], pair["target"], protocol)
+
+    columns, table = ["name", "width", "height", "psnr", "ssim"], folder / "per_image.csv"
+    rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)
+    summary = {"protocol": protocol.describe(), **_summary(rows, protocol), "skipped": skipped}
+    write_json(folder / "metrics.json", summary)
+    return summary
+
+
+def _save(folder: epath.Path, name: str, image: np.ndarray) -> None:
+    """Below the folder, whatever the name says."""
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
+    place = folder.joinpath(*parts)
+    if place.suffix.lower() != ".png":
+        place = place.parent / f"{place.name}.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(place, encoded(image))
 
 
 def _measure_both(
@@ -155,7 +209,12 @@ def _captions(row: dict[str, Any]) -> list[str]:
 
 def _over_images(rows: Iterable[Mapping[str, Any]], statistic: Callable) -> dict[str, float]:
     """Mean or deviation of every metric; SSIM is not defined (NaN) for very small images."""
-    columns = {key: [row[key] for row in rows if not math.isnan(row[key])] for key in METRICS}
+    rows = list(rows)
+    columns = {
+        key: [row[key] for row in rows if not math.isnan(row[key])]
+        for key in METRICS
+        if key in rows[0]
+    }
     with np.errstate(invalid="ignore"):  # the deviation of infinite values
         return {
             k: float(statistic(values)) if values else math.nan for k, values in columns.items()
@@ -168,7 +227,6 @@ def _summary(rows: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
         "averaged": "over images",
         "mean": _over_images(rows, np.mean),
         "std": _over_images(rows, np.std),
-        "seconds": sum(row["seconds"] for row in rows),
     }
     sets, folders = {}, [row["name"].split("/")[:-1] for row in rows]
     known = all(set(protocol.sets) & set(folder) for folder in folders)

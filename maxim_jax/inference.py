@@ -6,8 +6,10 @@ the result is cropped back.
 """
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,11 +18,17 @@ from jax import numpy as jnp
 
 from common.compiled import announcing, sides
 from common.config import require
+from common.device_memory import device_memory
 from common.errors import UserError, nearest_valid
+from common.news import say
 from common.program import BATCH, Input, Program, multiples_of
+from common.shared_sizes import Size, joined_sizes
 from common.whole_images import PaddedSizes
+from maxim_jax.given_image import unit_pixels
 
 OFFICIAL_MULTIPLE = 64  # whatever the model would take: borders are then the official ones
+_AUTO_TILE = 512  # about
+_USABLE = 0.75  # of a device's memory: the rest is for photos, weights and other programs
 
 
 def restore_images(model: nn.Module, variables: dict, images: jax.Array) -> jax.Array:
@@ -69,11 +77,13 @@ class Restorer:
     With `tile`, an image larger than that is restored in overlapping tiles of this side, which are
     blended with raised-cosine weights. The device then never holds more than one tile. The result
     differs from the untiled one: a model's grid mixing spans what it is given, and its channel
-    attention averages over it.
+    attention averages over it. With the tile `"auto"`, an image that takes more memory than the
+    device has is restored in tiles of 512, all others whole.
 
     With `few_sizes`, photos are padded further, so that those of all sizes share few programs:
     compiling for many sizes takes longer than restoring. The model sees more padding than the
-    official one, and by its grid mixing the whole result differs a little.
+    official one, and by its grid mixing the whole result differs a little. Where the sizes to come
+    are known, `expect` chooses better ones.
 
     With `ensemble`, a result is the mean over the image's four rotations (4), or those and the
     rotations of its mirror image (8), one view at a time.
@@ -84,7 +94,7 @@ class Restorer:
         model: nn.Module,
         variables: dict,
         *,
-        tile: int | None = None,
+        tile: int | Literal["auto"] | None = None,
         overlap: int = 64,
         ensemble: int = 1,
         few_sizes: bool = False,
@@ -95,7 +105,8 @@ class Restorer:
           model: maps images `[1, height, width, 3]` to a tuple over stages of tuples over scales,
             finest first; has a `size_multiple`.
           variables: of the model.
-          tile: side of a tile in pixels; None restores every image whole.
+          tile: side of a tile in pixels; None restores every image whole, "auto" those that the
+            device's memory suffices for.
           overlap: least number of pixels that neighbouring tiles share.
           ensemble: number of views: 1, 4 or 8.
           few_sizes: pad to sizes of `common.whole_images.PaddedSizes` that are few.
@@ -106,7 +117,12 @@ class Restorer:
         """
         multiple = math.lcm(OFFICIAL_MULTIPLE, model.size_multiple)
         require(ensemble in (1, 4, 8), f"ensemble {ensemble}: 1, 4 or 8 views")
+        auto = tile == "auto"
+        if auto:
+            tile = max(1, _AUTO_TILE // multiple) * multiple
         if tile is not None:
+            whole = all(isinstance(side, int) for side in (tile, overlap))
+            require(whole, f"tile {tile!r} and overlap {overlap!r} must be whole numbers")
             require(
                 tile > 0 and tile % multiple == 0,
                 f"tile {tile} is no multiple of {multiple}; {nearest_valid(tile, multiple)}",
@@ -117,32 +133,63 @@ class Restorer:
             )
         self.compiled: set[tuple[int, int]] = set()
         self._sizes = PaddedSizes(multiple, few=few_sizes)
-        self._tile, self._overlap = tile, overlap
+        self._tile, self._tile_if_large = (None, tile) if auto else (tile, None)
+        self._overlap = overlap
+        self._joined: dict[Size, Size] = {}
+        self._too_large = math.inf  # pixels
         self._ensemble = ensemble
         self._variables = jax.device_put(variables)
 
         run = jax.jit(partial(restore_images, model))
         self._run = announcing(run, lambda _, images: f"the model for {sides(images)}")
 
+    def expect(self, photos: Iterable[Size]) -> None:
+        """Plans for photos to come: those whose sizes are alike will share a program.
+
+        They are padded further where that costs less time than compiling, the same way as always:
+        by reflection, half on each side. Photos of other sizes are padded as before.
+
+        Args:
+          photos: the height and width of every photo.
+        """
+        parts = Counter()
+        for photo in photos:
+            padded = self._sizes(*photo)
+            tiles = [_tile_count(side, self._tile or side, self._overlap) for side in padded]
+            parts[self._part(padded)] += math.prod(tiles)
+        self._joined = joined_sizes(parts)
+
+    def compile_ahead(self, photos: Iterable[Size]) -> None:
+        """Compiles in threads, in turn, what photos need while those before are restored.
+
+        Args:
+          photos: the height and width of every photo, in the order in which they will come.
+        """
+        seen = dict.fromkeys(self._part(self._padded(*photo)) for photo in photos)
+        if self._ensemble > 1:  # rotated too
+            seen = dict.fromkeys(size for shape in seen for size in (shape, shape[::-1]))
+        self._run.compile_ahead((self._variables, _abstract(*size)) for size in seen)
+
     def __call__(
-        self, image: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
+        self, image: Any, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> np.ndarray:
         """Restores an image.
 
         Args:
-          image: float32 `[height, width, 3]` in 0..1.
+          image: `[height, width, 3]` or gray, floats in 0..1, uint8 or uint16; see
+            `maxim_jax.given_image.unit_pixels`.
           progress: called after every tile with how many are done, of how many.
 
         Returns:
           float32 `[height, width, 3]`, not clipped.
 
         Raises:
-          UserError: the device's memory does not suffice, or the result is not finite.
+          UserError: something that is no such image, the device's memory does not suffice, or the
+            result is not finite.
         """
-        padded, inside = pad_image(image, self._sizes)
-        height, width = padded.shape[:2]
-        if self._tile and max(height, width) > self._tile:
-            restored = self._restore_tiles(padded, progress)
+        padded, inside = pad_image(unit_pixels(image), self._padded)
+        if tile := self._tile_for(*padded.shape[:2]):
+            restored = self._restore_tiles(padded, tile, progress)
         else:
             restored = self._restore(padded)
         require(
@@ -151,9 +198,50 @@ class Restorer:
         )
         return restored[inside]
 
-    def _restore_tiles(self, image: np.ndarray, progress: Callable[[int, int], None]) -> np.ndarray:
+    def _padded(self, height: int, width: int) -> Size:
+        """The sides of an image as the model, or the tiling, gets it."""
+        padded = self._sizes(height, width)
+        part = self._part(padded)
+        # Where tiles cut a side, that of the part is the tile's.
+        larger, wider = map(max, padded, self._joined.get(part, part))
+        return larger, wider
+
+    def _part(self, padded: Size) -> Size:
+        """What the model sees at once of an image of these sides."""
+        largest = self._tile or math.inf
+        return min(padded[0], largest), min(padded[1], largest)
+
+    def _tile_for(self, height: int, width: int) -> int | None:
+        """The side of the tiles of a padded image; None: it is restored whole."""
+        tile = self._tile or self._tile_if_large
+        if not tile or max(height, width) <= tile:
+            return None
+        return tile if self._tile or not self._fits(height, width) else None
+
+    def _fits(self, height: int, width: int) -> bool:
+        """Whether the device's memory suffices for an image of these sides."""
+        if height * width >= self._too_large:
+            return False
+        program = self._run.compiled(self._variables, _abstract(height, width))
+        memory = program.memory_analysis()
+        needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
+        needed += memory.argument_size_in_bytes
+        available = device_memory(jax.devices()[0])
+        if needed <= _USABLE * available:
+            return True
+        self._too_large = height * width
+        needed, available = (f"{size / 2**30:.3g} GiB" for size in (needed, available))
+        say(
+            f"{width}x{height} pixels at once take {needed} of memory, where {available} are:"
+            f" in tiles of {self._tile_if_large}"
+        )
+        return False
+
+    def _restore_tiles(
+        self, image: np.ndarray, tile: int, progress: Callable[[int, int], None]
+    ) -> np.ndarray:
         (rows, row_weights), (columns, column_weights) = (
-            _tiling(side, self._tile, self._overlap) for side in image.shape[:2]
+            _tiling(side, tile, self._overlap) for side in image.shape[:2]
         )
         restored, done = np.zeros_like(image), 0
         for y, wy in zip(rows, row_weights, strict=True):
@@ -188,12 +276,14 @@ class Restorer:
             ) from error
 
 
-def pad_image(image: np.ndarray, sizes: PaddedSizes) -> tuple[np.ndarray, tuple[slice, slice]]:
+def pad_image(
+    image: np.ndarray, sizes: Callable[[int, int], Size]
+) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Pads an image the official way.
 
     Args:
       image: `[height, width, channels]`.
-      sizes: what it is padded to.
+      sizes: from an even height and width to those that it is padded to, such as `PaddedSizes`.
 
     Returns:
       The padded image, and where the image is in it.
@@ -208,6 +298,14 @@ def pad_image(image: np.ndarray, sizes: PaddedSizes) -> tuple[np.ndarray, tuple[
     return padded, inside
 
 
+def _abstract(height: int, width: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
+
+
+def _tile_count(side: int, tile: int, overlap: int) -> int:
+    return 1 if side <= tile else 1 + math.ceil((side - tile) / (tile - overlap))
+
+
 def _tiling(side: int, tile: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
     """Places tiles evenly along an axis.
 
@@ -216,7 +314,7 @@ def _tiling(side: int, tile: int, overlap: int) -> tuple[np.ndarray, np.ndarray]
       at every pixel.
     """
     length = min(side, tile)
-    count = 1 if side <= tile else 1 + math.ceil((side - tile) / (tile - overlap))
+    count = _tile_count(side, tile, overlap)
     starts = np.arange(count) * (side - length) // max(count - 1, 1)
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))
     weights, total = np.ones((count, length)), np.zeros(side)

@@ -1,72 +1,47 @@
 """Photographs in and out: pixels for a model, and all else that a file must keep.
 
-Kept are the number of bits (8 or 16), gray, alpha, the ICC profile and EXIF. EXIF orientation is
-applied and then left out, as are embedded thumbnails and XMP, which repeat it. CMYK becomes RGB,
-16-bit gray with alpha RGBA.
+Kept are the number of bits (8, 16, floats of 32), gray, alpha, all pages or frames, the ICC
+profile, what PNG says of colours, resolution, texts, EXIF and XMP. EXIF orientation is applied and
+then left out, as are embedded thumbnails. CMYK becomes RGB.
 """
 
+import contextlib
 import dataclasses
 import io
-import os
-import zlib
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageCms
-from PIL import TiffImagePlugin as tiff
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from common.config import require
 from common.data import images
+from common.data.deep_images import is_tiff, read_deep, tiff_pages
 from common.data.images import CorruptImage
+from common.data.orientation import orient, orientation_of
 from common.errors import UserError
+from common.photo_names import temporary_name
+from maxim_jax.photo_encoders import encode, encode_animation, encode_png16, encode_tiff
+from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photo_metadata import read_metadata, unwritable
 
 # What can be written, by suffix.
 FORMATS = {
     ".png": "PNG",
+    ".apng": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jfif": "JPEG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
     ".bmp": "BMP",
 }
-_DEEP = {"PNG", "TIFF"}
+_TOP = {8: np.uint8(255), 16: np.uint16(65535), 32: np.float32(1)}  # opaque, white
+_DEEPEST = {"PNG": 16, "TIFF": 32}
 _ALPHA = {"PNG", "TIFF", "WEBP"}
-_OPTIONS = {
-    "JPEG": {"subsampling": "4:4:4"},
-    "WEBP": {"lossless": True, "exact": True},  # also colors that are transparent
-}
-_MAX_JPEG_EXIF = 65_533
-_SUB_DIRECTORIES = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
-
-# Tags about how a file stores pixels; XMP, Photoshop's block and ICC, which is kept apart.
-_LAYOUT_TAGS = {
-    *range(254, 267),
-    *(273, 274, *range(277, 282), 284, *range(288, 294), 301, 317),
-    *range(320, 348),
-    *range(512, 533),
-    *(700, 34377, 34675),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class PhotoInfo:
-    """What a photo has besides colors.
-
-    Attributes:
-      bits: per sample, 8 or 16.
-      gray: has one channel (besides alpha).
-      alpha: uint8 or uint16 `[height, width]`, 255 or 65535 opaque; None if there is none.
-      icc_profile: of the colors.
-      exif: an EXIF block, without orientation.
-    """
-
-    bits: int = 8
-    gray: bool = False
-    alpha: np.ndarray | None = None
-    icc_profile: bytes | None = None
-    exif: bytes = b""
+_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}  # whose pictures are frames
 
 
 def read_photo(path: Path) -> tuple[np.ndarray, PhotoInfo]:
@@ -84,33 +59,36 @@ def read_photo(path: Path) -> tuple[np.ndarray, PhotoInfo]:
         than `PIL.Image.MAX_IMAGE_PIXELS` twice.
       OSError: the file can't be read.
     """
+    return next(read_pages(path))
+
+
+def read_pages(path: Path) -> Iterator[tuple[np.ndarray, PhotoInfo]]:
+    """Reads all pages of a TIFF file or all frames of an animation, of others the one picture.
+
+    Args:
+      path: an image file of any kind.
+
+    Yields:
+      What `read_photo` returns.
+
+    Raises:
+      CorruptImage, OSError: see `read_photo`.
+    """
     data = path.read_bytes()
     images.quiet_pillow()
-    try:
-        image = Image.open(io.BytesIO(data))
-        deep = images.is_deep(image, data)
-        image.load()  # also for deep images: OpenCV returns half an image when it's truncated
-        orientation = images.orientation_of(image)  # after load: Pillow has turned TIFFs by then
-        samples = images.orient(_read_deep(data) if deep else _read(image), orientation)
-        icc_profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
-        exif = _exif(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise about any type on broken data
-        raise images.corrupt_image(error) from error
-    height, width, channels = samples.shape
-    pixels = np.empty((height, width, 3), np.float32)
-    pixels[:] = samples[..., : 3 if channels > 2 else 1]
-    pixels /= np.iinfo(samples.dtype).max
-    alpha = samples[..., -1].copy() if channels in (2, 4) else None
-    return pixels, PhotoInfo(16 if deep else 8, channels < 3, alpha, icc_profile, exif)
+    with _corrupt_images():
+        image, numbers, lost = _open(data)
+    for number in numbers:
+        with _corrupt_images():
+            page = _read_page(data, image, number, len(numbers), lost)
+        yield page
 
 
 def require_writable(path: Path, info: PhotoInfo) -> str:
     """Returns the format that a path's suffix stands for.
 
     Raises:
-      UserError: the format is unknown, or has no transparency where the photo has.
+      UserError: the format is unknown, or has no transparency or no pages where the photo has.
     """
     kind = FORMATS.get(path.suffix.lower())
     require(kind is not None, f"can't write {path}: choose from {', '.join(FORMATS)}")
@@ -118,14 +96,21 @@ def require_writable(path: Path, info: PhotoInfo) -> str:
         info.alpha is None or kind in _ALPHA,
         f"can't write {path}: {kind} has no transparency, PNG has",
     )
+    takes = "TIFF has" if info.loop is None else "PNG has"
+    require(
+        info.pages == 1 or kind == "TIFF" or (kind in _ANIMATED and info.loop is not None),
+        f"can't write {path}: {kind} does not have {info.pages} pages or frames, {takes}",
+    )
     return kind
 
 
-def write_photo(path: Path, pixels: np.ndarray, info: PhotoInfo, *, jpeg_quality: int = 95) -> None:
+def write_photo(
+    path: Path, pixels: np.ndarray, info: PhotoInfo, *, jpeg_quality: int = 95
+) -> tuple[str, ...]:
     """Writes a photo in the format of the path's suffix, complete or not at all.
 
     Values are clipped and rounded. A gray photo is the mean of the channels. Formats without 16
-    bits (all but PNG and TIFF) get 8.
+    bits (all but PNG and TIFF) get 8, those without floats (all but TIFF) 16 or 8.
 
     Args:
       path: to write; its folder is made, a file that is there is replaced.
@@ -133,36 +118,67 @@ def write_photo(path: Path, pixels: np.ndarray, info: PhotoInfo, *, jpeg_quality
       info: what else the photo has.
       jpeg_quality: 1..100, for JPEG; the other formats are written without loss.
 
+    Returns:
+      In words, what the photo had and the file has not.
+
     Raises:
       UserError: see `require_writable`; or the format can't hold a photo of this size.
     """
-    kind = require_writable(path, info)
-    deep = info.bits == 16 and kind in _DEEP
-    color = pixels.mean(axis=2, keepdims=True) if info.gray else pixels
-    samples = _quantise(color, deep)
-    if info.alpha is not None:
-        alpha = np.float32(info.alpha[..., None]) / np.iinfo(info.alpha.dtype).max
-        samples = np.concatenate([samples, _quantise(alpha, deep)], axis=2)
-    if kind == "TIFF":
-        data = _encode_tiff(samples, info)
-    elif deep:
-        data = _encode_png16(samples, info)
-    else:
-        try:
-            data = _encode(samples, kind, info, jpeg_quality)
-        except (OSError, ValueError) as error:  # Pillow's encoders: beyond a format's limits
-            height, width = samples.shape[:2]
-            raise UserError(
-                f"can't write {path}: {kind} does not take these {width}x{height} pixels"
-                f" ({error}); choose .png"
-            ) from error
+    info = dataclasses.replace(info, pages=1, loop=None)
+    return write_pages(path, [(pixels, info)], jpeg_quality=jpeg_quality)
+
+
+def write_pages(
+    path: Path, pages: Iterable[tuple[np.ndarray, PhotoInfo]], *, jpeg_quality: int = 95
+) -> tuple[str, ...]:
+    """Writes pages of a TIFF file or frames of an animation; or one photo, as `write_photo` does.
+
+    Args:
+      path: to write; its folder is made, a file that is there is replaced.
+      pages: one at least, in order; taken one at a time.
+      jpeg_quality: see `write_photo`.
+
+    Returns:
+      See `write_photo`.
+
+    Raises:
+      UserError: see `write_photo`.
+    """
+    pages = iter(pages)
+    pixels, first = next(pages)
+    kind, size = require_writable(path, first), pixels.shape[1::-1]
+    deepest = 8 if first.pages > 1 and kind != "TIFF" else _DEEPEST.get(kind, 8)
+    quantised = (
+        (_samples(page, info, deepest), info)
+        for page, info in itertools.chain([(pixels, first)], pages)
+    )
+    try:
+        if kind == "TIFF":
+            data = encode_tiff(quantised)
+        elif first.pages > 1:
+            data = encode_animation([*quantised], kind)
+        else:
+            samples, _ = next(quantised)
+            if samples.dtype == np.uint16:
+                data = encode_png16(samples, first)
+            else:
+                data = encode(samples, kind, first, jpeg_quality)
+    except (CorruptImage, UserError):  # of a later page
+        raise
+    except (OSError, ValueError) as error:  # Pillow's encoders: beyond a format's limits
+        raise UserError(
+            f"can't write {path}: {kind} does not take these {size[0]}x{size[1]} pixels"
+            f" ({error}); choose .png"
+        ) from error
     write_bytes(path, data)
+    shallower = [f"{first.bits} bits per sample, of which {min(first.bits, deepest)} are written"]
+    return (*first.lost, *(shallower if first.bits > deepest else []), *unwritable(first, kind))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name first; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path))
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -170,31 +186,82 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _quantise(values: np.ndarray, deep: bool) -> np.ndarray:
-    dtype = np.uint16 if deep else np.uint8
-    values = np.clip(values, 0, 1)
-    values *= np.iinfo(dtype).max  # in place: photos can be large
-    return np.rint(values, out=values).astype(dtype)
+# ---------------------------------------------------------------- reading
+
+
+@contextlib.contextmanager
+def _corrupt_images() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise about any type on broken data
+        raise images.corrupt_image(error) from error
+
+
+def _open(data: bytes) -> tuple[Image.Image | None, list[int], tuple[str, ...]]:
+    """The file as Pillow opens it if it does, which pages to read, and what they leave out."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if not is_tiff(data):
+            raise
+        image = None
+    if is_tiff(data):
+        return image, tiff_pages(data), ()
+    count = getattr(image, "n_frames", 1)
+    if image.format in _ANIMATED:
+        return image, list(range(count)), ()
+    others = f"pictures after the first of {count} in the {image.format} file"
+    return image, [0], (others,) if count > 1 else ()
+
+
+def _read_page(
+    data: bytes, image: Image.Image | None, number: int, pages: int, lost: tuple[str, ...]
+) -> tuple[np.ndarray, PhotoInfo]:
+    if image and (number or pages > 1):
+        image.seek(number)
+    held = orientation_of(image) if image else 1
+    samples = read_deep(data, number) if is_tiff(data) or pages == 1 else None
+    if samples is None:
+        if image is None:
+            raise CorruptImage("not an image of a known format")
+        image.load()
+        # After load: Pillow has turned TIFFs by then.
+        samples = orient(_read(image), orientation_of(image))
+        if data[24:25] == b"\x10" and image.format == "PNG":
+            lost = (*lost, "16 bits of an animation, of which 8 are read")
+    bits = 8 * samples.itemsize
+    height, width, channels = samples.shape
+    pixels = np.empty((height, width, 3), np.float32)
+    pixels[:] = samples[..., : 3 if channels > 2 else 1]
+    pixels /= _TOP[bits]
+    fields = read_metadata(image, data, samples, turned=held > 4)
+    is_animation = pages > 1 and not is_tiff(data)
+    info = PhotoInfo(
+        bits=bits,
+        gray=channels < 3,
+        alpha=samples[..., -1].copy() if channels in (2, 4) else None,
+        pages=pages,
+        loop=image.info.get("loop", 1) if is_animation else None,
+        duration=image.info.get("duration") if is_animation else None,
+        **fields | {"lost": (*lost, *fields["lost"])},
+    )
+    return pixels, info
 
 
 def _read(image: Image.Image) -> np.ndarray:
     """A loaded 8-bit image as uint8 `[height, width, channels]`: L, LA, RGB or RGBA."""
     if image.mode in ("I", "F"):
         raise CorruptImage(f"unsupported pixel type {image.mode!r} (32-bit)")
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "CMYK":
         image = _cmyk_to_rgb(image)
     color = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     alpha = "A" if image.has_transparency_data else ""
     samples = np.asarray(image.convert(color + alpha))
     return samples if samples.ndim == 3 else samples[..., None]
-
-
-def _read_deep(data: bytes) -> np.ndarray:
-    """A 16-bit file as uint16 `[height, width, channels]`: gray, RGB or RGBA."""
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16:
-        raise CorruptImage("unsupported 16-bit file")
-    return _swap(samples if samples.ndim == 3 else samples[..., None])
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
@@ -209,76 +276,23 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
 
 
-def _exif(image: Image.Image) -> bytes:
-    """The tags that stay true of the restored photo."""
-    try:
-        exif = image.getexif()
-        for tag in _LAYOUT_TAGS & set(exif):
-            del exif[tag]
-        return exif.tobytes() if len(exif) else b""
-    except Exception:  # broken metadata doesn't make the pixels bad
-        return b""
+# ---------------------------------------------------------------- writing
 
 
-def _encode(samples: np.ndarray, kind: str, info: PhotoInfo, jpeg_quality: int) -> bytes:
-    """An 8-bit file."""
-    options = dict(_OPTIONS.get(kind, {}))
-    if kind == "JPEG":
-        options["quality"] = jpeg_quality
-    if info.icc_profile:
-        options["icc_profile"] = info.icc_profile
-    if info.exif and (kind != "JPEG" or len(info.exif) <= _MAX_JPEG_EXIF):
-        options["exif"] = info.exif
-    stream = io.BytesIO()
-    image = Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples)
-    image.save(stream, kind, **options)
-    return stream.getvalue()
+def _samples(pixels: np.ndarray, info: PhotoInfo, deepest: int) -> np.ndarray:
+    """What is stored of a page, with alpha: uint8, uint16 or float32."""
+    bits = min(info.bits, deepest)
+    samples = _quantise(pixels.mean(axis=2, keepdims=True) if info.gray else pixels, bits)
+    if info.alpha is None:
+        return samples
+    opaque = _TOP[8 * info.alpha.itemsize]
+    alpha = _quantise(np.float32(info.alpha[..., None]) / opaque, bits)
+    return np.concatenate([samples, alpha], axis=2)
 
 
-def _encode_png16(samples: np.ndarray, info: PhotoInfo) -> bytes:
-    """A 16-bit PNG file; Pillow writes gray ones only."""
-    blocks = {
-        cv2.IMAGE_METADATA_ICCP: info.icc_profile or b"",
-        cv2.IMAGE_METADATA_EXIF: info.exif.removeprefix(b"Exif\0\0"),
-    }
-    blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in blocks.items() if block}
-    _, data = cv2.imencodeWithMetadata(".png", _swap(samples), [*blocks], [*blocks.values()])
-    return data.tobytes()
-
-
-def _encode_tiff(samples: np.ndarray, info: PhotoInfo) -> bytes:
-    """A TIFF file of one deflated strip.
-
-    Pillow writes 16 bits for gray only, and EXIF without compression only; OpenCV no metadata.
-    """
-    height, width, channels = samples.shape
-    differences = np.diff(samples, axis=1, prepend=samples.dtype.type(0))
-    strip = zlib.compress(differences.astype(differences.dtype.newbyteorder("<")))
-    tags = tiff.ImageFileDirectory_v2()
-    exif = Image.Exif()
-    if info.exif:
-        exif.load(info.exif)
-    for tag in exif:
-        tags[tag] = exif.get_ifd(tag) if tag in _SUB_DIRECTORIES else exif[tag]
-    tags[tiff.IMAGEWIDTH], tags[tiff.IMAGELENGTH] = width, height
-    tags[tiff.BITSPERSAMPLE] = (8 * samples.itemsize,) * channels
-    tags[tiff.SAMPLESPERPIXEL] = channels
-    tags[tiff.COMPRESSION], tags[tiff.PREDICTOR] = 8, 2  # deflate, of differences
-    tags[tiff.PHOTOMETRIC_INTERPRETATION] = 2 if channels > 2 else 1  # RGB, gray
-    tags[tiff.PLANAR_CONFIGURATION] = 1
-    tags[tiff.ROWSPERSTRIP] = height
-    tags[tiff.STRIPOFFSETS] = 0  # Pillow adds the size of the tags
-    tags[tiff.STRIPBYTECOUNTS] = len(strip)
-    if info.alpha is not None:
-        tags[tiff.EXTRASAMPLES] = 2  # colors are not multiplied by it
-    if info.icc_profile:
-        tags[tiff.ICCPROFILE] = info.icc_profile
-    stream = io.BytesIO()
-    tags.save(stream)
-    return stream.getvalue() + strip
-
-
-def _swap(samples: np.ndarray) -> np.ndarray:
-    """RGB to OpenCV's BGR and back; gray and alpha stay."""
-    channels = samples.shape[2]
-    return samples if channels == 1 else samples[..., [2, 1, 0, 3][:channels]]
+def _quantise(values: np.ndarray, bits: int) -> np.ndarray:
+    values = np.clip(values, 0, 1)
+    if bits == 32:
+        return np.float32(values)
+    values *= _TOP[bits]  # in place: photos can be large
+    return np.rint(values, out=values).astype(_TOP[bits].dtype)

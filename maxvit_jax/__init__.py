@@ -6,9 +6,9 @@ model, variables = load_pretrained("maxvit_tiny")  # as published: docs/weights.
 
 When weights are loaded, a model that is given by name follows the file in what its arrays say and
 nobody asks otherwise: `num_classes` (0 where it has no head), `in_channels`, a MaxViT's
-`window_size`, a MOAT's `relative_bias`. With `num_classes=n` other than the file's, the
-classifier's last layer starts fresh (from a fixed seed), and with it whatever the file lacks of the
-head; with `num_classes=0` the file's head is left out.
+`window_size`, a MOAT's `relative_bias`, `stem_widths` of both. With `num_classes=n` other than the
+file's, the classifier's last layer starts fresh (from a fixed seed), and with it whatever the file
+lacks of the head; with `num_classes=0` the file's head is left out.
 
 Names of single checkpoints, such as timm's `"maxvit_tiny_tf_384.in1k"`, stand for the model with
 what those weights need: `maxvit_jax.checkpoints`.

@@ -54,7 +54,8 @@ class ClassifierImages(LoaderConfig):
         require(not legacy, "config.data.interpolation: legacy_bicubic is for inception crops")
         preprocess.check_image_size(self.image_size, "config.data.image_size")
         require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
-        require(self.shift >= 0, "config.data.shift must not be negative")
+        sides = f"config.data.shift={self.shift}: images have {self.image_size} pixels"
+        require(0 <= self.shift < min(preprocess.height_width(self.image_size)), sides)
         require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
         require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
         preprocess.check_normalization(self.mean, self.std)

@@ -159,7 +159,8 @@ def data_of_weights(
     if class_names is None and foreign:
         class_names = _published_names(name, found.get("num_classes"))
         if class_names:
-            logging.info("%s names no classes: taken to be ImageNet-1k's 1,000", path)
+            count = len(class_names)
+            logging.info("%s names no classes: taken to be ImageNet's %s", path, f"{count:,}")
     if stored and image_size not in (None, data.image_size):
         logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
@@ -218,11 +219,10 @@ def _like_published(
 
 
 def _published_names(name: str, num_classes: int | None) -> list[str] | None:
-    """The names of the classes of published weights with that many, if they are ImageNet-1k's."""
+    """The names of the classes of published weights with that many, which are ImageNet's."""
     row = find_checkpoint(name, found={"num_classes": num_classes})
-    names = imagenet_class_names()
-    known = row is not None and row.data.endswith("in1k") and num_classes == len(names)
-    return list(names) if known else None
+    names = imagenet_class_names(num_classes) if row and row.num_classes == num_classes else None
+    return list(names) if names else None
 
 
 def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
@@ -253,7 +253,7 @@ def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
             "eval_crop_fraction": theirs.get("crop_pct", 0.875),
             "interpolation": theirs.get("interpolation", "bicubic"),
         }
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UserError(f"the pretrained_cfg of {path} is damaged: {error}") from error
 
 
@@ -261,7 +261,7 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
     """Returns the names of the classes of the data that a run was evaluated on, if it is there."""
     from common.data.sources import make_source
 
-    options = ("name", "root", "data_dir", "train_split", "holdout")
+    options = ("name", "root", "data_dir", "train_split", "holdout", "classes")
     try:
         source = make_source(
             section["source"],

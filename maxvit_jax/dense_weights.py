@@ -1,6 +1,7 @@
 """What stands with dense models' weights: how photos are prepared, what classes are, which head."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ from common.weights.mapping import flatten, unflatten
 from common.weights.readers import read_arrays
 from maxvit_jax.models.dense import DenseModel
 
-# How names begin that only mmsegmentation's and mmdetection's heads have.
-_HEADS_OF_FILES = ("decode_head.", "bbox_head.", "roi_head.")
+# Names that only mmsegmentation's and mmdetection's heads have, within whatever trained them.
+_OF_HEADS = re.compile(r"(.+\.)?(decode_head|bbox_head|roi_head)\..+")
 _MEANING = ("preprocessing", "class_names", "category_ids", "palette")
 
 
@@ -77,7 +78,7 @@ def holds_head(path: epath.PathLike, head: str) -> bool:
     else:
         hub = read_hub(place)
         names = read_arrays(hub.weights if hub else place).arrays
-        return any(name.startswith(_HEADS_OF_FILES) for name in names)
+        return any(_OF_HEADS.fullmatch(name) for name in names)
     return name.partition(BACKBONE_AND_HEAD)[2] == head
 
 

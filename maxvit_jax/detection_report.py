@@ -69,7 +69,7 @@ def write_detection_report(
     for name, content in pictures.items():
         write_bytes(folder / f"{name}.png", content)
     html = _page(evaluator.compute(), classes, errors, pictures, min_score)
-    write_bytes(folder / "report.html", html.encode())
+    write_bytes(folder / "report.html", html.encode(errors="replace"))
     total = ", ".join(f"{value} {_spoken(key)}" for key, value in list(errors[-1].items())[1:])
     return [f"of detections with a score of at least {min_score:g}: {total}"]
 

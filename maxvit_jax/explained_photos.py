@@ -124,8 +124,10 @@ class ExplainedPhotos:
         draw = (self._grad_cam, self._attention, self._rollout, self._receptive_field)
         self._draw = dict(zip(METHODS, draw, strict=True))[options.method]
         self._method = options.method
-        self._stage = f"stage_{options.stage or len(self._model.depths)}"
-        self._model.block_names(self._stage)
+        last = len(self._model.depths)
+        stage = last if options.stage is None else options.stage
+        require(1 <= stage <= last, f"--stage={stage}: the model has stages 1 to {last}")
+        self._stage = f"stage_{stage}"
         if options.method in ("attention", "rollout"):
             layouts_of(self._model, self._stage)
         options.pixel((1, 1))  # refused at once if it is none

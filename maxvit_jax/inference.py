@@ -7,12 +7,12 @@ classifier.top(photo)  # [Prediction(index=281, name=None, probability=0.93), ..
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import linen as nn
+from PIL.Image import Image as PillowImage
 
 from common.compiled import announcing, sides
 from common.config import require
@@ -20,6 +20,7 @@ from common.data.image_transform import EvalTransform
 from common.data.images import CorruptImage
 from common.data.preprocess import normalize
 from common.errors import UserError
+from common.regular_files import read_file
 from maxvit_jax.data_defaults import DataDefaults
 
 Image = np.ndarray | bytes | str | os.PathLike  # or what NumPy makes an array of: Pillow's, JAX's
@@ -103,8 +104,9 @@ class Classifier:
         """Classifies one image or several.
 
         Args:
-          images: uint8 `[height, width, 3]`, or the content of an image file (also gray, with alpha
-            or of 16 bits, see `common.data.images.decode`); or a sequence of these, of any sizes.
+          images: uint8 `[height, width, 3]`, an image of Pillow, or the content of an image file
+            (also gray, with alpha or of 16 bits, see `common.data.images.decode`); or a sequence of
+            these, of any sizes.
 
         Returns:
           float32 probabilities `[classes]`, for a sequence `[images, classes]`.
@@ -147,8 +149,8 @@ class Classifier:
           CorruptImage: something that is no image.
         """
         if isinstance(image, str | os.PathLike):
-            image = Path(image).read_bytes()
-        elif not isinstance(image, bytes):
+            image = read_file(image)
+        elif not isinstance(image, bytes | PillowImage):
             image = np.asarray(image)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]
 

@@ -88,7 +88,7 @@ def write_quality_report(
     files = {key: encoded(picture) for key, picture in pictures.items()}
     for key, content in files.items():
         write_bytes(folder / f"{key}.png", content)
-    write_bytes(folder / "report.html", _page(metrics, threshold, files).encode())
+    write_bytes(folder / "report.html", _page(metrics, threshold, files).encode(errors="replace"))
     constant = [what for what, x in (("predicted", mean), ("true", true_mean)) if not np.ptp(x)]
     return [f"all {what} means are equal: correlations are given as 0" for what in constant]
 

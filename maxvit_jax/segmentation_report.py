@@ -98,7 +98,7 @@ def evaluate_images(
     for name, content in sheets.items():
         write_bytes(folder / f"{name}.png", content)
     write_json(folder / "metrics.json", summary)
-    write_bytes(folder / "report.html", _page(summary, sheets).encode())
+    write_bytes(folder / "report.html", _page(summary, sheets).encode(errors="replace"))
     return summary
 
 

@@ -1,13 +1,12 @@
 """Photos in, label maps out: what `launch.predict` writes of a segmentation model."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.csv_text import csv_text
 from common.data.images import decode
 from common.data.resized_crops import resize_image
 from common.demo.shown import Bar, Bars, Shown
@@ -90,12 +89,9 @@ class SegmentedPhotos:
 
     def folder_files(self) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: names and colours of the classes."""
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["class", "name", "red", "green", "blue"])
-        for index, (name, color) in enumerate(zip(self._names, self._palette, strict=True)):
-            table.writerow([index, name, *color])
-        return {"classes.csv": text.getvalue().encode()}
+        rows = [(i, name, *self._palette[i]) for i, name in enumerate(self._names)]
+        text = csv_text([("class", "name", "red", "green", "blue"), *rows])
+        return {"classes.csv": text.encode(errors="surrogateescape")}
 
     def closing_files(self, folder: Path) -> dict[str, bytes]:
         """See `common.predict.FilePredictor`: none."""

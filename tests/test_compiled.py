@@ -1,6 +1,7 @@
 """Programs that say when they are compiled: once for each shape, and never twice for one."""
 
 import contextlib
+import types
 
 import jax
 import numpy as np
@@ -43,3 +44,33 @@ def test_other_kinds_of_numbers_are_another_program(said):
     for kind in (np.float32, np.int32, np.float32):
         assert run(None, np.ones(3, kind)).dtype == kind
     assert said == ["compiling float32; compiled", "compiling int32; compiled"]
+
+
+class Noted:
+    """A jitted function that notes what is compiled; of nine values it can't."""
+
+    def __init__(self):
+        self.lowered = []
+
+    def lower(self, scale, values):
+        self.lowered.append(values.shape[0])
+        if values.shape[0] == 9:
+            raise RuntimeError("too large")
+        return types.SimpleNamespace(compile=lambda: "compiled")
+
+    def __call__(self, scale, values):
+        return scale * values
+
+
+def test_programs_compiled_ahead_are_found_again(said):
+    """Each once, whoever asks for it first; a mistake reaches who needs the program."""
+    program = Noted()
+    run = announcing(program, lambda scale, values: f"for {values.shape[0]}")
+    values = {size: np.ones(size, np.float32) for size in (4, 6, 9)}
+    run.compile_ahead((2, jax.ShapeDtypeStruct(x.shape, x.dtype)) for x in values.values())
+    assert [float(run(2, values[size]).sum()) for size in (6, 4, 6)] == [12, 8, 12]
+    with pytest.raises(RuntimeError, match="too large"):
+        run(2, values[9])
+    run.compile_ahead([(2, values[4])])
+    assert sorted(program.lowered) == [4, 6, 9]
+    assert said == [f"compiling for {size}; compiled" for size in (6, 4, 9)]

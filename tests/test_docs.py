@@ -80,6 +80,17 @@ def test_commands_have_their_flags_recipes_and_fields(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_links_are_encrypted_addresses_or_files_that_are_there(page):
+    text = re.sub(r"```.*?```", "", PAGES[page].read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)]*)\)", text):
+        if ":" in target:
+            assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[!-~]*)?", target), f"{page}: {target}"
+        elif path := target.partition("#")[0]:
+            places = [PAGES[page].parent / path, PAGES[page].parent.parent / path]  # of the site
+            assert any(place.exists() for place in places), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_names_of_python_are_there(page):
     for name in NAME.findall(PAGES[page].read_text()):
         parts = name.split(".")

@@ -33,3 +33,13 @@ def test_nearest_valid(value, multiple, hint):
 
 def test_is_a_value_error():
     assert issubclass(UserError, ValueError)
+
+
+def test_messages_are_one_line_that_can_be_printed():
+    """Names of files may hold anything, and values of JSON be as long as the file."""
+    message = str(UserError("a\nb \x1b[31m caf\udce9 \N{BELL} ok"))
+    assert message == "a b \\x1b[31m caf\\udce9 \N{BELL} ok" and message.isprintable()
+    message = str(UserError(f"path={'x' * 10**6}: do this"))
+    assert message.startswith("path=xx") and message.endswith("x: do this")
+    assert "[... 998,214 characters ...]" in message and len(message) < 2000
+    assert str(UserError("short")) == "short"

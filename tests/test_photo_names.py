@@ -1,11 +1,12 @@
 """Names and ids that tell photos of a folder apart."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from common.photo_names import image_ids, places, relative_paths
+from common.photo_names import image_ids, places, relative_paths, shown, temporary_name
 
 
 def names(*files):
@@ -35,3 +36,17 @@ def test_places_are_names_without_suffix_where_that_is_enough():
 def test_names_that_differ_in_case_alone():
     with pytest.raises(UserError, match=r"photos/x.jpg and photos/X.jpg differ in case alone"):
         names("x.jpg", "X.jpg")
+
+
+def test_names_in_messages():
+    assert shown(os.fsdecode(b"a/caf\xe9.png")) == r"a/caf\udce9.png"
+    assert shown("Café\n\x1b[31m.png") == r"Café\n\x1b[31m.png"
+    long = shown("x" * 500 + "7.png")
+    assert len(long) == 200 and long.startswith("...x") and long.endswith("x7.png")
+
+
+def test_names_of_files_that_are_not_complete(tmp_path):
+    assert temporary_name("a/photo.png") == f".photo.png.{os.getpid()}.tmp"
+    for name in ("é" * 127, "x" * 255):
+        (tmp_path / temporary_name(name)).touch()
+    assert len(list(tmp_path.iterdir())) == 2

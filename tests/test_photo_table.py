@@ -1,6 +1,8 @@
 """A table that is complete, or named so and gone on with."""
 
 import csv
+import io
+import os
 
 import pytest
 
@@ -86,3 +88,19 @@ def test_what_was_changed_is_not_gone_on_with(tmp_path):
     with pytest.raises(UserError, match="was changed after its int"), photo_table(path):
         pass
     assert unfinished(path).read_bytes() == changed
+
+
+def test_names_that_are_no_text(tmp_path):
+    """A file's is read back as it was; of a class, half a character is written as JSON does."""
+    path, name = tmp_path / "all.csv", os.fsdecode(b"caf\xe9\n.png")
+    odd = [{"class": 1, "name": "half \ud800"}]
+    with pytest.raises(KeyboardInterrupt), photo_table(path) as table:
+        table.write(name, odd)
+        table.write("b.jpg", odd)
+        raise KeyboardInterrupt
+    with photo_table(path) as table:
+        assert table.done == {name}
+        table.write("b.jpg", odd)
+    found = path.read_bytes().decode(errors="surrogateescape")
+    rows = [*csv.reader(io.StringIO(found, newline=""))]
+    assert rows[1][0] == name and rows[-1] == ["b.jpg", "1", r"half \ud800"]

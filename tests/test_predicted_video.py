@@ -74,6 +74,6 @@ def test_a_failure_leaves_nothing(tmp_path, source):
 
     with pytest.raises(KeyboardInterrupt):
         predict_video(Failing(), source, tmp_path / "out" / "in.mkv", print)
-    with pytest.raises(UserError, match=r"can't write .*out.flv"):
-        predict_video(Brightness(), source, tmp_path / "out" / "out.flv", print)
+    with pytest.raises(UserError, match=r"can't write .*out.wmv"):
+        predict_video(Brightness(), source, tmp_path / "out" / "out.wmv", print)
     assert not list((tmp_path / "out").iterdir())

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -10,23 +10,30 @@ _MOST_LISTED = 12  # classes, or kinds of files
 _IMBALANCED = 5  # times as many examples of one class as of another
 
 
-def left_out_line(used: Collection[os.PathLike | str], found: Collection[os.PathLike | str]) -> str:
-    """Says which files are left out, by kind: "left out: 12 of 18 files (12 .jfif)".
+def left_out_line(
+    used: Collection[os.PathLike | str],
+    found: Collection[os.PathLike | str],
+    others: Mapping[str, int] | None = None,
+) -> str:
+    """Says which files are left out, by kind: "left out: 12 of 18 files (12 .heic)".
 
     Args:
       used: files that are not left out.
       found: all files.
+      others: kind of what is no file that could be used -> how many
+        (`common.data.folder_files.FolderFiles.others`).
 
     Returns:
       The empty string if none is.
     """
-    count = len(found) - len(used)
+    count, odd = len(found) - len(used), [f"{n:,} {kind}" for kind, n in (others or {}).items()]
     if not count:
-        return ""
+        return f"left out: {', '.join(odd)}" if odd else ""
     kinds = (_suffixes(found) - _suffixes(used)).most_common()
     listed = [f"{n:,} {suffix or 'without a suffix'}" for suffix, n in kinds[:_MOST_LISTED]]
     rest = ["..."] if len(kinds) > _MOST_LISTED else []
-    return f"left out: {count:,} of {len(found):,} files ({', '.join(listed + rest)})"
+    line = f"left out: {count:,} of {len(found):,} files ({', '.join(listed + rest)})"
+    return ", ".join([line, *odd])
 
 
 def classes_line(class_names: Sequence[str], labels: np.ndarray) -> str:

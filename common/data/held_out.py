@@ -13,6 +13,7 @@ import numpy as np
 from common.errors import UserError, did_you_mean
 
 HELD_OUT = ("eval", "val", "validation", "test")  # what the part may be called
+BY_NAMES = "by a hash of their names"  # the rule, as runs keep it
 _ALIKE = ("val", "valid", "validation", "eval")
 
 
@@ -63,6 +64,37 @@ def part_by_name(
     held_out = numbers < holdout
     held_out[np.argmin(numbers)], held_out[np.argmax(numbers)] = True, False
     return np.flatnonzero(held_out != training)
+
+
+def part_of_classes(
+    names: Sequence[str], labels: np.ndarray, holdout: float, *, training: bool
+) -> np.ndarray:
+    """Returns the sorted positions, int64, of one part of examples with a class each.
+
+    Of every class a share is held out as by `part_by_name`, which leaves some of it in either part;
+    a class with a single example is trained on.
+
+    Args:
+      names: relative paths of the images.
+      labels: class of each.
+      holdout: share that is held out, in (0, 1).
+      training: which part.
+
+    Raises:
+      UserError: a share out of range.
+    """
+    if not 0 < holdout < 1:
+        raise UserError(f"holdout={holdout} is no share; choose a number between 0 and 1")
+    kept = [np.empty(0, np.int64)]
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) > 1:
+            own = [names[i] for i in members]
+            members = members[part_by_name(own, holdout, training=training)]
+        elif not training:
+            members = members[:0]
+        kept.append(members)
+    return np.sort(np.concatenate(kept))
 
 
 def _number(path: str, seed: int) -> float:

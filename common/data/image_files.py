@@ -10,6 +10,7 @@ from PIL import Image
 from common.data.crops import image_size, open_array
 from common.data.images import CorruptImage, decode
 from common.errors import UserError
+from common.regular_files import read_file
 
 # What users give; or what NumPy makes an array of: Pillow's images, JAX's arrays.
 Photo = np.ndarray | bytes | str | os.PathLike
@@ -25,7 +26,7 @@ def read_content(path: Path) -> bytes | np.ndarray:
     if path.suffix.lower() == ".npy":
         return open_array(path)
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise CorruptImage(f"{path} can't be read: {error.strerror}") from error
 
@@ -42,8 +43,8 @@ def read_photo(photo: Photo, purpose: str) -> np.ndarray:
     """
     try:
         if isinstance(photo, str | os.PathLike):
-            photo = Path(photo).read_bytes()
-        return decode(photo if isinstance(photo, bytes) else np.asarray(photo))
+            photo = read_file(photo)
+        return decode(photo if isinstance(photo, bytes | Image.Image) else np.asarray(photo))
     except CorruptImage as error:
         raise UserError(f"can't {purpose} what is no image: {error}") from error
 
@@ -53,7 +54,7 @@ def checked_size(path: Path) -> tuple[int, int] | str:
     try:
         size = image_size(path)
         if path.suffix.lower() != ".npy" and not _has_end(path):
-            decode(path.read_bytes())
+            decode(read_file(path))
         return size
     except (CorruptImage, OSError) as error:
         return str(error)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from common.data.folder_files import files_in
 from common.data.found_files import left_out_line
 from common.data.held_out import check_part, part_by_name, split_names
 from common.data.image_files import read_content
-from common.data.sources import IMAGE_SUFFIXES, Example, files_in, images_of
+from common.data.sources import IMAGE_SUFFIXES, Example, images_of
 from common.errors import UserError
 
 
@@ -45,8 +46,8 @@ class ImageFolder:
         folders = [self._root / name for name in split_names(split)]
         folder = next((f for f in folders if f.is_dir()), None)
         found = files_in(folder or self._root)
-        files = images_of(found)
-        lost = left_out_line(files, found)
+        files = images_of(found.files)
+        lost = left_out_line(files, *found)
         if not files:
             none = f"{folder or self._root} has no images ({', '.join(IMAGE_SUFFIXES)})"
             raise UserError("; ".join(filter(None, [none, lost])))

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from common.config import require
+from common.data.folder_files import files_in
 from common.data.sources import IMAGE_SUFFIXES
-from common.errors import UserError
+from common.errors import UserError, did_you_mean
 
 _SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 _FIELD = re.compile(r"\{(\w+)\}")
+_OWN = "{id}_noisy:{id}"
 _CROSS_FOLDERS = {"path": ".+", "folder": "(?:.*/)?"}
 
 
@@ -102,6 +105,34 @@ LAYOUTS = {
 }
 
 
+def layout_of(name: str) -> Layout:
+    """Returns a layout by name, or one of patterns.
+
+    Args:
+      name: of LAYOUTS; or two patterns as `Layout` has them, with a colon between: of inputs and of
+        targets, such as `"{id}_noisy:{id}"` or `"{split}/lq/{path}:{split}/hq/{path}"`.
+
+    Raises:
+      UserError: there is no such layout, or the patterns tell no pairs.
+    """
+    if "{" not in name:
+        if name not in LAYOUTS:
+            hint = did_you_mean(name, LAYOUTS)
+            raise UserError(f"no pair layout {name!r}, nor patterns such as {_OWN}; {hint}")
+        return LAYOUTS[name]
+    patterns = tuple(name.split(":"))
+    fields = [_FIELD.findall(pattern) for pattern in patterns]
+    require(len(patterns) == 2, f"pair layout {name!r}: give two patterns, such as {_OWN}")
+    for pattern, found in zip(patterns, fields, strict=True):
+        strange = set("{}") & set(_FIELD.sub("", pattern))
+        once = len(set(found)) == len(found)
+        plain = "fields are words in braces, each once"
+        require(once and not strange, f"pair layout {name!r}: {plain}, such as {_OWN}")
+    common = set(fields[0]) & set(fields[1]) - {"split"}
+    require(bool(common), f"pair layout {name!r}: both patterns need a field in common, as {_OWN}")
+    return Layout((patterns,))
+
+
 class FoundPairs(NamedTuple):
     """What a search found.
 
@@ -174,16 +205,8 @@ def image_paths(root: Path, below: str = "") -> list[str]:
       root: what paths are relative to.
       below: folder below `root` to search.
     """
-    found = []
-    for parent, folders, files in os.walk(root / below, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = os.path.relpath(parent, root)
-        found += [
-            os.path.normpath(os.path.join(prefix, name))
-            for name in files
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+    found = files_in(root / below).files
+    return sorted(os.path.relpath(path, root) for path in found if path.lower().endswith(_SUFFIXES))
 
 
 def _match(

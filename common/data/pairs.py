@@ -12,16 +12,16 @@ from typing import NotRequired, Protocol, TypedDict
 import numpy as np
 
 from common.data.crops import image_size, read_crop
+from common.data.held_out import part_by_name
 from common.data.image_files import checked_size, raise_problems, read_content
 from common.data.pair_layouts import (
-    LAYOUTS,
     FoundPairs,
     find_pairs,
     find_partners,
     image_paths,
+    layout_of,
 )
 from common.data.sidd_blocks import SiddBlocks
-from common.data.sources import stratified_split
 from common.errors import UserError, did_you_mean
 
 _UNREADABLE = "unreadable image"
@@ -85,13 +85,14 @@ def make_pair_source(
 ) -> PairSource:
     """Makes a source from the fields of a configuration, and checks its files.
 
-    Data without split folders is the same for every split, or with `holdout` divided by a fixed
-    choice; inputs with the same target stay together.
+    Data without split folders is the same for every split, or with `holdout` divided by the
+    targets' names, so that adding some moves none; inputs with the same target stay together.
 
     Args:
       kind: "pairs" (uses `root`, or `input_root` and `target_root`), "folder" (clean photos in
         `root`) or "photos" (those of scikit-image).
-      layout: one of `LAYOUTS`; with `input_root` only its file names count.
+      layout: one of `LAYOUTS`, or patterns, see `common.data.pair_layouts.layout_of`; with
+        `input_root` only its file names count.
       root: folder of the data set.
       input_root: folder of the degraded images, searched with the folders in it.
       target_root: folder of their targets.
@@ -111,11 +112,9 @@ def make_pair_source(
         case "folder":
             source = _clean_folder(_folder(root), split, train_split, holdout)
         case "pairs":
-            if layout not in LAYOUTS:
-                raise UserError(f"no pair layout {layout!r}; {did_you_mean(layout, LAYOUTS)}")
+            spec, training = layout_of(layout), split == train_split
             if bool(input_root) != bool(target_root) or bool(root) == bool(input_root):
                 raise UserError("pairs need either root, or both input_root and target_root")
-            spec, training = LAYOUTS[layout], split == train_split
             if spec.blocks and root and not training:
                 return SiddBlocks(*(_folder(root) / name for name in spec.blocks))
             roots = (_folder(input_root or root), _folder(target_root or root))
@@ -171,7 +170,7 @@ class ImageFiles:
       target_root: their folder.
       inputs: as many paths of degraded images; None: there are none.
       input_root: their folder.
-      problems: found on the way here, for `check`: kind of problem -> files.
+      problems: found on the way here, for `check`: kind of problem -> files; stays as `found`.
       crop_targets: cut a target that is larger than its input at the centre.
     """
 
@@ -191,7 +190,7 @@ class ImageFiles:
         if inputs is not None:
             self._inputs = np.array([os.fsencode(path) for path in inputs])
         self._target_root, self._input_root = Path(target_root), Path(input_root)
-        self._problems, self._crop_targets = dict(problems or {}), crop_targets
+        self.found, self._crop_targets = dict(problems or {}), crop_targets
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -216,7 +215,7 @@ class ImageFiles:
           Kind of problem -> files: those without a partner, unreadable ones, pairs of different
           sizes. Empty when all is well.
         """
-        found = {kind: list(files) for kind, files in self._problems.items()}
+        found = {kind: list(files) for kind, files in self.found.items()}
         found |= {_UNREADABLE: [], _SIZES: []}
         targets = [self._target_path(i) for i in range(len(self))]
         inputs = [] if self._inputs is None else [self._input_path(i) for i in range(len(self))]
@@ -287,10 +286,10 @@ def _part_of_pairs(found: FoundPairs, holdout: float, *, training: bool) -> Foun
 def _part(targets: Sequence[str], holdout: float, *, training: bool) -> np.ndarray:
     """Positions of the training or of the held-out part; equal targets stay together."""
     groups, group_of = np.unique(targets, return_inverse=True)
-    first, second = stratified_split(np.zeros(len(groups)), holdout)
-    if not second.size:
+    if len(groups) == 1:
         raise UserError("a single target can't be held out from itself; add pairs")
-    return np.flatnonzero(np.isin(group_of, first if training else second))
+    keep = part_by_name(groups, holdout, training=training)
+    return np.flatnonzero(np.isin(group_of, keep))
 
 
 def _central(image: bytes | np.ndarray, size: tuple[int, int]) -> bytes | np.ndarray:

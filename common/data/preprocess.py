@@ -14,6 +14,7 @@ from PIL import Image
 from common.config import require
 from common.errors import UserError, did_you_mean
 
+_LARGEST_SIDE = 1 << 14  # of the images that a model sees
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, on the 0..255 scale
 IMAGENET_STD = (58.395, 57.12, 57.375)
 HALF_RANGE = (127.5, 127.5, 127.5)  # as mean and as std: maps 0..255 to -1..1
@@ -45,10 +46,11 @@ def height_width(size: int | tuple[int, ...]) -> tuple[int, int]:
 def check_image_size(size: int | tuple[int, ...], where: str) -> None:
     """Raises UserError unless a size is a positive side, or a positive height and width."""
     sides = [size] if isinstance(size, int) else [*size]
-    fits = len(sides) <= 2 and all(side > 0 for side in sides) and bool(sides)
+    fits = 1 <= len(sides) <= 2 and all(0 < side <= _LARGEST_SIDE for side in sides)
     require(
         fits and (isinstance(size, int) or len(sides) == 2),
-        f"{where}={size}: a positive side in pixels, or a height and a width such as (224, 160)",
+        f"{where}={size}: a side of 1 to {_LARGEST_SIDE} pixels, or a height and a width such as"
+        " (224, 160)",
     )
 
 

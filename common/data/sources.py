@@ -5,19 +5,27 @@ processes. Encoded images stay encoded; `common.data.images.decode` takes both f
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
+from common.data.class_folders import class_folders, order_line, refuse_splits
+from common.data.folder_files import files_of
 from common.data.found_files import classes_line, left_out_line
-from common.data.held_out import HELD_OUT
+from common.data.held_out import BY_NAMES, HELD_OUT, part_of_classes
 from common.data.images import CorruptImage
 from common.data.tfds_builders import TfdsRecords, encoded_records, tfds_builder
 from common.errors import UserError, did_you_mean
+from common.regular_files import read_file
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# Of photos that Pillow decodes.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+)
 _SPLIT_SEED = 0  # the same parts in every run, whatever the run's own seed
 
 
@@ -150,12 +158,14 @@ class FolderSource:
     """A folder of class folders: `root/split/class/**/image.jpg`, or without `split`.
 
     Classes are numbered in sorted order of the training split's folders; images are sorted, hidden
-    files and folders are left out. Without split folders a fixed stratified choice of images is
-    held out: it makes the split "eval" (or "val", "validation", "test"), the rest is "train".
+    files and folders are left out. Without split folders a share of each class is held out by the
+    files' names, so that adding files moves none to another part: it makes the split "eval" (or
+    "val", "validation", "test"), the rest is "train".
 
     Attributes:
       class_names: one per label.
       labels: int `[examples]`.
+      held_out: by which rule images are held out; "" where there are split folders.
       summary: what there is and what was left out, in a line.
     """
 
@@ -166,6 +176,7 @@ class FolderSource:
         *,
         train_split: str = "train",
         holdout: float = 0.1,
+        classes: Sequence[str] = (),
     ):
         """Lists the files; reads none.
 
@@ -174,10 +185,12 @@ class FolderSource:
           split: name of a split folder, or of a part as above.
           train_split: the split folder that defines the classes.
           holdout: share of each class held out when there are no split folders, in (0, 1).
+          classes: names of the class folders in the order of their numbers; (): sorted as text.
 
         Raises:
-          UserError: a missing folder or split, no classes, an empty class, or a class that the
-            training split lacks.
+          UserError: a missing folder or split, no classes, an empty class, a class that the
+            training split lacks, others than `classes`, or folders that look like anything but
+            classes.
         """
         self._root = Path(root).expanduser()
         if not self._root.is_dir():
@@ -188,35 +201,41 @@ class FolderSource:
                 f"{self._root} has {split!r} but no {train_split!r} folder, which numbers the "
                 "classes; add it, or name another as train_split"
             )
-        self.class_names = _class_folders(self._root if flat else self._root / train_split)
+        if not classes:
+            refuse_splits(self._root, train_split)
+        self.class_names = class_folders(self._root if flat else self._root / train_split, classes)
         folder = self._root if flat else self._split_folder(split)
-        if unknown := sorted(set(_class_folders(folder)) - set(self.class_names)):
+        if unknown := sorted(set(class_folders(folder)) - set(self.class_names)):
             raise UserError(
                 f"class {unknown[0]!r} of {folder} is not in {self._root / train_split} "
                 f"({len(unknown)} such); every class needs training images"
             )
         prefix = os.fsencode(self._root / "_")[:-1]
-        paths, labels, everything = [], [], []
-        for label, name in enumerate(self.class_names):
-            if not (folder / name).is_dir():
-                continue  # an evaluation split may lack classes
-            found = files_in(folder / name)
-            files = images_of(found)
-            everything += found
+        # An evaluation split may lack classes.
+        labels = [i for i, name in enumerate(self.class_names) if (folder / name).is_dir()]
+        found = files_of([folder / self.class_names[label] for label in labels])
+        images = [images_of(part.files) for part in found]
+        for label, files, part in zip(labels, images, found, strict=True):
             if not files:
-                lost = left_out_line(files, found)
+                lost = left_out_line(files, *part)
+                none = f"class folder {folder / self.class_names[label]} has no images"
+                lost += "; " * bool(lost)
                 raise UserError(
-                    f"class folder {folder / name} has no images ({', '.join(IMAGE_SUFFIXES)}); "
-                    f"{lost}{'; ' * bool(lost)}add some or remove it"
+                    f"{none} ({', '.join(IMAGE_SUFFIXES)}); {lost}add some or remove it"
                 )
-            paths += [os.fsencode(file)[len(prefix) :] for file in files]
-            labels += [label] * len(files)
+        used = [file for files in images for file in files]
+        paths = [os.fsencode(file)[len(prefix) :] for file in used]
+        labels = np.repeat(np.array(labels, np.int32), [len(files) for files in images])
         # Fixed-width bytes: a list of a million strings would cost each worker much more memory.
-        self._paths, self.labels = np.array(paths), np.array(labels, np.int32)
-        notes = [left_out_line(images_of(everything), everything)]
+        self._paths, self.labels = np.array(paths), labels
+        others = sum((part.others for part in found), Counter())
+        everything = [file for part in found for file in part.files]
+        notes = [order_line(self.class_names), left_out_line(used, everything, others)]
+        self.held_out = BY_NAMES if flat else ""
         if flat:
             self._keep_part(split, train_split, holdout)
-            notes.insert(0, f"{folder} has no splits: {holdout:.3g} of each class is held out")
+            chosen = "of each class is held out, by the files' names"
+            notes.insert(0, f"{folder} has no splits: {holdout:.3g} {chosen}")
         counts = classes_line(self.class_names, self.labels)
         self.summary = "; ".join(filter(None, [counts, *notes]))
 
@@ -233,7 +252,8 @@ class FolderSource:
             raise UserError(
                 f"no split {split!r} in {self._root}, which has no split folders; {hint}"
             )
-        keep = stratified_split(self.labels, holdout)[split != train_split]
+        names = [os.fsdecode(path) for path in self._paths]
+        keep = part_of_classes(names, self.labels, holdout, training=split == train_split)
         if not keep.size:
             raise UserError(
                 f"nothing to hold out in {self._root}: every class has a single image; add images"
@@ -246,7 +266,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> LabelledExample:
         path = self._root / os.fsdecode(self._paths[index])
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as error:
             raise CorruptImage(f"can't be read: {error.strerror}") from error
         return {"image": data, "label": int(self.labels[index]), "name": self.name(index)}
@@ -254,34 +274,6 @@ class FolderSource:
     def name(self, index: int) -> str:
         """Returns the file's path."""
         return str(self._root / os.fsdecode(self._paths[index]))
-
-
-def _class_folders(folder: Path) -> list[str]:
-    try:
-        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
-    except OSError as error:
-        raise UserError(f"can't list {folder}: {error.strerror}; check its permissions") from error
-    names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    if not names:
-        raise UserError(f"no class folders in {folder}; expected {folder}/<class>/<image>.jpg")
-    return names
-
-
-def files_in(folder: Path) -> list[str]:
-    """Returns the paths of all files in a folder and its subfolders but hidden ones.
-
-    Links to folders are followed, each folder once: one may lead to its own parent.
-    """
-    found, seen = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
-    return found
 
 
 def images_of(files: Sequence[str]) -> list[str]:
@@ -361,10 +353,16 @@ def _tfds(*, name: str = "", split: str = "train", data_dir: str | None = None, 
 
 
 def _folder(
-    *, root: str = "", split: str = "train", train_split: str = "train", holdout: float = 0.1, **_
+    *,
+    root: str = "",
+    split: str = "train",
+    train_split: str = "train",
+    holdout: float = 0.1,
+    classes: Sequence[str] = (),
+    **_,
 ) -> Source:
     _require("folder", "root", root)
-    return FolderSource(root, split, train_split=train_split, holdout=holdout)
+    return FolderSource(root, split, train_split=train_split, holdout=holdout, classes=classes)
 
 
 def _digits(*, split: str = "train", **_) -> Source:

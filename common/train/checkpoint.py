@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,8 +27,12 @@ from common.train.manifest import find_damage, write_manifest
 from common.train.processes import failing_together, is_of_another
 from common.train.run_directory import CHECKPOINTS, checkpoint_steps, place_aside
 from common.train.state import TrainState
+from common.weights.refusals import require_plain
 
 _METRICS = "metrics/metrics"  # written by Orbax
+_TIMES = "_CHECKPOINT_METADATA"
+_HELD = ".reading-"
+_TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,6 +228,9 @@ class Checkpoints:
 def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variables]:
     """Loads what a run publishes: the moving average when it has one, else the weights.
 
+    The run may be trained meanwhile, and its trainer remove what is being read: then the next
+    checkpoint is taken.
+
     Args:
       workdir: the run directory.
       best: take the checkpoint with the best evaluation instead of the latest.
@@ -231,21 +239,65 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
       The step, and `{"params", "batch_stats", "constants"}`.
 
     Raises:
-      UserError: there is no checkpoint.
+      UserError: there is no checkpoint, or each is removed before it is read.
     """
     folder = epath.Path(workdir).resolve() / CHECKPOINTS
-    steps = checkpoint_steps(workdir)
+    for attempt in range(_TRIES):
+        steps = checkpoint_steps(workdir)
+        try:
+            for step in _order(folder, steps, best):
+                with _held(folder / str(step), links=attempt > 0) as held:
+                    if _is_intact(held):
+                        logging.info("restoring step %d of %s", step, workdir)
+                        return step, _published(held)
+            raise UserError(f"{workdir} holds no checkpoint that is intact")
+        except Exception:  # whatever Orbax and TensorStore say about files that are gone
+            if checkpoint_steps(workdir) == steps:
+                raise
+            logging.info("a trainer removed that checkpoint meanwhile: taking another")
+    raise UserError(
+        f"{workdir}: its trainer removed {_TRIES} checkpoints before they were read; try again"
+        " later, or train with a larger checkpoint.keep_latest"
+    )
+
+
+def _order(folder: epath.Path, steps: list[int], best: bool) -> list[int]:
+    """Steps as they are wanted, the first one most."""
     order = {step: step for step in steps}
     if best:
         scores = {step: _stored_score(folder / str(step)) for step in steps}
         order = {step: score for step, score in scores.items() if score is not None}
     if not order:
         kind = "evaluated checkpoint" if best else "checkpoint"
-        raise UserError(f"{workdir} holds no {kind} (looked in {folder})")
-    step = _first_intact(folder, sorted(order, key=order.get, reverse=True))
-    logging.info("restoring step %d of %s", step, workdir)
+        raise UserError(f"{folder.parent} holds no {kind} (looked in {folder})")
+    return sorted(order, key=order.get, reverse=True)
+
+
+@contextlib.contextmanager
+def _held(checkpoint: epath.Path, *, links: bool) -> Iterator[epath.Path]:
+    """The folder of a checkpoint, or one of hard links, which no trainer removes while it is read.
+
+    Where the file system has no links, or nothing may be written, it is the checkpoint's own.
+    """
+    root = checkpoint.parent.parent
+    if not links or "://" in str(root):
+        yield checkpoint
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix=_HELD, dir=root))
+            held = epath.Path(place) / checkpoint.name
+            shutil.copytree(checkpoint, held, copy_function=os.link)
+        except (OSError, shutil.Error):
+            held = checkpoint
+        yield held
+
+
+def _published(checkpoint: epath.Path) -> Variables:
+    step = int(checkpoint.name)
     handlers = {"state": ocp.PyTreeCheckpointHandler(), "config": ocp.JsonCheckpointHandler()}
     options = ocp.CheckpointManagerOptions(lightweight_initialize=True)  # reads this step alone
+    folder = checkpoint.parent
     with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         tree = manager.item_metadata(step)["state"]
         averaged = tree.get("ema") is not None
@@ -262,7 +314,7 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
         )
         restored = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
     average = restored.pop("ema", {})
-    return step, {**restored, **average}
+    return {**restored, **average}
 
 
 def _first_intact(folder: epath.Path, steps: list[int]) -> int:
@@ -273,9 +325,29 @@ def _first_intact(folder: epath.Path, steps: list[int]) -> int:
 
 
 def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
-    if problem := find_damage(folder, only):
+    problem = find_damage(folder, only) or _odd_times(folder)
+    if problem and folder.exists():  # else a trainer removed it
         logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
     return problem is None
+
+
+def _odd_times(folder: epath.Path) -> str | None:
+    """What keeps Orbax from reading the file that it writes after the checksums, if anything."""
+    path = folder / _TIMES
+    try:
+        if not path.exists():
+            return None
+        require_plain(path)
+        json.loads(path.read_text())
+    except (UserError, RecursionError) as error:
+        return f"{_TIMES} is damaged ({error})"
+    except ValueError:  # Orbax does without
+        return None
+    try:
+        ocp.metadata.get_step_metadata(folder)
+    except (AttributeError, TypeError, ValueError) as error:
+        return f"{_TIMES} is damaged ({error})"
+    return None
 
 
 def _score(metrics: dict[str, float]) -> float:

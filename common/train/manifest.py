@@ -6,16 +6,21 @@ first line, a comment there, counts the others, since nothing else would tell th
 
 import errno
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from etils import epath
 
+from common.weights.refusals import is_hollow
+
 MANIFEST = "SHA256SUMS"
 # What Orbax writes when all else is there: times, and the mark of completion.
 _NOT_COVERED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _BLOCK = 1 << 22
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 
 
@@ -38,7 +43,7 @@ def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
       only: read this file alone, of those in the manifest.
     """
     try:
-        if not (folder / MANIFEST).exists():
+        if not _is_file(folder / MANIFEST):
             return f"{MANIFEST} is missing"
         header, *lines = (folder / MANIFEST).read_bytes().splitlines() or [b""]
         if _LINE.fullmatch(header):  # of a run from before there was one
@@ -50,15 +55,31 @@ def find_damage(folder: epath.Path, only: str | None = None) -> str | None:
         expected = {line[2].decode(errors="replace"): line[1].decode() for line in lines}
         if only is not None:
             expected = {only: expected.get(only)}
-        if missing := expected.keys() - set(_names(folder)):
+        if missing := [name for name in expected if not _is_file(folder / name)]:
             return f"{min(missing)} is missing"
         digests = _digests(folder, sorted(expected))
     except OSError as error:
-        if error.errno != errno.EIO:  # of a disk that goes bad
+        # A disk that goes bad; a file that was removed while it was read.
+        if error.errno not in (errno.EIO, errno.ENOENT):
             raise
         return f"a file can't be read: {error.strerror}"
     wrong = [name for name in digests if digests[name] != expected[name]]
     return f"{wrong[0]} differs from its checksum" if wrong else None
+
+
+def _is_file(path: epath.Path) -> bool:
+    """Not a folder, a pipe, a device, a link to nowhere or an empty giant in a file's place."""
+    if "://" in str(path):
+        return path.is_file()
+    try:
+        info = os.stat(path)
+        return stat.S_ISREG(info.st_mode) and not is_hollow(info)
+    except ValueError:  # a name with a zero in it
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        return False
 
 
 def _header(count: int) -> str:

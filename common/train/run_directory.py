@@ -14,7 +14,9 @@ from typing import Any
 
 from etils import epath
 
+from common.data.class_folders import class_difference
 from common.errors import UserError
+from common.json_files import read_json
 from common.train.manifest import find_damage
 
 CHECKPOINTS = "checkpoints"
@@ -68,10 +70,11 @@ def open_run(
     Raises:
       UserError: the directory holds something else, or a run with another config (with a diff), or
         another process is at it; a run without a checkpoint has nothing to lose and may begin
-        again. Also a disk that is full or read-only, now or in the block.
+        again. Also a disk that is full or read-only, now or in the block. A new directory that
+        has nothing but its config when a user's mistake ends the block is removed.
     """
     root = epath.Path(workdir)
-    known, allowed = defaults or {}, (*RESUMABLE, *resumable)
+    known, allowed, is_new = defaults or {}, (*RESUMABLE, *resumable), not root.exists()
     _changes(root, config, known, allowed)  # refuses before anything is touched
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -79,8 +82,13 @@ def open_run(
             lines = _changes(root, config, known, allowed)
             if lines or not (root / CONFIG_FILE).exists():
                 _write_json(root / CONFIG_FILE, config)
-            _keep_labels(root, labels or {})
-            yield lines
+            doubts = _keep_labels(root, labels or {})
+            try:
+                yield lines + doubts
+            except UserError:
+                if is_new and _is_bare(root):
+                    root.rmtree()
+                raise
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -98,10 +106,7 @@ def read_labels(workdir: str) -> dict[str, Any]:
       UserError: the file is damaged.
     """
     path = epath.Path(workdir) / LABELS_FILE
-    try:
-        labels = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    labels = read_json(path) if path.exists() else {}
     if not isinstance(labels, dict):
         raise UserError(f"{path} is damaged: it holds no object")
     return labels
@@ -119,32 +124,65 @@ def require_same_labels(place: str, stored: Mapping[str, Any], found: Mapping[st
     if old is not None and new is not None and list(old) != list(new):
         raise UserError(
             f"{place} has other classes than the data: {_difference(old, new)}; use the data that"
-            " it was made for, in that order"
+            " it was made for, with these names in that order"
         )
 
 
-def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> None:
-    """Writes what numbers mean, or makes sure that they mean what they did."""
+def unknown_to_run(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Returns lines on what a run is too old to keep, so that the data may be read in another way.
+
+    Args:
+      place: the run.
+      stored: what it keeps (`read_labels`).
+      found: what a task's data says, as `Task.labels`.
+    """
+    lines = []
+    if "class_names" in found and "class_names" not in stored:
+        lines.append(
+            f"note: {place} keeps no names of its classes: numbers get those that the data has now"
+        )
+    if found.get("held_out") not in (None, stored.get("held_out")):
+        lines.append(
+            f"note: {place} was trained before images were held out {found['held_out']}: some that"
+            " are evaluated now were trained on"
+        )
+    return lines
+
+
+def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> list[str]:
+    """Writes what numbers mean, or makes sure that they mean what they did; lines on doubts."""
+    if not checkpoint_steps(root):
+        if labels:
+            _write_json(root / LABELS_FILE, dict(labels))
+        return []
     old = read_labels(str(root))
-    if checkpoint_steps(root):
-        require_same_labels(str(root), old, labels)
-    if labels and (not old or not checkpoint_steps(root)):
-        _write_json(root / LABELS_FILE, dict(labels))
+    require_same_labels(str(root), old, labels)
+    if not old and labels:  # it was trained with another rule than today's
+        kept = {name: value for name, value in labels.items() if name != "held_out"}
+        _write_json(root / LABELS_FILE, kept)
+    return unknown_to_run(str(root), old, labels)
 
 
-def _difference(old: Any, new: Any) -> str:
-    """Says where two lists differ first."""
-    for index, (a, b) in enumerate(zip(old, new, strict=False)):
-        if a != b:
-            return f"number {index} is {a!r} there and {b!r} here"
-    return f"{len(old)} there and {len(new)} here"
+def _difference(old: Sequence[str], new: Sequence[str]) -> str:
+    """Says where two lists differ first, and which names only one has."""
+    pairs = enumerate(zip(old, new, strict=False))
+    first = [f"number {i} is {a!r} there and {b!r} here" for i, (a, b) in pairs if a != b][:1]
+    counts = [f"{len(old)} there and {len(new)} here"] * (len(old) != len(new))
+    return "; ".join([*first, *counts, class_difference(old, new)])
 
 
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:
     """Returns the steps of a run's complete checkpoints, in order; other names are not its own."""
     folder = epath.Path(workdir) / CHECKPOINTS
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def _is_bare(root: epath.Path) -> bool:
+    """Whether nothing of a run was done yet."""
+    names = {path.name for path in root.iterdir()}
+    begun = {CONFIG_FILE, LABELS_FILE, LOCK_FILE, CHECKPOINTS}
+    return names <= begun and not any((root / CHECKPOINTS).glob("*"))
 
 
 def place_aside(workdir: epath.PathLike, name: str) -> epath.Path:
@@ -228,9 +266,9 @@ def read_config(workdir: str) -> dict[str, Any]:
         no_run = f"{workdir} is no run directory: it has no {CONFIG_FILE}"
         raise UserError(f"{path} is missing{cure}" if cure else no_run)
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}{_cure(workdir)}") from None
+        config = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}{_cure(workdir)}") from None
     if not isinstance(config, dict) or "train" not in config:
         raise UserError(
             f"{workdir} is no run directory: its {CONFIG_FILE} is not a run's{_cure(workdir)}"

@@ -101,7 +101,8 @@ def parse_trainer_sections(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in config:
         require(name in known, f"config.{name}: unknown section, {did_you_mean(name, known)}")
     seed = config.get("seed")
-    require(type(seed) is int and seed >= 0, "config.seed must be an integer, 0 or more")
+    fits = type(seed) is int and 0 <= seed < 2**32
+    require(fits, f"config.seed must be an integer, 0 or more and less than {2**32:,}")
     return {
         name: parse_section(cls, config.get(name, {}), name)
         for name, cls in TRAINER_SECTIONS.items()

@@ -34,7 +34,6 @@ TENSOR_RULES = (
     (r"mlp/expand/bias$", P("tensor")),
     (r"mlp/shrink/kernel$", P("tensor", None)),
 )
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # Smaller arrays are not worth a collective.
 MIN_FSDP_SIZE = 2**14
 
@@ -217,11 +216,6 @@ def overview(tree: Any, mesh: Mesh) -> str:
     if whole:
         lines += [f"no side divides by fsdp={mesh.shape['fsdp']}, so these stay whole:", *whole]
     return "\n".join(lines)
-
-
-def count_collectives(text: str) -> dict[str, int]:
-    """Returns how often each of `COLLECTIVES` stands in the text of a compiled program."""
-    return {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
 
 
 def _name(path: tuple) -> str:

@@ -24,6 +24,7 @@ from common.task import Dataset, Task, Variables
 from common.train import sharding
 from common.train.checkpoint import Checkpoints
 from common.train.corrupt import CorruptCounter
+from common.train.doubtful import doubtful_settings
 from common.train.evaluate import EvalLoop, Evaluating
 from common.train.final_report import write_final_report
 from common.train.fresh import fresh_variables
@@ -62,6 +63,9 @@ def train(task: Task, config: Mapping[str, Any], workdir: str) -> dict[str, floa
     require_same({"workdir": workdir, "config": plain})
     with failing_together(), announced("preparing the model and its data", "prepared"):
         job = _prepare(task, plain, workdir)
+    if jax.process_index() == 0:
+        for line in doubtful_settings(job.sections):
+            print(f"note: {line}", flush=True)
     with _opened(workdir, job) as changes, StopRequest() as stop:
         failed = results = None
         while results is None:

@@ -1,17 +1,16 @@
 """Folders as timm and transformers publish weights: `config.json` beside them."""
 
-import json
 from typing import Any, NamedTuple
 
 from etils import epath
 
 from common.errors import UserError
+from common.json_files import read_json
 
 CONFIG = "config.json"
 SHARDS = "model.safetensors.index.json"
 WEIGHTS = ("model.safetensors", SHARDS, "pytorch_model.bin")  # the first that is there counts
 _FIELDS = ("architecture", "architectures", "pretrained_cfg")  # which our configs lack
-_MOST_CONFIG_BYTES = 64 << 20  # names of 21,841 classes have two
 
 
 class Hub(NamedTuple):
@@ -59,20 +58,8 @@ def read_hub(path: epath.PathLike) -> Hub | None:
     if weights is None or not (path / CONFIG).exists():
         return None
     try:
-        config = json.loads(read_text(path / CONFIG))
-    except (ValueError, RecursionError):
+        config = read_json(path / CONFIG)
+    except UserError:  # whoever wants it is told
         return None
     theirs = isinstance(config, dict) and not config.keys().isdisjoint(_FIELDS)
     return Hub(weights, config) if theirs and "format_version" not in config else None
-
-
-def read_text(config: epath.Path) -> str:
-    """Returns the text of a config.
-
-    Raises:
-      UserError: it has the size of weights.
-    """
-    size = config.stat().length
-    if size > _MOST_CONFIG_BYTES:
-        raise UserError(f"{config} has {size:,} bytes: it is no config")
-    return config.read_text()

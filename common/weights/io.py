@@ -14,8 +14,10 @@ import numpy as np
 from etils import epath
 
 from common.errors import UserError
-from common.weights.hub_folder import CONFIG, read_hub, read_text
-from common.weights.readers import WeightFile
+from common.json_files import read_json
+from common.weights.hub_folder import CONFIG, read_hub
+from common.weights.readers import WeightFile, as_float32
+from common.weights.refusals import require_plain
 from common.weights.safetensors_files import parse_safetensors
 
 ARRAYS = "model.safetensors"
@@ -81,11 +83,12 @@ def load(path: epath.PathLike) -> tuple[WeightFile, dict[str, Any]]:
     """
     path = epath.Path(path)
     config = read_config(path)
+    require_plain(path / ARRAYS)
     data = (path / ARRAYS).read_bytes()
     if hashlib.sha256(data).hexdigest() != config["sha256"]:
         raise UserError(f"{path / ARRAYS} is damaged: its SHA-256 is not the one in {CONFIG}")
     stored = parse_safetensors(path / ARRAYS, data)
-    arrays = {name.partition("/")[2]: array for name, array in stored.items()}
+    arrays = {name.partition("/")[2]: as_float32(array) for name, array in stored.items()}
     return WeightFile(str(path), "our format", arrays), config
 
 
@@ -98,12 +101,12 @@ def read_config(path: epath.PathLike) -> dict[str, Any]:
     path = epath.Path(path)
     if not is_own(path):
         raise UserError(f"{path} is not a directory with {ARRAYS} and {CONFIG}")
+    config = read_json(path / CONFIG)
     try:
-        config = json.loads(read_text(path / CONFIG))
         version, _ = config["format_version"], config["sha256"]
         if not isinstance(config.get("fields", {}), dict):
             raise TypeError("fields are no object")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path / CONFIG} is damaged ({type(error).__name__}: {error})") from error
     if version != FORMAT_VERSION:
         raise UserError(f"{path} has format {version}, this version reads {FORMAT_VERSION}: update")
@@ -118,11 +121,15 @@ def to_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def require_free(path: epath.Path, *, overwrite: bool = False) -> None:
-    """Checks that nothing would be lost by writing a path.
+    """Checks that nothing would be lost by writing a path, and that it can be there.
 
     Raises:
-      UserError: something is there already; with `overwrite`, something else than our format.
+      UserError: something is there already; with `overwrite`, something else than our format. Or
+        the path goes through a file.
     """
+    above = next((parent for parent in path.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UserError(f"can't write {path}: {above} is no folder")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:

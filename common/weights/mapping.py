@@ -15,6 +15,7 @@ Placeholders: `{s}` a number, `{s-1:02}` the same less one with two digits, `{na
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from flax import traverse_util
 
 from common.errors import UserError
 from common.layers.relative_bias import resize_table
+from common.weights.channels import adapt, other_channels
 from common.weights.layouts import BIAS_TABLE, SAME, Layout
 from common.weights.readers import WeightFile, require_finite
 
@@ -66,6 +68,10 @@ class Template:
             return values[key] if text else f"{values[key] + int(offset or 0):0{digits or 1}}"
 
         return _PLACEHOLDER.sub(fill, self._text)
+
+    def fits(self, pattern: str) -> bool:
+        """Whether a name with small numbers matches a pattern."""
+        return any(re.fullmatch(pattern, _PLACEHOLDER.sub(n, self._text)) for n in "01")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +123,10 @@ class Table:
         for pattern, replacement in self.respell:
             name = re.sub(pattern, replacement, name)
         return name
+
+    def templates_of(self, ours: str) -> list[Template]:
+        """Returns the foreign names of our arrays that match a pattern, whatever their numbers."""
+        return [template for rule in self.rules if rule.ours.fits(ours) for template in rule.theirs]
 
     def is_idle(self, name: str) -> bool:
         """Whether a foreign name stands for an array that the model never computes with."""
@@ -194,6 +204,8 @@ class Report:
         lines = [f"{self.file.path} ({self.file.format}, {self.source}): {self.used} arrays used"]
         if self.file.ignored:
             lines.append(f"{len(self.file.ignored)} steps, slots and raw weights ignored")
+        if self.file.prefix:
+            lines.append(f"its names begin with {self.file.prefix}")
         if self.left:
             lines.append(f"left in the file: {_some(self.left)}")
         if self.resized:
@@ -212,18 +224,18 @@ class Report:
 def detect(file: WeightFile, tables: Iterable[Table]) -> Table | None:
     """Returns the table that knows most of a file's names; None if none knows half of them."""
     known, idle, table = max(
-        ((*_told(file, table), table) for table in tables),
+        ((*told(file.arrays, table), table) for table in tables),
         key=lambda told: told[0],
         default=(0, 0, None),
     )
     return table if known and 2 * known >= len(file.arrays) - idle else None
 
 
-def _told(file: WeightFile, table: Table) -> tuple[int, int]:
-    """How many names of a file a table knows, and how many others it knows to be idle."""
-    known = [table.ours(name) is not None for name in file.arrays]
-    idle = [table.is_idle(table.spelling(name)) for name in file.arrays]
-    return sum(known), sum(b and not a for a, b in zip(known, idle, strict=True))
+def told(names: Iterable[str], table: Table) -> tuple[int, int]:
+    """Returns how many foreign names a table knows, and how many others it knows to be idle."""
+    known = {name: table.ours(name) is not None for name in names}
+    idle = (not known[name] and table.is_idle(table.spelling(name)) for name in known)
+    return sum(known.values()), sum(idle)
 
 
 def import_arrays(
@@ -260,6 +272,7 @@ def import_arrays(
         twice += [name] if key in spelled else []
         spelled[key] = (name, array)
 
+    stored = sum(array.size for array in file.arrays.values())
     result, resized, adapted, fresh = {}, {}, {}, []
     missing, misshaped, integers, used = [], [], [], set()
     for flat, shape in shapes.items():
@@ -276,14 +289,17 @@ def import_arrays(
         arrays = [spelled[name][1] for name in names]
         integers += [f"{n} {a.dtype}" for n, a in zip(names, arrays, strict=True) if not _floats(a)]
         sees_images = stem and re.fullmatch(stem, ours)
-        if sees_images and (kernel := _other_channels(arrays, shape, layout)) is not None:
+        if sees_images and (kernel := other_channels(arrays, shape, layout)) is not None:
             adapted[flat] = kernel.shape[2], shape[2]
-            result[flat] = _adapt(kernel, shape[2])
+            result[flat] = adapt(kernel, shape[2])
             continue
         if layout.is_bias_table and _resizable(arrays[0].shape, shape):
             window = tuple((side + 1) // 2 for side in shape[1:])
             resized[flat] = arrays[0].shape, tuple(shape)
             result[flat] = np.asarray(resize_table(arrays[0], window))
+            continue
+        if math.prod(shape) > stored:  # which takes memory to lay out
+            misshaped.append(f"{names[0]} {_shape(arrays[0].shape)}, not {_shape(shape)}")
             continue
         wanted = [a.shape for a in layout.to_theirs(np.empty(shape, np.float32))]
         wrong = [
@@ -362,36 +378,6 @@ def _resizable(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _floats(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating)
-
-
-def _other_channels(
-    arrays: Sequence[np.ndarray], shape: tuple[int, ...], layout: Layout
-) -> np.ndarray | None:
-    """Returns a stem's kernel `[height, width, 3, out]` if that is all that keeps it from fitting.
-
-    Args:
-      arrays: of the file.
-      shape: of the model's kernel, `[height, width, channels, out]`.
-      layout: of both.
-    """
-    height, width, channels, out = shape
-    of_three = (height, width, 3, out)
-    wanted = [a.shape for a in layout.to_theirs(np.empty(of_three, np.float32))]
-    if channels == 3 or [a.shape for a in arrays] != wanted:
-        return None
-    return np.asarray(layout.to_ours(arrays, of_three), np.float32)
-
-
-def _adapt(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Turns a kernel for 3 channels into one for another number, as timm's `adapt_input_conv`.
-
-    For one channel the sum: gray images give what they gave as RGB. For more, the three in turn,
-    scaled so that outputs stay as large.
-    """
-    if channels == 1:
-        return kernel.sum(axis=2, keepdims=True)
-    repeated = np.tile(kernel, (1, 1, -(-channels // 3), 1))[:, :, :channels]
-    return np.asarray(repeated * np.float32(3 / channels), order="C")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -4,12 +4,11 @@ The format is read from the content, whatever the file is called. Nothing is eve
 objects: `.npz` without object arrays, `.pth` through PyTorch's weights-only loader.
 """
 
-import argparse
 import dataclasses
 import io
+import math
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,9 +17,12 @@ import ml_dtypes
 import numpy as np
 from etils import epath
 
-from common.errors import UserError
+from common.config import require
+from common.errors import TooLarge, UserError
 from common.weights.paths import weight_path
+from common.weights.refusals import damaged, require_memory, require_names, require_plain
 from common.weights.safetensors_files import INDEX_ENDING, parse_safetensors, read_shards
+from common.weights.torch_files import read_state_dict
 
 EMA_SUFFIX = "/ExponentialMovingAverage"
 # What optimizers and loops store beside the weights.
@@ -32,13 +34,9 @@ _BOOKKEEPING = re.compile(
     re.IGNORECASE,
 )
 _OPTIMIZER_TARGET = "opt/target/"  # where old flax training states keep the weights
-# Where training scripts keep weights within a .pth file, moving averages first.
-_WRAPPERS = (
-    *("state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema"),
-    *("state_dict", "model_state_dict", "model", "params", "module", "net"),
-)
-_PREFIXES = ("module.", "_orig_mod.", "timm_model.")  # DataParallel, torch.compile, transformers
-_MOST_UNPACKED = 64 << 30  # bytes of a zip archive
+# Parts of names that PyTorch's own wrappers add anywhere: torch.compile, FSDP, checkpointing.
+_OF_WRAPPERS = re.compile(r"(?<![^.])_\w+\.")
+_MOST_STATE_BYTES = 1 << 20  # of TensorFlow's list of checkpoints
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _OF_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TF_INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of an index file
@@ -62,6 +60,7 @@ class WeightFile:
         variables, they stand under the variables' names.
       ignored: names of what else is stored: raw weights behind averages, optimizer slots, steps.
       left: arrays beside the model's own, such as a task's head on it.
+      prefix: what stood before all names, such as `"module."`.
     """
 
     path: str
@@ -69,6 +68,7 @@ class WeightFile:
     arrays: Mapping[str, np.ndarray]
     ignored: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 def read_arrays(path: epath.PathLike) -> WeightFile:
@@ -89,9 +89,12 @@ def read_arrays(path: epath.PathLike) -> WeightFile:
         raise UserError(f"{path} does not exist")
     if path.name.endswith(INDEX_ENDING):
         return _weight_file(path, "safetensors", read_shards(path))
-    data = path.read_bytes()
-    read = _detect(path, data)
-    return read(path, data)
+    require_plain(path)
+    try:
+        data = path.read_bytes()
+        return _detect(path, data)(path, data)
+    except MemoryError as error:
+        raise TooLarge(f"{path} needs more memory than there is") from error
 
 
 def require_finite(arrays: Mapping[str, np.ndarray], path: epath.PathLike) -> None:
@@ -109,21 +112,14 @@ def require_finite(arrays: Mapping[str, np.ndarray], path: epath.PathLike) -> No
 def _detect(path: epath.Path, data: bytes) -> Callable[[epath.Path, bytes], WeightFile]:
     if not data:
         raise UserError(f"{path} is empty")
+    header = int.from_bytes(data[:8], "little")  # may begin as any other format does
+    if data[8:9] == b"{" and header <= len(data) - 8:
+        return _read_safetensors
     for pattern, explanation in _NOT_WEIGHTS:
         if pattern.match(data):
             raise UserError(f"{path} {explanation}")
     if data[:4] == b"PK\x03\x04":
-        try:
-            archive = zipfile.ZipFile(io.BytesIO(data))
-            size = sum(part.file_size for part in archive.infolist())
-            if size > _MOST_UNPACKED:
-                raise UserError(f"{path} would have {size:,} bytes unpacked: refused")
-            names, broken = archive.namelist(), archive.testzip()  # PyTorch checks no sums
-            if broken:
-                raise zipfile.BadZipFile(f"checksum of {broken}")
-        # zipfile raises the last one for a compression that it doesn't know.
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise _damaged(path, "zip (.npz or .pth)", error) from error
+        names = _parts(path, data)
         if any("/code/" in name for name in names):
             raise UserError(f"{path} is a TorchScript program, refused: save its state dict alone")
         if any(name.endswith("data.pkl") for name in names):
@@ -143,20 +139,35 @@ def _detect(path: epath.Path, data: bytes) -> Callable[[epath.Path, bytes], Weig
     )
 
 
-def _damaged(path: epath.PathLike, kind: str, error: Exception) -> UserError:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-    reason = lines[0].strip()[:160]
-    if not reason or "weights_only" in reason:  # PyTorch's advice would run the file's code
-        reason = type(error).__name__
-    return UserError(f"{path} is a damaged {kind} file, get it again ({reason})")
+def _parts(path: epath.Path, data: bytes) -> list[str]:
+    """Returns the names of a zip archive's parts, all of which are whole."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = archive.infolist()
+            names = [part.filename for part in parts]
+            require_names(path, names)
+            encrypted = next((part.filename for part in parts if part.flag_bits & 1), None)
+            if encrypted:
+                raise UserError(f"{path} is encrypted ({encrypted}): decrypt it first")
+            require_memory(path, sum(part.file_size for part in parts), len(data))
+            if len(set(names)) < len(names):
+                raise zipfile.BadZipFile("two parts have one name")
+            broken = archive.testzip()  # PyTorch checks no sums
+            if broken:
+                raise zipfile.BadZipFile(f"checksum of {broken}")
+    except UserError:
+        raise
+    except Exception as error:  # of zipfile, whatever decompresses, the text of names
+        raise damaged(path, "zip (.npz or .pth)", error) from error
+    return names
 
 
 def _weight_file(path: epath.PathLike, kind: str, stored: Mapping[str, Any]) -> WeightFile:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in stored):
-            stored = {name.removeprefix(prefix): array for name, array in stored.items()}
+    require_names(path, stored)
     chosen = published_names(stored)
-    arrays = {name: _float32(np.asarray(stored[key])) for name, key in chosen.items()}
+    plain = {_OF_WRAPPERS.sub("", name): key for name, key in chosen.items()}
+    chosen = plain if len(plain) == len(chosen) else chosen
+    arrays = {name: as_float32(np.asarray(stored[key])) for name, key in chosen.items()}
     if not arrays:
         raise UserError(f"{path} ({kind}) holds no weights")
     ignored = tuple(sorted(stored.keys() - set(chosen.values())))
@@ -184,7 +195,8 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """Returns floating-point numbers of any width as float32, and other arrays as they are."""
     floating = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
     return array.astype(np.float32, copy=False) if floating else array
 
@@ -199,7 +211,7 @@ def _read_npz(path: epath.Path, data: bytes) -> WeightFile:
                 f"{path} holds pickled Python objects, which could run code: refused; save plain"
                 " arrays"
             ) from error
-        raise _damaged(path, ".npz", error) from error
+        raise damaged(path, ".npz", error) from error
     return _weight_file(path, "npz", arrays)
 
 
@@ -208,48 +220,9 @@ def _read_safetensors(path: epath.Path, data: bytes) -> WeightFile:
 
 
 def _read_torch(path: epath.Path, data: bytes) -> WeightFile:
-    try:
-        import torch
-    except ImportError as error:
-        needed = "needs PyTorch: pip install 'multi-axis-jax[torch]'"
-        raise UserError(f"reading {path} {needed}") from error
-    try:
-        # Namespaces, in which timm keeps its arguments, are as inert as dicts.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError, EOFError, RuntimeError, ...: all mean damaged
-        unsafe = re.search(r"unsupported (?:global: )?GLOBAL ([\w.]+)", str(error), re.IGNORECASE)
-        if unsafe:
-            raise UserError(
-                f"{path} holds more than tensors ({unsafe[1]}), which could run code: refused;"
-                " re-save its state dict alone"
-            ) from error
-        raise _damaged(path, "PyTorch", error) from error
-
-    tensors, ignored = _state_dict(path, content)
-    arrays = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach()
-        arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    arrays, ignored = read_state_dict(path, data)
     file = _weight_file(path, "PyTorch", arrays)
     return dataclasses.replace(file, ignored=file.ignored + ignored)
-
-
-def _state_dict(path: epath.Path, content: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Finds the tensors within training scripts' wrappers; also returns the keys passed over."""
-    import torch
-
-    ignored: tuple[str, ...] = ()
-    while isinstance(content, dict):
-        wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), dict)), None)
-        if wrapper is None:
-            tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-            if tensors:
-                return tensors, ignored + tuple(str(k) for k in content if str(k) not in tensors)
-            break
-        ignored += tuple(str(k) for k in content if k != wrapper)
-        content = content[wrapper]
-    raise UserError(f"{path} is a PyTorch file without a state dict (a dict of named tensors)")
 
 
 def _tensorflow_prefix(path: epath.Path) -> str | None:
@@ -262,9 +235,13 @@ def _tensorflow_prefix(path: epath.Path) -> str | None:
     if path.is_dir():
         state = path / "checkpoint"
         if state.exists():
-            latest = re.search(r'^model_checkpoint_path: "(.*)"', state.read_text(), re.MULTILINE)
+            require_plain(state)
+            list_of_them = state.stat().length <= _MOST_STATE_BYTES
+            require(list_of_them, f"{state} is no list of checkpoints: it is too large")
+            latest = re.search(rb'^model_checkpoint_path: "(.*)"', state.read_bytes(), re.MULTILINE)
             if latest:
-                prefix = path / epath.Path(latest[1]).name  # paths of another machine may linger
+                # Paths of another machine may linger.
+                prefix = path / epath.Path(latest[1].decode(errors="replace")).name
                 if epath.Path(f"{prefix}.index").exists():
                     return str(prefix)
                 raise UserError(f"{state} names {prefix}, which has no .index file")
@@ -286,18 +263,40 @@ def _read_tensorflow(prefix: str) -> WeightFile:
     except ImportError as error:
         needed = "needs TensorFlow: pip install 'multi-axis-jax[tensorflow]'"
         raise UserError(f"reading {prefix} {needed}") from error
+    files = _files_of(prefix)
     try:
         reader = tf.train.load_checkpoint(prefix)
-        keys = reader.get_variable_to_shape_map().keys()
+        keys = reader.get_variable_to_shape_map()
+        require_names(prefix, keys)
+        require_memory(prefix, _bytes_of(reader), sum(file.stat().length for file in files))
         key_of = {key: key for key in keys}
         if _OBJECT_GRAPH in keys:
             key_of = _keys_of_variables(reader.get_tensor(_OBJECT_GRAPH))
         wanted = set(published_names(sorted(key_of)).values())
         # Slots can be twice as large as the weights: they are not even read.
         stored = {n: reader.get_tensor(key_of[n]) if n in wanted else None for n in sorted(key_of)}
+    except UserError:
+        raise
     except Exception as error:  # tf.errors.OpError, RuntimeError, ValueError: all mean damaged
-        raise _damaged(prefix, "TensorFlow checkpoint", error) from error
+        raise damaged(prefix, "TensorFlow checkpoint", error) from error
     return _weight_file(prefix, "TensorFlow", stored)
+
+
+def _files_of(prefix: str) -> list[epath.Path]:
+    """The index of a checkpoint and its data; a pipe among them would hold up TensorFlow."""
+    start = epath.Path(prefix)
+    files = [path for path in start.parent.iterdir() if path.name.startswith(f"{start.name}.")]
+    files = [path for path in files if re.search(r"\.(index|data-\d+-of-\d+)$", path.name)]
+    for path in files:
+        require_plain(path)
+    return files
+
+
+def _bytes_of(reader: Any) -> int:
+    """What the arrays of a checkpoint will take, as its index says."""
+    types = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    return sum(types[name].size * math.prod(shape) for name, shape in shapes.items())
 
 
 def _keys_of_variables(graph: bytes) -> dict[str, str]:

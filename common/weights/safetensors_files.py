@@ -10,6 +10,7 @@ from etils import epath
 
 from common.config import require
 from common.errors import UserError
+from common.weights.refusals import require_names, require_plain
 
 INDEX_ENDING = ".safetensors.index.json"
 _PART = re.compile(r"[\w-][\w.-]*\.safetensors")  # no folders
@@ -39,6 +40,7 @@ def parse_safetensors(path: epath.PathLike, data: bytes) -> dict[str, np.ndarray
         raise UserError(
             f"{path} is a damaged .safetensors file, get it again ({str(error)[:160]})"
         ) from error
+    require_names(path, [name for name, _ in tensors])
     arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in _DTYPES:
@@ -62,6 +64,7 @@ def read_shards(index: epath.PathLike) -> dict[str, np.ndarray]:
     for part in shard_names(index):
         path = index.parent / part
         require(path.exists(), f"{index} names {part}, which is not there: get it too")
+        require_plain(path)
         for name, array in parse_safetensors(path, path.read_bytes()).items():
             require(part_of.get(name) == part, f"{path} has {name}, which {index.name} denies")
             arrays[name] = array
@@ -80,6 +83,7 @@ def shard_names(index: epath.PathLike) -> list[str]:
 
 
 def _weight_map(index: epath.Path) -> Mapping[str, str]:
+    require_plain(index)
     size = index.stat().length
     require(size <= _MOST_INDEX_BYTES, f"{index} has {size:,} bytes: it is no index of weights")
     try:

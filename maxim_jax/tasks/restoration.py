@@ -46,7 +46,8 @@ class RestorationData(LoaderConfig):
     Attributes:
       source: `"pairs"` (degraded photos and their targets), `"folder"` (clean photos of your own)
         or `"photos"` (those that come with scikit-image); the last two need `degradations`.
-      layout: how a data set names its pairs, one of `common.data.pair_layouts.LAYOUTS`.
+      layout: how a data set names its pairs, one of `common.data.pair_layouts.LAYOUTS` or patterns
+        (`common.data.pair_layouts.layout_of`).
       root: folder of the data set, or of the clean photos.
       input_root: folder of the degraded photos; with `target_root` instead of `root`.
       target_root: folder of their targets.
@@ -118,8 +119,8 @@ class SourceOptions:
     target: str | None = option(None, "Folder of their targets.")
     naming: str | None = option(
         None,
-        f"How pairs are named: {', '.join(LAYOUTS)}. By default 'equal', or with --root as the"
-        " protocol's data set.",
+        f"How pairs are named: {', '.join(LAYOUTS)}, or patterns such as {{id}}_noisy:{{id}}. By"
+        " default 'equal', or with --root as the protocol's data set.",
     )
 
 
@@ -135,6 +136,7 @@ class ReportOptions:
     tile: int | None = option(None, "Restore in tiles of this side instead of whole.")
     overlap: int = option(64, "Pixels that neighbouring tiles share.")
     ensemble: int = option(1, "Views whose mean is taken: 1, 4 or 8.")
+    save_images: bool = option(False, "Write every restored image into the report's folder.")
     few_sizes: bool = option(False, "Pad to few sizes, as each is compiled; not the official way.")
 
 
@@ -321,7 +323,12 @@ class RestorationTask(Task):
         with ProgressReport(len(dataset.source), unit="image") as progress:
             try:
                 summary = evaluate_pairs(
-                    restorer, dataset, protocol, place, progress=progress.advance
+                    restorer,
+                    dataset,
+                    protocol,
+                    place,
+                    save_images=options.save_images,
+                    progress=progress.advance,
                 )
             except UserError:
                 if not any(place.iterdir()):

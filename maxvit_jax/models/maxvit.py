@@ -105,11 +105,13 @@ class Head(nn.Module):
     Attributes:
       num_classes: logits; 0 returns the normalised features.
       dropout_rate: before the last layer.
+      pre_logits: without classes, what the last layer would get is returned.
       dtype: compute type.
     """
 
     num_classes: int
     dropout_rate: float = 0.0
+    pre_logits: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -117,8 +119,9 @@ class Head(nn.Module):
         """Maps `[batch, height, width, channels]` to float32 `[batch, num_classes or channels]`."""
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         x = layer_norm(dtype=self.dtype, name="norm")(x)
-        if self.num_classes:
+        if self.num_classes or self.pre_logits:
             x = jnp.tanh(Dense(x.shape[-1], dtype=self.dtype, name="inner")(x))
+        if self.num_classes:
             x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)
@@ -132,6 +135,8 @@ class MaxViT(Backbone):
       widths: channels per stage.
       depths: blocks per stage.
       num_classes: logits; 0 ends after the final LayerNorm.
+      pre_logits: without classes, end after the dense layer and tanh that the classifier begins
+        with: the embedding that timm's `num_classes=0` gives.
       in_channels: channels of the images.
       window_size: window side of block attention.
       grid_size: grid side of grid attention; `window_size` unless given.
@@ -152,6 +157,7 @@ class MaxViT(Backbone):
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     num_classes: int = 1000
+    pre_logits: bool = False
     in_channels: int = 3
     window_size: int = 7
     grid_size: int | None = None
@@ -196,7 +202,7 @@ class MaxViT(Backbone):
                     )
                 )
         self.blocks = blocks
-        self.head = Head(self.num_classes, self.head_dropout, dtype=self.dtype)
+        self.head = Head(self.num_classes, self.head_dropout, self.pre_logits, dtype=self.dtype)
 
     def maps(self, x: Array, train: bool) -> Iterator[tuple[str, Array]]:
         x = self.stem(x, train and not self.frozen_norm)

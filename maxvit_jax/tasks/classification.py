@@ -55,6 +55,8 @@ class ClassificationData(ClassifierImages):
       train_split: split to train on.
       eval_split: split to evaluate on.
       holdout: share of each class kept for evaluation when `root` has no split folders.
+      classes: of `"folder"`: names of the class folders in the order of their numbers; (): sorted
+        as text.
       sampling: how often training shows a class: `"natural"`, as often as it has images, or
         `"balanced"`, all equally often.
     """
@@ -66,12 +68,15 @@ class ClassificationData(ClassifierImages):
     train_split: str = "train"
     eval_split: str = "validation"
     holdout: float = 0.1
+    classes: tuple[str, ...] = ()
     sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self):
         super().__post_init__()
         hint = did_you_mean(self.source, SOURCES)
         require(self.source in SOURCES, f"config.data.source={self.source!r}: {hint}")
+        unused = bool(self.classes) and self.source in ("tfds", "digits")
+        require(not unused, f"config.data.classes has no use for source {self.source!r}: remove it")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,8 +168,9 @@ class ClassificationTask(Task):
         return self.eval_source().class_names
 
     def labels(self) -> dict[str, Any]:
-        """See `common.task.Task`: the names of the classes."""
-        return {"class_names": list(self.class_names)}
+        """See `common.task.Task`: the names of the classes, and how images were held out."""
+        rule = getattr(self.eval_source(), "held_out", "")
+        return {"class_names": list(self.class_names), **({"held_out": rule} if rule else {})}
 
     # ---------------------------------------------------------------- training
 
@@ -201,6 +207,8 @@ class ClassificationTask(Task):
         if self._train_source is None:
             self._train_source = self._make_source(self.data.train_split)
         _require_same_classes(self._train_source.class_names, self.class_names)
+        names = list(self.class_names)
+        require(len(names) > 1, f"one class, {', '.join(names)}: nothing to tell apart, add others")
         return self._train_source
 
     # ---------------------------------------------------------------- evaluation

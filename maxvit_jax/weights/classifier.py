@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
+from common.advice import start_fresh
 from common.weights.mapping import Table
 from common.weights.readers import WeightFile
 
@@ -36,6 +37,16 @@ def infer_head(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+def infer_stem(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns `stem_widths`, of a stem of two convolutions.
+
+    Args:
+      arrays: of a file, under our names.
+    """
+    biases = [arrays.get(f"stem/conv_{i}/bias") for i in range(2)]
+    return {} if any(b is None for b in biases) else {"stem_widths": tuple(b.size for b in biases)}
+
+
 def left_out(
     model: nn.Module, found: Mapping[str, Any], asked: Iterable[str], head: Sequence[str]
 ) -> tuple[str, ...]:
@@ -60,7 +71,5 @@ def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
     classes = found["num_classes"]
     if classes == model.num_classes:
         return ""
-    return (
-        f"; the file has {classes or 'no'} classes: num_classes={model.num_classes} as an argument"
-        " starts the last layer fresh, in a training run init.reset_head=true"
-    )
+    fresh = start_fresh(model.num_classes, "the last layer")
+    return f"; the file has {classes or 'no'} classes: {fresh}"

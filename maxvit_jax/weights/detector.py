@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from common.advice import start_fresh
 from common.weights.layouts import TORCH_CONV, TORCH_DENSE, TORCH_POINTWISE, TORCH_UP_CONV
 from common.weights.mapping import Row, Table
 from common.weights.readers import WeightFile
@@ -113,7 +114,5 @@ def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
     classes = found.get("num_classes", model.num_classes)
     if classes == model.num_classes:
         return ""
-    return (
-        f"; the file has {classes} classes: num_classes={model.num_classes} as an argument starts"
-        " the last layers fresh, in a training run init.reset_head=true new heads"
-    )
+    fresh = start_fresh(model.num_classes, "the last layers, in a run the heads,")
+    return f"; the file has {classes} classes: {fresh}"

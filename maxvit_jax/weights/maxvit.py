@@ -143,7 +143,7 @@ TIMM = Table(
 def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns what a model by name takes from a file: see `Weights.followed`."""
     del asked
-    return "num_classes", "window_size", "grid_size"
+    return "num_classes", "pre_logits", "stem_widths", "window_size", "grid_size"
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -170,7 +170,8 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `widths`, `depths` and what `infer_head` returns; of foreign files also `window_size` (and a
+      `widths`, `depths`, `stem_widths` and what `infer_head` returns; `pre_logits`, where timm's
+      classifier was taken off and all before it is left; of foreign files also `window_size` (and a
       `grid_size` that differs) where the tables say it: those of 13x13 are of any, as official
       files for 384 and 512 keep them.
     """
@@ -187,7 +188,10 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
         "widths": tuple(next(iter(stage.values())) for stage in stages),
         "depths": tuple(len(stage) for stage in stages),
         **classifier.infer_head(arrays),
+        **classifier.infer_stem(arrays),
     }
+    if table is TIMM and not found["num_classes"]:
+        found["pre_logits"] = "head/inner" in found["head"]
     if table is OURS or set(windows.values()) <= {PRETRAINING_WINDOW}:
         return found
     window, grid = windows.get("window"), windows.get("grid")
@@ -197,4 +201,6 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
 
 def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -> tuple[str, ...]:
     """Returns the modules that take nothing from a file: see `Weights.left_out`."""
-    return classifier.left_out(model, found, asked, HEAD)
+    modules = classifier.left_out(model, found, asked, HEAD)
+    wanted = () if model.num_classes or not model.pre_logits else ("head/inner",)
+    return tuple(module for module in modules if module not in wanted)

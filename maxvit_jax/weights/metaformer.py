@@ -1,4 +1,4 @@
-"""MetaFormer weights of both official PyTorch releases and of timm.
+"""MetaFormer weights of both official PyTorch releases, of timm and of transformers' PoolFormer.
 
 The arrays are the same everywhere, but timm's PoolFormer computes its head in another order. A
 model given by name takes `head_order` from the file, so that its logits are those of whoever wrote
@@ -33,6 +33,7 @@ STEM = r"stem/conv/kernel"
 HEAD = (classifier.NORM, "head/inner", "head/inner_norm", classifier.CLASSIFIER)
 advice = classifier.advice
 FIRST, SECOND, TIMM = "names of PoolFormer's release", "names of CAFormer's release", "timm names"
+TRANSFORMERS = "transformers' names"
 
 # Ours [height, width, channels].
 POSITIONS = Layout(
@@ -151,6 +152,31 @@ def _timm(mixers: tuple, mlp_head: bool) -> Table:
     return Table(TIMM, ".", [*rows, *_head("head.norm", "head.fc", mlp_head)])
 
 
+def _transformers() -> Table:
+    """PoolFormer as transformers has it, in the order of the release; heads stand beside it."""
+    dense = [("kernel", "weight", TORCH_POINTWISE), ("bias", "bias")]
+    embedding = [("conv", "projection", _CONV), ("norm", "norm", _NORM)]
+    block = [
+        ("mixer_norm", "before_norm", _NORM),
+        ("mixer_layer_scale", "layer_scale_1"),
+        ("mlp_norm", "after_norm", _NORM),
+        ("mlp/expand", "output.conv1", dense),
+        ("mlp/shrink", "output.conv2", dense),
+        ("mlp_layer_scale", "layer_scale_2"),
+    ]
+    encoder = "poolformer.encoder"
+    rows = [
+        ("stem", f"{encoder}.patch_embeddings.0", embedding),
+        ("stage_{s}_downsample", f"{encoder}.patch_embeddings.{{s-1}}", embedding),
+        ("stage_{s}_block_{b}", f"{encoder}.block.{{s-1}}.{{b}}", block),
+        ("head/norm", "norm", _NORM),
+        (classifier.CLASSIFIER, "classifier", _DENSE),
+        ("{name*}", "poolformer.{name*}"),  # what other MetaFormers have
+    ]
+    # The model without its head is saved without the first part of the names.
+    return Table(TRANSFORMERS, ".", rows, respell=[(r"^encoder\.", f"{encoder}.")])
+
+
 def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns what a model by name takes from a file: see `Weights.followed`.
 
@@ -173,7 +199,8 @@ def _tables(
 ) -> dict[str, Table]:
     releases = [_first(mixers, positions, mlp_head), _second(mixers, mlp_head)]
     own, other = releases[::-1] if second else releases
-    return {"official": own, "timm": _timm(mixers, mlp_head), "other_paper": other}
+    timm = _timm(mixers, mlp_head)
+    return {"official": own, "timm": timm, "other_paper": other, "transformers": _transformers()}
 
 
 def lookalike(file: WeightFile) -> None:
@@ -210,8 +237,8 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     found["head_order"] = "timm" if table.source == TIMM else "official"
     # Whatever the table: position embeddings of another variant would shift its numbers.
     stages = [blocks[s] for s in sorted(blocks)]
-    if not all("norm1.weight" in stage.get(0, {}) for stage in stages):
-        return found  # damaged: it says nothing on which variant it is of
+    if not stages or not all("norm1.weight" in stage.get(0, {}) for stage in stages):
+        return found  # transformers', or damaged: it says nothing on which variant it is of
     star_relu = any("mlp.act.scale" in stage[0] for stage in stages)
     mixers = [
         next((mixer for mixer, name in _MIXER_NAMES.items() if name in stage[0]), None)

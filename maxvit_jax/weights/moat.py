@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from common.advice import set_field
 from common.weights.layouts import BIAS_TABLE, STACKED_HEADS, TF_DEPTHWISE, TF_POINTWISE
 from common.weights.mapping import Table
 from common.weights.readers import WeightFile
@@ -60,7 +61,7 @@ OFFICIAL = Table(
 def followed(asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns what a model by name takes from a file: see `Weights.followed`."""
     del asked
-    return "num_classes", "relative_bias"
+    return "num_classes", "relative_bias", "stem_widths"
 
 
 def tables(model: nn.Module) -> dict[str, Table]:
@@ -79,7 +80,7 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
     """Reads off a file what it says about the model.
 
     Returns:
-      `widths`, `depths`, `relative_bias`, and what `infer_head` returns.
+      `widths`, `depths`, `stem_widths`, `relative_bias`, and what `infer_head` returns.
     """
     arrays = classifier.our_arrays(file, table)
     blocks: dict[int, dict[int, int]] = {}
@@ -92,6 +93,7 @@ def infer_fields(file: WeightFile, table: Table) -> dict[str, Any]:
         "depths": tuple(len(stage) for stage in stages),
         "relative_bias": any(name.endswith("/relative_bias/table") for name in arrays),
         **classifier.infer_head(arrays),
+        **classifier.infer_stem(arrays),
     }
 
 
@@ -110,7 +112,8 @@ def left_out(model: nn.Module, found: Mapping[str, Any], asked: Iterable[str]) -
 def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
     """Returns what to do about a file with another number of classes, or no position bias."""
     if model.relative_bias and not found["relative_bias"]:
-        lacking = "; the file has no position bias: relative_bias=False makes one without"
+        without = set_field("relative_bias", False)
+        lacking = f"; the file has no position bias: {without} makes one without"
     else:
         lacking = ""
     return classifier.advice(model, found) or lacking

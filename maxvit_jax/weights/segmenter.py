@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from common.advice import start_fresh
 from common.weights.mapping import Row, Table
 from common.weights.readers import WeightFile
 from maxvit_jax.weights import heads
@@ -59,7 +60,5 @@ def advice(model: nn.Module, found: Mapping[str, Any]) -> str:
     classes = found.get("num_classes", model.num_classes)
     if classes == model.num_classes:
         return ""
-    return (
-        f"; the file has {classes} classes: num_classes={model.num_classes} as an argument starts"
-        " the last layer fresh, in a training run init.reset_head=true a new head"
-    )
+    fresh = start_fresh(model.num_classes, "the last layer, in a run the head,")
+    return f"; the file has {classes} classes: {fresh}"

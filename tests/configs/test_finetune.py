@@ -93,6 +93,18 @@ def test_windows_and_sizes(arg, window, size):
     assert model.window_size == window and model.pad_inputs and not model.frozen_norm
 
 
+@pytest.mark.parametrize(
+    ("arg", "weights"),
+    [
+        ("model=caformer_s18", "caformer_s18"),
+        ("model=maxvit_tiny,pretrained=false", None),
+        ("model=aewin_tiny", ""),  # nothing was published: a user must say
+    ],
+)
+def test_weights_to_begin_with(arg, weights):
+    assert get("finetune", arg).init.weights == weights
+
+
 def test_kind_of_labels():
     assert isinstance(make_task(get("finetune")), ClassificationTask)
     assert isinstance(make_task(get("finetune", "multilabel=true")), MultilabelTask)

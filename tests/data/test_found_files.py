@@ -19,8 +19,8 @@ def folder_of(root, names):
 def test_kinds_of_files():
     used = ["a.jpg", "b.JPG"]
     assert left_out_line(used, used) == ""
-    found = [*used, *(f"{i}.JFIF" for i in range(1500)), "c.txt", "d/README"]
-    expected = "left out: 1,502 of 1,504 files (1,500 .jfif, 1 .txt, 1 without a suffix)"
+    found = [*used, *(f"{i}.HEIC" for i in range(1500)), "c.txt", "d/README"]
+    expected = "left out: 1,502 of 1,504 files (1,500 .heic, 1 .txt, 1 without a suffix)"
     assert left_out_line(used, found) == expected
 
 
@@ -40,13 +40,13 @@ def test_classes(counts, line):
 
 def test_folder_of_classes(tmp_path):
     names = [f"cat/{i}.jpg" for i in range(20)] + [f"dog/{i}.png" for i in range(10)]
-    folder_of(tmp_path, [*names, "dog/more/x.jfif", "dog/.hidden.txt", "cat/notes.txt"])
+    folder_of(tmp_path, [*names, "dog/more/x.heic", "dog/.hidden.txt", "cat/notes.txt"])
     source = FolderSource(tmp_path)
     assert source.summary == (
-        f"27 images of 2 classes: cat 18, dog 9; {tmp_path} has no splits: 0.1 of each class is"
-        " held out; left out: 2 of 32 files (1 .txt, 1 .jfif)"
+        f"26 images of 2 classes: cat 17, dog 9; {tmp_path} has no splits: 0.1 of each class is"
+        " held out, by the files' names; left out: 2 of 32 files (1 .txt, 1 .heic)"
     )
-    assert FolderSource(tmp_path, "val").summary.startswith("3 images of 2 classes: cat 2, dog 1;")
+    assert FolderSource(tmp_path, "val").summary.startswith("4 images of 2 classes: cat 3, dog 1;")
 
 
 def test_folder_with_splits(tmp_path):
@@ -56,15 +56,15 @@ def test_folder_with_splits(tmp_path):
 
 
 def test_folder_without_classes(tmp_path):
-    folder_of(tmp_path, [*(f"{i}.jpg" for i in range(6)), "more/x.JFIF"])
-    assert ImageFolder(tmp_path).summary == "6 images; left out: 1 of 7 files (1 .jfif)"
+    folder_of(tmp_path, [*(f"{i}.jpg" for i in range(6)), "more/x.HEIC"])
+    assert ImageFolder(tmp_path).summary == "6 images; left out: 1 of 7 files (1 .heic)"
     part = ImageFolder(tmp_path, holdout=0.3)
-    expected = f"{len(part)} images of 6, as 0.3 is held out; left out: 1 of 7 files (1 .jfif)"
+    expected = f"{len(part)} images of 6, as 0.3 is held out; left out: 1 of 7 files (1 .heic)"
     assert part.summary == expected and len(part) < 6
 
 
 @pytest.mark.parametrize("make", [FolderSource, ImageFolder])
 def test_nothing_but_other_files(tmp_path, make):
-    folder_of(tmp_path, ["cat/1.jfif", "cat/2.jfif"])
-    with pytest.raises(UserError, match=r"; left out: 2 of 2 files \(2 \.jfif\)"):
+    folder_of(tmp_path, ["cat/1.heic", "cat/2.heic"])
+    with pytest.raises(UserError, match=r"; left out: 2 of 2 files \(2 \.heic\)"):
         make(tmp_path)

@@ -187,6 +187,15 @@ def test_arrays():
         decode(RGB[None])
 
 
+def test_images_of_pillow():
+    """By their colours, not by indices or inks; upright."""
+    image = Image.fromarray(RGB)
+    np.testing.assert_array_equal(decode(image.quantize(256)), RGB)
+    np.testing.assert_array_equal(decode(image.convert("CMYK")), RGB)
+    image.getexif()[0x0112] = 6
+    np.testing.assert_array_equal(decode(image), np.rot90(RGB, -1))
+
+
 BROKEN = {
     "empty": b"",
     "text": b"not an image",
@@ -217,6 +226,22 @@ def test_flipped_bytes_end_in_pixels_or_corrupt_image():
                 broken[place] = rng.randint(256)
             with contextlib.suppress(CorruptImage):
                 assert decode(bytes(broken)).ndim == 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_header_promises_more_than_the_file_can_hold(kind):
+    """3 kB and a header of 13000x13000 pixels took gigabytes before they were found out."""
+    data = bytearray(encode(Image.fromarray(RGB), kind))
+    if kind == "JPEG":
+        place = data.index(b"\xff\xc0") + 5
+        data[place : place + 4] = (13000).to_bytes(2, "big") * 2
+    else:
+        data[16:24] = (13000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(CorruptImage, match=r"promises 13000x13000 pixels, which [0-9,]+ bytes"):
+        decode(bytes(data))
+    plain = Image.new("RGB", (3000, 2000))  # hardly any bytes, honestly
+    assert decode(encode(plain, kind)).shape == (2000, 3000, 3)
 
 
 def test_decompression_bomb(monkeypatch):

@@ -1,4 +1,5 @@
 import pickle
+import re
 import sys
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ import scipy.io
 from PIL import Image
 
 from common.data.images import CorruptImage, decode
-from common.data.pair_layouts import LAYOUTS
+from common.data.pair_layouts import LAYOUTS, layout_of
 from common.data.pairs import ImageFiles, make_pair_source, photos_source
 from common.data.sidd_blocks import SiddBlocks
 from common.errors import UserError
@@ -170,6 +171,40 @@ def test_two_folders(tmp_path):
         make_pair_source("pairs", **roots, root=str(tmp_path))
     with pytest.raises(UserError, match="either root"):
         make_pair_source("pairs", input_root=roots["input_root"])
+
+
+def test_patterns_of_ones_own(tmp_path):
+    """In one tree and in two folders; what fits no rule is a problem as ever."""
+    names = [f"train/{kind}_{i}.png" for kind in ("low", "high") for i in (1, 2)]
+    for name in (*names, "train/high_3.png"):
+        save(tmp_path / name)
+    source = make_pair_source(
+        "pairs", layout="{split}/low_{id}:{split}/high_{id}", root=str(tmp_path), check=False
+    )
+    assert [source.name(i) for i in range(len(source))] == names[:2]
+    assert source.found == {"target without input": [str(tmp_path / "train/high_3.png")]}
+    roots = {"input_root": str(tmp_path / "train"), "target_root": str(tmp_path / "train")}
+    again = make_pair_source("pairs", layout="low_{id}:high_{id}", **roots, check=False)
+    assert len(again) == 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("{id}_noisy", "give two patterns, such as {id}_noisy:{id}"),
+        ("{a}:{b}", "both patterns need a field in common"),
+        ("{split}/a:{split}/b", "both patterns need a field in common"),
+        ("{id}_{id}:{id}", "fields are words in braces, each once"),
+        ("{id:{id}", "fields are words in braces, each once"),
+        (
+            "gopr",
+            "no pair layout 'gopr', nor patterns such as {id}_noisy:{id}; did you mean 'gopro'",
+        ),
+    ],
+)
+def test_patterns_that_tell_no_pairs(layout, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        layout_of(layout)
 
 
 def test_two_folders_with_the_names_of_a_layout(tmp_path):
@@ -366,7 +401,23 @@ def test_the_root_as_training_split_leaves_out_what_is_held_out(tmp_path):
     options = {"root": str(tmp_path), "train_split": "", "holdout": 0.2}
     parts = [make_pair_source("pairs", split=split, **options) for split in ("", "test")]
     found = [set(names(source)) for source in parts]
-    assert len(found[0]) == 8 and len(found[1]) == 2 and not found[0] & found[1]
+    assert len(found[0] | found[1]) == 10 and len(found[1]) == 3 and not found[0] & found[1]
+
+
+@pytest.mark.parametrize("kind", ["pairs", "folder"])
+def test_added_files_move_none_to_the_other_part(tmp_path, kind):
+    def part(split):
+        return set(names(make_pair_source(kind, root=str(tmp_path), split=split, holdout=0.3)))
+
+    def add(numbers):
+        for i in numbers:
+            save(tmp_path / "input" / f"{i}.png")
+            save(tmp_path / "target" / f"{i}.png")
+
+    add(range(5, 15))
+    before = {split: part(split) for split in ("train", "test")}
+    add((1, 2, 3, 4, 40, 50))
+    assert all(before[split] < part(split) for split in before)
 
 
 def test_photos_of_scikit_image():

@@ -73,11 +73,16 @@ def test_folder_holdout(tmp_path):
     train = sources.FolderSource(tmp_path, "train", holdout=0.25)
     held = sources.FolderSource(tmp_path, "eval", holdout=0.25)
     assert train.class_names == held.class_names == ["a", "b", "c"]
-    labels = [[source[i]["label"] for i in range(len(source))] for source in (train, held)]
-    assert labels == [[0] * 15 + [1] * 15 + [2], [0] * 5 + [1] * 5]
+    counts = [np.bincount(source.labels, minlength=3).tolist() for source in (train, held)]
+    assert np.sum(counts, axis=0).tolist() == [20, 20, 1] and counts[0][2] == 1
+    assert all(0 < count < 20 for count in counts[1][:2])
     both = names_of(train) + names_of(held)
     assert len(set(both)) == 41
     assert names_of(sources.FolderSource(tmp_path, "val", holdout=0.25)) == names_of(held)
+    write_images(tmp_path, [f"{name}/{i}.png" for name in "ab" for i in range(100, 110)])
+    for part, before in (("train", train), ("eval", held)):  # added images move none
+        found = sources.FolderSource(tmp_path, part, holdout=0.25)
+        assert set(names_of(before)) < set(names_of(found))
     with pytest.raises(UserError, match=r"holdout=1\.5"):
         sources.FolderSource(tmp_path, "eval", holdout=1.5)
     with pytest.raises(UserError, match="did you mean 'train'"):
@@ -251,13 +256,37 @@ def test_table_of_sources_is_open(monkeypatch):
         ClassificationData(source="min", batch_size=1)
 
 
-def test_a_link_to_its_own_folder_is_followed_once(tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for i in range(4):
-            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{i}.png")
+def test_images_count_once_however_many_links_lead_to_them(tmp_path):
+    write_images(tmp_path, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(4)])
     (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
     (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat")
     train, held = (sources.FolderSource(tmp_path, part, holdout=0.25) for part in ("train", "eval"))
-    assert np.bincount(train.labels).tolist() == [3, 6]
-    assert np.bincount(held.labels).tolist() == [1, 2]
+    found = [os.path.realpath(name) for name in names_of(train) + names_of(held)]
+    assert len(found) == len(set(found)) == 8 and not set(names_of(train)) & set(names_of(held))
+    assert "1 links to a folder around them, 1 links to what is here already" in train.summary
+
+
+def test_folders_that_are_no_classes(tmp_path):
+    write_images(
+        tmp_path, [f"{part}/{name}/1.png" for part in ("Training", "Testing") for name in "ab"]
+    )
+    with pytest.raises(
+        UserError, match=r"train_split=Training and config\.data\.eval_split=Testing"
+    ):
+        sources.FolderSource(tmp_path)
+    found = sources.FolderSource(tmp_path, "Testing", train_split="Training")
+    assert found.class_names == ["a", "b"] and len(found) == 2
+    listed = sources.FolderSource(tmp_path, classes=["Training", "Testing"])  # whoever says so
+    assert listed.class_names == ["Training", "Testing"]
+
+
+def test_listed_classes_decide_the_order(tmp_path):
+    write_images(tmp_path, [f"{i}/{k}.png" for i in range(11) for k in range(2)])
+    source = sources.FolderSource(tmp_path)
+    assert source.class_names[:3] == ["0", "1", "10"]
+    assert "class 2 is folder '10'; config.data.classes gives another order" in source.summary
+    listed = sources.FolderSource(tmp_path, classes=[str(i) for i in range(11)])
+    assert listed.class_names[2] == "2" and "sorted as text" not in listed.summary
+    assert all(f"/{listed[i]['label']}/" in listed.name(i) for i in range(len(listed)))
+    with pytest.raises(UserError, match="the data lacks '11', and the data has '10' besides"):
+        sources.FolderSource(tmp_path, classes=[str(i) for i in [*range(10), 11]])

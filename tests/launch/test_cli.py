@@ -12,7 +12,7 @@ import maxim_jax
 import maxvit_jax
 from common.errors import UserError
 from launch.cli import COMMANDS, main
-from launch.config_files import config_file, with_config_files
+from launch.config_files import config_file, last_of_each, with_config_files
 from tests.launch.forks import ROOT
 
 # What takes seconds to import.
@@ -120,3 +120,16 @@ def test_a_folder_of_that_name_does_not_hide_ours(tmp_path, name):
         timeout=60,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_last_of_a_field_counts():
+    """Flags of tuples would join what is given twice."""
+    said = ["--config=a", "--config.b=(1,)", "--c", "--config.b=(2,)", "--config.d=1", "--c"]
+    assert last_of_each(said) == [said[0], "--c", "--config.b=(2,)", "--config.d=1", "--c"]
+
+
+def test_home_is_what_it_is_to_a_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = with_config_files(["--input=~/photos", "--config.data.root=~", "--top=3"])
+    assert found == ["--input=/home/ada/photos", "--config.data.root=/home/ada", "--top=3"]
+    assert with_config_files(["--metric=-~/x", "~/x"]) == ["--metric=-~/x", "~/x"]

@@ -228,6 +228,8 @@ def test_classifier(tmp, model):
     for same in (tmp / "photos" / photos[0], str(tmp / "photos" / photos[0]), jnp.asarray(pixels)):
         np.testing.assert_allclose(classifier(same), together[0], atol=1e-6)
     np.testing.assert_allclose(classifier([Image.fromarray(pixels)])[0], together[0], atol=1e-6)
+    inks = Image.fromarray(pixels).convert("CMYK")  # no RGB and alpha
+    np.testing.assert_allclose(classifier(inks), together[0], atol=1e-6)
     assert classifier([]).shape == (0, 6)
     best = classifier.top(files[0], k=2)
     assert [p.index for p in best] == list(np.argsort(-together[0])[:2])

@@ -58,3 +58,14 @@ def test_small_programs_are_kept_unless_the_user_says(asked, kept, monkeypatch):
         assert getattr(jax.config, smallest) == kept
     finally:
         jax.config.update(smallest, before)
+
+
+def test_libtpu_alone_is_no_device(monkeypatch):
+    """It also compiles for TPUs that are elsewhere (launch.plan --topology)."""
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("launch.process_settings._has_tpu", lambda: False)
+    assert has_cpu_alone()
+    monkeypatch.setattr("launch.process_settings._has_tpu", lambda: True)
+    assert not has_cpu_alone()

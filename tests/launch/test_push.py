@@ -100,6 +100,9 @@ def test_what_can_not_be_published(run, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         push(run[0], tmp_path / "taken")
     assert not (tmp_path / "new").exists()
+    below = tmp_path / "taken" / "file" / "hub"
+    with pytest.raises(UserError, match=f"can't write {below}: .*/taken/file is no folder"):
+        push(run[0], below)
 
 
 def test_the_hub_has_words_for_jobs():

@@ -18,7 +18,7 @@ from common.train.checkpoint import CheckpointConfig, Checkpoints
 from common.train.state import create_state
 from maxim_jax.inference import Restorer
 from maxim_jax.models.maxim import MAXIM
-from maxim_jax.photos import read_photo, write_photo
+from maxim_jax.photos import PhotoInfo, read_photo, write_photo
 from tests.data.test_images import deep_png
 from tests.golden.weights import make_variables
 from tests.launch.forks import run_commands
@@ -30,6 +30,7 @@ NAMES = {"alpha.png", "cmyk.jpg", "deep.tif", "gray.png", "large.webp", "sub/one
     *("nested/gray.png", "nested/nested/gray.png"),
 }
 
+SIZES = [(60, 60), (70, 100), (110, 50)]
 FIELDS = {
     "features": 4,
     "depth": 1,
@@ -63,6 +64,7 @@ WORK = {
     ),
     "one better": restore("{tmp}/photos/gray.png", "{tmp}/dots.in.name/", "--ensemble=8"),
     "one faster": restore("{tmp}/photos/gray.png", "{tmp}/bf16", "--dtype=bfloat16", "--compare"),
+    "sizes": restore("{tmp}/sizes", "{tmp}/few"),
     "from a run": [
         *("launch.restore", "--workdir={tmp}/run"),
         *("--input={tmp}/photos/gray.png", "--output={tmp}/by_run"),
@@ -70,6 +72,7 @@ WORK = {
     "huge": restore("{tmp}/huge.png", "{tmp}/one"),
     "transparent as JPEG": restore("{tmp}/photos/alpha.png", "{tmp}/one/alpha.jpg"),
     "video": restore("{tmp}/clip.mp4", "{tmp}/films"),
+    "mixed": restore("{tmp}/mixed", "{tmp}/mixed_out", "--format=tif"),
 }
 
 # Command line: what its one line must say.
@@ -121,6 +124,10 @@ MISTAKES = {
     "film format": (restore("{tmp}/clip.mp4", "{tmp}/clip.gif"), "choose .mp4"),
     "film sheet": (restore("{tmp}/clip.mp4", "{tmp}/new", "--compare"), "is for photos"),
     "tile": (restore("{tmp}/photos", "{tmp}/new", "--tile=500"), "tile 500 is no multiple of 64"),
+    "tile of words": (
+        restore("{tmp}/photos", "{tmp}/new", "--tile=large"),
+        "--tile=large: a number of pixels, auto or none",
+    ),
     "overlap": (
         restore("{tmp}/photos", "{tmp}/new", "--tile=64"),
         "overlap 64 is not between 0 and half a tile, 32",
@@ -174,6 +181,9 @@ def tmp(tmp_path_factory):
     (tmp / "twins").mkdir()
     Image.fromarray(rgb).save(tmp / "twins" / "a.gif.png")
     Image.fromarray(rgb).convert("P").save(tmp / "twins" / "a.gif")
+    (tmp / "sizes").mkdir()
+    for height, width in SIZES:
+        Image.fromarray(large[:height, :width]).save(tmp / "sizes" / f"{height}.png")
     (tmp / "huge.png").write_bytes(_many_pixels())
     for name in ("precious.png", "taken and old.png"):
         (tmp / name).write_text("years of work")
@@ -182,6 +192,13 @@ def tmp(tmp_path_factory):
     Image.new("RGB", (1, 1), "red").save(folder / "restored" / "sub" / "one.png")
     (folder / "restored" / ".deep.png.1234.tmp").write_text("half")
     _write_clip(tmp / "clip.mp4")
+    (tmp / "mixed").mkdir()
+    (tmp / "mixed" / "clip.mp4").write_bytes((tmp / "clip.mp4").read_bytes())
+    (tmp / "mixed" / "broken.wmv").write_text("no film")
+    (tmp / "mixed" / "unknown.heic").write_text("no photo")
+    first, *more = (Image.fromarray(rgb + np.uint8(40 * i)) for i in range(3))
+    first.save(tmp / "mixed" / "moving.gif", save_all=True, append_images=more, duration=70)
+    first.save(tmp / "mixed" / "pages.tif", save_all=True, append_images=more)
     return tmp
 
 
@@ -337,6 +354,18 @@ def test_one_photo(commands, tmp, restored_here, command, name, written, options
         assert_same_pixels(tmp / written, expected)
 
 
+def test_photos_of_a_folder_share_a_program(commands, tmp):
+    """What the padding to one size gives, and not what that to each photo's own gives."""
+    assert commands["sizes"].status == 0, commands["sizes"].err
+    model, variables = maxim_jax.load_pretrained("maxim_s1", tmp / "model")
+    shared = Restorer(model, variables)
+    shared.expect(SIZES)
+    for photo in sorted((tmp / "sizes").iterdir()):
+        write_photo(tmp / "here.png", shared(read_photo(photo)[0]), PhotoInfo())
+        assert_same_pixels(tmp / "few" / photo.name, tmp / "here.png")
+    assert shared.compiled == {(128, 128)}
+
+
 def test_huge_photo_is_refused_with_advice(commands, tmp):
     result = commands["huge"]
     assert result.status == 1
@@ -355,8 +384,22 @@ def test_video(commands, tmp):
     av = pytest.importorskip("av")
     result = commands["video"]
     assert result.status == 0, result.err
-    assert "restored 5 frames, copied 0 sound tracks\n" in result.out
+    assert f"{tmp}/clip.mp4: 5 frames, copied 0 sound tracks\n" in result.out
     assert "frame 5/5  images/s " in result.out
     with av.open(str(tmp / "films" / "clip.mp4")) as file:
         frames = list(file.decode(video=0))
     assert len(frames) == 5 and (frames[0].height, frames[0].width) == (40, 60)
+
+
+def test_a_folder_of_everything(commands, tmp):
+    """Videos among photos, every frame and page of them; what isn't read is counted by kind."""
+    result = commands["mixed"]
+    assert result.status == 1, result.err
+    assert "left out: 1 of 5 files (1 .heic)" in result.out
+    assert f"failed: {tmp}/mixed/broken.wmv: can't read" in result.out
+    assert "restored 2 of 2 photos\n" in result.out
+    assert "restored 1 of 2 videos, 1 failed\n" in result.out
+    assert files(tmp / "mixed_out") == {"clip.mp4", "moving.tif", "pages.tif"}
+    for name in ("moving.tif", "pages.tif"):
+        with Image.open(tmp / "mixed_out" / name) as image:
+            assert image.n_frames == 3

@@ -13,7 +13,7 @@ from PIL import Image
 from common.data.pair_transform import EvalPair
 from common.errors import UserError
 from common.task import Dataset
-from maxim_jax.evaluation import RestorationEvaluator, evaluate_pairs
+from maxim_jax.evaluation import RestorationEvaluator, compare_pairs, evaluate_pairs
 from maxim_jax.protocols import PROTOCOLS, Protocol, measure
 
 NAMES = [f"scene/{i}.png" for i in range(10)]
@@ -238,6 +238,32 @@ def test_crop_is_where_the_error_is(tmp_path):
     assert (where.max(0) - where.min(0)).tolist() == [9, 9]  # the spot, unscaled
     y, x = np.array([20, 560]) - where.min(0)
     assert (shown == target[y : y + 256, x : x + 256]).all()
+
+
+def test_restored_images_are_saved(tmp_path):
+    """As measured; below the folder whatever they are called."""
+    names = ["scene/0.png", "scene/1.png"]
+    pairs = Pairs(names)
+    pairs.name = lambda index: ["../scene/0.jpg", "/scene/1.png"][index]
+    folder = tmp_path / "report"
+    folder.mkdir()
+    evaluate_pairs(Brighten(), whole(pairs), PROTOCOLS["rgb"], folder, save_images=True)
+    saved = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("scene/*")}
+    assert saved == {"report/restored/scene/0.jpg.png", "report/restored/scene/1.png"}
+    for number, file in enumerate(("0.jpg.png", "1.png")):
+        darker, _ = make_pair(names[number])
+        with Image.open(folder / "restored" / "scene" / file) as image:
+            np.testing.assert_array_equal(np.asarray(image), darker + 9 - number)
+
+
+def test_images_of_any_program(tmp_path):
+    """Two folders are compared as they are, without a model."""
+    summary = compare_pairs(whole(Pairs()), PROTOCOLS["rgb"], tmp_path)
+    assert summary["mean"].keys() == {"psnr", "ssim"} and summary["images"] == len(NAMES)
+    assert summary["mean"]["psnr"] == pytest.approx(expected_psnr(10))
+    assert json.loads((tmp_path / "metrics.json").read_text())["mean"] == summary["mean"]
+    with (tmp_path / "per_image.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == NAMES
 
 
 def test_bad_pairs_are_named(tmp_path):

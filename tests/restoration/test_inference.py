@@ -11,6 +11,7 @@ import maxim_jax
 from common.errors import UserError
 from common.weights.mapping import flatten, unflatten
 from common.whole_images import PaddedSizes
+from maxim_jax import inference
 from maxim_jax.inference import Restorer, _tiling, pad_image
 from maxim_jax.models.maxim import MAXIM
 from tests.golden.cases import FOLDER, write_arrays
@@ -186,6 +187,51 @@ def test_tiles_hide_what_borders_do():
         for overlap in (0, 64)
     ]
     assert errors[0] > 0.1 and errors[1] < 0.01
+
+
+# ---------------------------------------------------------------- sizes that are known before
+
+
+SIZES = [(300, 451), (512, 500), (400, 600), (427, 640), (320, 440), (480, 360), (390, 590)]
+
+
+@pytest.mark.parametrize("tile", [None, 128, 448])
+def test_photos_of_expected_sizes_share_programs(tile):
+    """Every pixel comes back to where it was; sides at most double."""
+    compiled, restorer = stand_in(tile=tile)
+    restorer.expect(SIZES)
+    restorer.compile_ahead([*SIZES, (40, 70)])
+    for height, width in [*SIZES, (40, 70)]:
+        image = noise(height, width)
+        np.testing.assert_allclose(restorer(image), image + RED, atol=2e-6)
+    assert compiled[-1] == (1, 64, 128, 3)  # of which it knew nothing
+    assert len(compiled) == {None: 3, 128: 2, 448: 2}[tile]
+    assert len({(-(-h // 64), -(-w // 64)) for h, w in SIZES}) == 5
+
+
+def test_expecting_one_size_changes_nothing(golden):
+    model, variables, _ = golden
+    image, restorer = noise(30, 70), Restorer(model, variables)
+    expected = restorer(image)
+    restorer.expect([(30, 70)] * 9)
+    np.testing.assert_array_equal(restorer(image), expected)
+
+
+def test_tiles_where_memory_does_not_suffice(monkeypatch, capsys):
+    """Whole while it does; told once, and not compiled again to see that more is too much."""
+    photos = [noise(600, 30), noise(600, 300), noise(500, 100), noise(1200, 500), noise(1300, 500)]
+    memory = {None: 2**40, "little": 2**21}
+    for limit, seen in (
+        (None, [(640, 64), (640, 320), (512, 128), (1216, 512), (1344, 512)]),
+        ("little", [(640, 64), (640, 320), (512, 320), (512, 128), (512, 512)]),
+    ):
+        monkeypatch.setattr(inference, "device_memory", lambda _, limit=limit: memory[limit])
+        compiled, restorer = stand_in(tile="auto")
+        for photo in photos:
+            np.testing.assert_allclose(restorer(photo), photo + RED, atol=2e-6)
+        assert [shape[1:3] for shape in compiled] == seen
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("320x640 pixels at once take 0.00") and line.endswith("in tiles of 512")
 
 
 # ---------------------------------------------------------------- mistakes

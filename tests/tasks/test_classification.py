@@ -197,6 +197,16 @@ def test_classes_follow_the_data():
     assert make_task(source=photos(classes=2), num_classes=None).model.num_classes == 2
 
 
+def test_one_class_is_nothing_to_learn():
+    with pytest.raises(UserError, match="one class, class 0: nothing to tell apart"):
+        make_task(source=photos(classes=1), num_classes=None).train_data()
+
+
+def test_listed_classes_are_those_of_folders():
+    with pytest.raises(UserError, match=r"config\.data\.classes has no use for source 'digits'"):
+        ClassificationTask(tiny.config({"data.classes": ["a", "b"]}))
+
+
 def test_digits_have_ten_classes():
     config = tiny.config()
     del config["model"]["num_classes"]
@@ -268,7 +278,7 @@ def test_without_reset_everything_is_kept(pretrained):
     )
     for name, array in flat(stored).items():
         np.testing.assert_array_equal(loaded[name], array, err_msg=name)
-    with pytest.raises(UserError, match="has 5 classes: num_classes=3"):
+    with pytest.raises(UserError, match=r"has 5 classes: config\.init\.reset_head=true"):
         make_task(changes, num_classes=3, window_size=7).pretrained()
 
 

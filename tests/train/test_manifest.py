@@ -57,6 +57,21 @@ def flip(path):
     path.write_bytes(data)
 
 
+def put(path, make):
+    """Puts something in a file's place."""
+    path.unlink()
+    make(path)
+
+
+def hollow(path):
+    with path.open("wb") as file:
+        file.truncate(1 << 42)
+
+
+def link(target):
+    return lambda path: os.symlink(target, path)
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -66,6 +81,15 @@ def flip(path):
             "state/d/arrays differs from its checksum",
         ),
         (lambda f: (f / "state/shapes").unlink(), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", os.mkdir), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", os.mkfifo), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", link("/dev/zero")), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", link("nowhere")), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", link("shapes")), "state/shapes is missing"),
+        (lambda f: put(f / "state/shapes", link("d/arrays")), "shapes differs from its checksum"),
+        (lambda f: put(f / "state/shapes", hollow), "state/shapes is missing"),
+        (lambda f: put(f / MANIFEST, os.mkdir), "SHA256SUMS is missing"),
+        (lambda f: put(f / MANIFEST, os.mkfifo), "SHA256SUMS is missing"),
         (lambda f: (f / MANIFEST).unlink(), "SHA256SUMS is missing"),
         (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"), "SHA256SUMS is damaged"),
         (lambda f: (f / MANIFEST).write_text("abc"), "SHA256SUMS is damaged"),

@@ -16,7 +16,7 @@ import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
-from common.train import sharding, trainer
+from common.train import checkpoint, sharding, trainer
 from common.train.checkpoint import restore_variables
 from common.train.sharding import put_batch
 from common.train.stop import StopRequest
@@ -188,6 +188,19 @@ def test_metrics_of_a_checkpoint_are_damaged(whole, part, tmp_path, capsys, capl
     tiny.assert_identical(tiny.stored(tmp_path, 6), tiny.stored(whole, 6))
 
 
+def test_times_that_orbax_cannot_read_are_damage(part, tmp_path):
+    """It writes them after the checksums, and does without what is no JSON."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA"
+    for content, expected in (("{", 4), ("[]", 3), ('{"init_timestamp_nsecs": "x"}', 3)):
+        path.write_text(content)
+        assert restore_variables(str(tmp_path))[0] == expected
+    path.unlink()
+    assert restore_variables(str(tmp_path))[0] == 4
+    os.mkfifo(path)
+    assert restore_variables(str(tmp_path))[0] == 3
+
+
 def test_what_is_not_the_runs_own_does_not_matter(part, tmp_path, capsys):
     shutil.copytree(part, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "checkpoints"
@@ -214,6 +227,22 @@ def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, 
     assert [p.name.split("_")[0] for p in (tmp_path / "damaged").iterdir()] == ["4"]
     for step in (4, 6):
         tiny.assert_identical(tiny.stored(tmp_path, step), tiny.stored(whole, step))
+
+
+def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch):
+    """It may do so in any moment: the next is read, of links, which stay."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+    expected, read = tiny.stored(part, 3)["ema/params/Dense_0/kernel"], checkpoint._published
+
+    def removed(held):
+        shutil.rmtree(tmp_path / "checkpoints" / held.name)
+        return read(held)
+
+    monkeypatch.setattr(checkpoint, "_published", removed)
+    step, variables = restore_variables(str(tmp_path))
+    assert step == 3 and tiny.steps(tmp_path) == [2]
+    np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
+    assert not [*tmp_path.glob(".reading*")]
 
 
 def test_run_without_intact_checkpoint_stops_and_keeps_all(tmp_path):

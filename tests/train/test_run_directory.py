@@ -16,7 +16,14 @@ from etils import epath
 from common.errors import UserError
 from common.train import trainer
 from common.train.manifest import write_manifest
-from common.train.run_directory import checkpoint_steps, open_run, read_config, read_model_name
+from common.train.run_directory import (
+    checkpoint_steps,
+    open_run,
+    read_config,
+    read_labels,
+    read_model_name,
+    unknown_to_run,
+)
 from launch.tasks import make_task
 from maxvit_jax.tasks.classification import ClassificationTask
 from tests.golden.cases import FOLDER as GOLDEN
@@ -33,6 +40,22 @@ def make_run(workdir, config):
     """A directory that looks like a run with a checkpoint."""
     opened(workdir, config)
     (workdir / "checkpoints" / "2").mkdir(parents=True)
+
+
+def test_a_mistake_before_the_first_step_leaves_no_directory(tmp_path):
+    """Such as weights that can't be fetched; what is more than a config is kept."""
+    (tmp_path / "mine").mkdir()
+    for name, written in (("new", None), ("mine", None), ("begun", "metrics.jsonl")):
+        with (
+            pytest.raises(UserError, match="no weights"),
+            open_run(str(tmp_path / name), {"train": {}}, labels={"class_names": ["a"]}),
+        ):
+            (tmp_path / name / "checkpoints").mkdir()
+            if written:
+                (tmp_path / name / written).touch()
+            raise UserError("no weights")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "mine"]
+    assert (tmp_path / "begun" / "config.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +252,42 @@ def test_run_of_an_earlier_version_goes_on(name, recipe, tmp_path):
     assert {"kind"} <= new["task"].keys() - old["task"].keys()
     job = types.SimpleNamespace(task=make_task(new), plain=new)
     with trainer._opened(str(tmp_path), job) as changes:
-        assert not changes
+        assert all("keeps no names of its classes" in line for line in changes)
     new["task"]["kind"] = "another"
     with pytest.raises(UserError, match=r"task\.kind"), trainer._opened(str(tmp_path), job):
         pass
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["aardfox", "cat", "dog"], "the data lacks 'fox', and the data has 'aardfox' besides"),
+        (["cat", "dog"], "3 there and 2 here; the data lacks 'fox'"),
+        (["cat", "dog", "fox", "gnu"], "3 there and 4 here; the data has 'gnu' besides"),
+        (["dog", "cat", "fox"], "number 0 is 'cat' there and 'dog' here; the same names in"),
+    ],
+)
+def test_other_classes_are_refused_with_the_difference(tmp_path, names, said):
+    with open_run(str(tmp_path), {"train": {}}, labels={"class_names": ["cat", "dog", "fox"]}):
+        pass
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    with (
+        pytest.raises(UserError) as caught,
+        open_run(str(tmp_path), {"train": {}}, labels={"class_names": names}),
+    ):
+        pass
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_older_run_says_what_it_does_not_keep(tmp_path):
+    with open_run(str(tmp_path), {"train": {}}):
+        pass
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    found = {"class_names": ["a", "b"], "held_out": "by name"}
+    with open_run(str(tmp_path), {"train": {}}, labels=found) as lines:
+        assert "keeps no names of its classes" in lines[0]
+        assert "was trained before images were held out by name" in lines[1]
+    stored = read_labels(str(tmp_path))
+    assert stored == {"class_names": ["a", "b"]}  # the rule is not what it was trained with
+    assert len(unknown_to_run("run", stored, found)) == 1
+    assert not unknown_to_run("run", found, found) and not unknown_to_run("run", {}, {})

@@ -18,6 +18,7 @@ from common.config import parse_section
 from common.data.pipeline import train_batches
 from common.errors import UserError
 from common.train import sharding
+from common.train.collectives import collectives
 from common.train.optimizer import OptimizerConfig, make_optimizer
 from common.train.schedule import ScheduleConfig, make_schedule
 from common.train.sharding import MeshConfig, make_mesh, put_batch, tree_shardings
@@ -394,7 +395,8 @@ def losses():
         for batch in batches:
             state, metrics = program(state, put_batch(batch, mesh))
             found.append(float(metrics["loss"]))
-        return found, sharding.count_collectives(program.as_text())
+        kinds = collectives(program.as_text()).items()
+        return found, {name: kind.count for name, kind in kinds}
 
     one = make_mesh(MeshConfig(), jax.devices()[:1])
     return [run(m) for m in (one, mesh(), mesh(data=1, fsdp=8), mesh(data=2, fsdp=2, tensor=2))]

@@ -1,6 +1,7 @@
 """MetaFormer weights of both official releases and of timm, into the model and back."""
 
 import functools
+import re
 
 import jax
 import numpy as np
@@ -63,6 +64,48 @@ def test_round_trips_are_exact(name, source, write, tmp_path):
     path = write_arrays(tmp_path / "w.safetensors", state, "safetensors")
     _, again = maxvit_jax.load_pretrained(model, path)
     assert_same(flatten(again), flatten(variables))
+
+
+def of_transformers(state):
+    """The release's arrays as PoolFormerForImageClassification calls them."""
+    spelled = {}
+    for name, array in state.items():
+        stage = re.match(r"network\.(\d+)\.", name)
+        number = int(stage[1]) if stage else 0  # blocks and what is between them, by turns
+        for old, new in (
+            (r"^patch_embed\.proj", "poolformer.encoder.patch_embeddings.0.projection"),
+            (
+                r"^network\.\d+\.proj",
+                f"poolformer.encoder.patch_embeddings.{number // 2 + 1}.projection",
+            ),
+            (r"^network\.\d+\.", f"poolformer.encoder.block.{number // 2}."),
+            (r"norm1\.", "before_norm."),
+            (r"norm2\.", "after_norm."),
+            (r"mlp\.fc", "output.conv"),
+            (r"^head\.", "classifier."),
+        ):
+            name = re.sub(old, new, name)
+        spelled[name] = array
+    return spelled
+
+
+def test_transformers_poolformer(write, tmp_path):
+    case = golden("poolformer_micro")
+    model = MetaFormer(**case.fields())
+    _, variables = maxvit_jax.load_pretrained(model, write("poolformer_micro"))
+    state = of_transformers(case.variables())
+    assert_same(maxvit_jax.export_weights(model, variables, "transformers"), state)
+    path = write_arrays(tmp_path / "w.safetensors", state, "safetensors")
+    _, same, report = maxvit_jax.load_with_report(model, path)
+    assert report.source == "transformers' names" and model.head_order == "official"
+    assert_same(flatten(same), flatten(variables))
+    start = "poolformer."
+    bare = {n.removeprefix(start): a for n, a in state.items() if n.startswith(start)}
+    path = write_arrays(tmp_path / "bare.safetensors", bare, "safetensors")
+    _, _, report = maxvit_jax.load_with_report(model, path, num_classes=0)
+    assert all("/head/norm/" in name for name in report.fresh)
+    caformer = MetaFormer(**golden("caformer_micro").fields())
+    assert "does not fit the model" in problem(caformer, path)
 
 
 def test_pytorch_files_plain_and_wrapped(write, tmp_path):

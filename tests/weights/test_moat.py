@@ -125,7 +125,9 @@ def test_position_bias_that_the_file_lacks(named, micro, files):
         problem(micro, files["no bias"]),
         problem(named, files["no bias"], relative_bias=True),
     ):
-        assert "4 missing" in message and message.endswith("relative_bias=False makes one without")
+        assert "4 missing" in message and message.endswith(
+            "relative_bias=False as an argument makes one without"
+        )
 
 
 def test_another_number_of_classes(micro, variables, files):

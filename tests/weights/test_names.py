@@ -204,10 +204,16 @@ def test_names_in_a_config(monkeypatch, tmp_path):
 
 
 def test_imagenet_names():
-    names = imagenet_class_names()
+    names = imagenet_class_names(1000)
     assert len(names) == 1000 and len(set(names)) == 999  # a bird and a machine are cranes
     assert names[281] == "tabby, tabby cat" and names[999].startswith("toilet tissue")
     assert names[134] == names[517] == "crane"
+    google, of_2011 = imagenet_class_names(21843), imagenet_class_names(21841)
+    assert (len(google), len(of_2011)) == (21843, 21841)
+    assert google[:2] == of_2011[:2] == ("organism, being", "benthos")
+    assert google[9204] == of_2011[9204] and google[9206:15027] == of_2011[9205:15026]
+    assert google[15028:] == of_2011[15026:]
+    assert imagenet_class_names(10) is None
 
 
 # ---------------------------------------------------------------- the Hub
@@ -260,8 +266,10 @@ def test_folders_of_transformers(tmp_path):
 
 def test_folders_that_say_nothing_of_classes(tmp_path):
     folder = write_folder(tmp_path / "a", timm_config(), state(window_size=12))
-    assert data_of_weights("maxvit_base", folder)[1] == list(imagenet_class_names())
+    assert data_of_weights("maxvit_base", folder)[1] == list(imagenet_class_names(1000))
     folder = write_folder(tmp_path / "b", timm_config(classes=21843), state(window_size=12))
+    assert data_of_weights("maxvit_base", folder)[1] == list(imagenet_class_names(21843))
+    folder = write_folder(tmp_path / "c", timm_config(classes=999), state(window_size=12))
     assert data_of_weights("maxvit_base", folder)[1] is None
 
 

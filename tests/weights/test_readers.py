@@ -58,6 +58,19 @@ def test_reads_every_format_by_content(fmt, tmp_path):
     assert_same(file.arrays, ARRAYS)
 
 
+@pytest.mark.parametrize("first", [b"\x80", b"<", b"PK\x03\x04"[:1]])
+def test_safetensors_may_begin_as_other_formats_do(first, tmp_path):
+    """Eight bytes are the length of the header, whatever it is."""
+    write_arrays(tmp_path / "w", ARRAYS, "safetensors")
+    data = (tmp_path / "w").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].ljust(length + (first[0] - length) % 256)
+    whole = len(header).to_bytes(8, "little") + header + data[8 + length :]
+    assert whole[:1] == first
+    (tmp_path / "w").write_bytes(whole)
+    assert_same(read_arrays(tmp_path / "w").arrays, ARRAYS)
+
+
 @pytest.mark.parametrize("given", ["{}", "{}.index", "{}.data-00000-of-00001", ""])
 def test_tensorflow_by_prefix_index_data_or_directory(given, tmp_path):
     write_arrays(tmp_path / "model", ARRAYS, "tf")
@@ -122,7 +135,7 @@ def test_pytorch_zip_and_legacy_plain_and_wrapped(zipped, wrap, tmp_path):
         content = {"epoch": 3, "state_dict": raw, "state_dict_ema": parallel}
     torch.save(content, tmp_path / "x", _use_new_zipfile_serialization=zipped)
     file = read_arrays(tmp_path / "x")
-    assert_same(file.arrays, ARRAYS)
+    assert_same(file.arrays, {f"{'module.' * wrap}{n}": a for n, a in ARRAYS.items()})
     assert file.ignored == (("epoch", "state_dict") if wrap else ())
 
 
@@ -153,8 +166,112 @@ def test_pytorch_training_arguments_are_harmless(tmp_path):
 def test_archives_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", w=np.zeros(10**6, np.float32))
     assert (tmp_path / "bomb.npz").stat().st_size < 10**4
-    monkeypatch.setattr("common.weights.readers._MOST_UNPACKED", 10**6)
-    assert "would have 4,000,128 bytes unpacked: refused" in refusal(tmp_path / "bomb.npz")
+    monkeypatch.setattr("common.weights.refusals._SMALL", 10**6)
+    assert "would have 4,000,128 bytes unpacked and is" in refusal(tmp_path / "bomb.npz")
+
+
+def test_a_small_file_can_take_no_memory(tmp_path):
+    """Sizes in headers and pickles, repeated values, and files without an end."""
+    import torch
+
+    repeated = torch.zeros(1).expand(10**6, 10**6)
+    torch.save({"w": repeated}, tmp_path / "repeated.pth")
+    assert "4,000,000,000,000 bytes" in refusal(tmp_path / "repeated.pth")
+    np.savez(tmp_path / "many.npz", **{f"w{i}": np.zeros(1, np.float32) for i in range(40)})
+    assert len(read_arrays(tmp_path / "many.npz").arrays) == 40
+    assert "is no file, but a device" in refusal("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no file, but a pipe" in refusal(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 42)
+    assert "this machine has" in refusal(tmp_path / "sparse")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2 << 30)
+    assert "hardly any were written" in refusal(tmp_path / "sparse")
+    write_arrays(tmp_path / "model", ARRAYS, "tf")
+    (tmp_path / "model.data-00001-of-00001").symlink_to("/dev/zero")
+    assert "is no file" in refusal(tmp_path / "model")
+
+
+def test_storages_end_where_the_file_says(tmp_path):
+    """PyTorch takes the number of elements in the pickle at its word."""
+    import zipfile
+
+    import torch
+
+    torch.save({"w": torch.arange(5.0)}, tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = (name for name in parts if name.endswith("data.pkl"))
+    size = parts[pickled].replace(b"K\x05", b"J\x00\x00\x00\x04")  # 5, as 67,108,864
+    assert size.count(b"J\x00\x00\x00\x04") == 2
+    with zipfile.ZipFile(tmp_path / "y.pth", "w") as archive:
+        for name, content in (parts | {pickled: size}).items():
+            archive.writestr(name, content)
+    assert "damaged" in refusal(tmp_path / "y.pth")
+
+
+def test_too_many_arrays_and_names_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.weights.refusals._MOST_ARRAYS", 10)
+    for fmt in FORMATS:
+        path = write_arrays(tmp_path / fmt, {f"w{i}": np.zeros(1) for i in range(11)}, fmt)
+        message = refusal(path)
+        assert "arrays, more than 10" in message
+    for fmt in ("npz", "safetensors", "pth"):
+        for name in ("line\nline", "x" * 10**4, "a\x1b[31mb"):
+            message = refusal(write_arrays(tmp_path / "odd", {name: np.zeros(1)}, fmt))
+            assert "names an array" in message or "damaged" in message
+            assert len(message) < 400 and message.isprintable()
+
+
+def test_tensors_that_are_no_arrays(tmp_path):
+    import torch
+
+    itself = {"w": torch.zeros(2)}
+    itself["state_dict"] = itself["more"] = itself
+    torch.save(itself, tmp_path / "itself")
+    assert set(read_arrays(tmp_path / "itself").arrays) == {"w"}
+    kinds = {"sparse": torch.eye(3).to_sparse(), "meta": torch.zeros(2, device="meta")}
+    with pytest.warns(UserWarning):
+        kinds["quantised"] = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8)
+    kinds["complex"] = torch.zeros(2, dtype=torch.complex64).conj()
+    for name, tensor in kinds.items():
+        torch.save({"w": tensor, "v": torch.zeros(1)}, tmp_path / name)
+        if name == "complex":
+            assert read_arrays(tmp_path / name).arrays["w"].dtype == np.complex64
+        else:
+            assert "array w" in refusal(tmp_path / name) or "damaged" in refusal(tmp_path / name)
+
+
+def test_zip_entries_of_every_kind(tmp_path):
+    import zipfile
+
+    def changed(change):
+        data = bytearray(write_and_read(tmp_path / "w.npz"))
+        (tmp_path / "w.npz").write_bytes(change(data))
+        return refusal(tmp_path / "w.npz")
+
+    def flags(bits):
+        def set_bits(data):
+            for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+                start = data.index(magic) + at
+                data[start : start + 2] = bits.to_bytes(2, "little")
+            return data
+
+        return set_bits
+
+    assert "is encrypted" in changed(flags(1))
+    assert "damaged zip" in changed(lambda d: flags(0x800)(d.replace(b"name", b"\xff\xfe\xff\xfe")))
+    assert "damaged zip" in changed(lambda d: d.replace(b"PK\x01\x02", b"PK\x07\x02"))
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive, pytest.warns(UserWarning):
+        archive.writestr("a.npy", b"1")
+        archive.writestr("a.npy", b"2")
+    assert "two parts have one name" in refusal(tmp_path / "twice.npz")
+
+
+def write_and_read(path):
+    np.savez(path, name=np.zeros(3))
+    return path.read_bytes()
 
 
 def test_torchscript_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Names of published weights, and what a file says about itself, is followed or refused."""
 
+import contextvars
+import functools
 import json
 
 import jax
@@ -8,6 +10,7 @@ import pytest
 
 import maxim_jax
 import maxvit_jax
+from common import advice
 from common.data.preprocess import HALF_RANGE, IMAGENET_MEAN
 from common.errors import UserError
 from common.weights import io
@@ -264,7 +267,10 @@ def test_files_without_a_head_make_models_without(lacks, source, tmp_path):
             del variables["params"]["head"]
         maxvit_jax.save_pretrained(path, model, variables)
     model, variables, report = maxvit_jax.load_with_report("maxvit_base", path)
-    assert model.num_classes == 0 and variables["params"]["head"].keys() == {"norm"}
+    inner = (lacks, source) == ("head.fc.", "timm")  # timm's embedding ends after it
+    kept = {"norm", "inner"} if inner else {"norm"}
+    assert model.num_classes == 0 and variables["params"]["head"].keys() == kept
+    assert model.pre_logits is inner
     norm = {"params/head/norm/scale", "params/head/norm/bias"} if lacks == "head." else set()
     assert set(report.fresh) == norm
     model, variables, report = maxvit_jax.load_with_report("maxvit_base", path, num_classes=5)
@@ -275,6 +281,76 @@ def test_files_without_a_head_make_models_without(lacks, source, tmp_path):
     fresh = {n.split("/", 1)[1] for n in report.fresh}
     assert fresh == {n for n in everything if n.rpartition("/")[0] not in kept}
     assert "freshly initialised" in str(report)
+
+
+def test_embeddings_as_timm_defines_them(tmp_path):
+    """Its MaxViT without classes ends after the dense layer and tanh of its head."""
+    path = write_arrays(tmp_path / "w.safetensors", state(num_classes=5), "safetensors")
+    model, variables = maxvit_jax.load_pretrained("maxvit_base", path)
+    timm = maxvit_jax.load_pretrained("maxvit_base", path, num_classes=0, pre_logits=True)
+    ours = maxvit_jax.load_pretrained("maxvit_base", path, num_classes=0)
+    images = np.random.default_rng(0).normal(size=(1, 28, 28, 3)).astype(np.float32)
+
+    @jax.jit
+    def run(variables, with_inner, without):
+        logits = model.apply(variables, images)
+        return logits, timm[0].apply(with_inner, images), ours[0].apply(without, images)
+
+    logits, embedding, plain = run(variables, timm[1], ours[1])
+    head = variables["params"]["head"]
+    inner = np.tanh(plain @ head["inner"]["kernel"] + head["inner"]["bias"])
+    np.testing.assert_allclose(embedding, inner, rtol=1e-4, atol=1e-5)
+    expected = embedding @ head["logits"]["kernel"] + head["logits"]["bias"]
+    np.testing.assert_allclose(expected, logits, rtol=1e-4, atol=1e-4)
+    maxvit_jax.save_pretrained(tmp_path / "own", *timm)
+    assert maxvit_jax.load_pretrained("maxvit_base", tmp_path / "own")[0] == timm[0]
+
+
+def test_stems_and_numbers_of_half_precision_follow_the_file(tmp_path):
+    path = write_arrays(tmp_path / "w.npz", state(stem_widths=(4, 12)), "npz")
+    assert maxvit_jax.load_pretrained("maxvit_base", path)[0].stem_widths == (4, 12)
+    message = problem(maxvit_jax.load_pretrained, "maxvit_base", path, stem_widths=(8, 8))
+    assert "custom model" in message and "stem_widths (4, 12)" in message
+    model = maxvit_jax.create_model("maxvit_base", num_classes=2)
+    halves = jax.tree.map(lambda a: a.astype(jax.numpy.bfloat16), variables_of(model))
+    maxvit_jax.save_pretrained(tmp_path / "half", model, halves)
+    _, found = maxvit_jax.load_pretrained("maxvit_base", tmp_path / "half")
+    jax.tree.map(np.testing.assert_array_equal, found, halves)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+
+
+def test_advice_is_in_the_words_of_who_asks(tmp_path, monkeypatch):
+    path = write_arrays(tmp_path / "w.npz", state(num_classes=4), "npz")
+    model = maxvit_jax.create_model("maxvit_base", num_classes=7)
+    ask = functools.partial(problem, maxvit_jax.load_pretrained, model, path)
+    assert ask().endswith("4 classes: num_classes=7 as an argument starts the last layer fresh")
+    with advice.for_config():
+        assert ask().endswith("classes: config.init.reset_head=true starts the last layer fresh")
+        monkeypatch.setattr(advice, "_in_command", contextvars.ContextVar("x", default=True))
+        assert ask().endswith("classes: --config.init.reset_head=true starts the last layer fresh")
+    assert ask().endswith("4 classes: num_classes=7 in Python starts the last layer fresh")
+
+
+def test_fields_that_no_such_file_has_are_refused_at_once(tmp_path):
+    """Making a model of them would take all memory, or for ever."""
+    model = maxvit_jax.create_model("maxvit_base", num_classes=2)
+    maxvit_jax.save_pretrained(tmp_path / "own", model, variables_of(model))
+    place = tmp_path / "own" / "config.json"
+    config = json.loads(place.read_text())
+    for field, value in (
+        ("depths", [10**9]),
+        ("depths", [1e308]),
+        ("widths", [32 * 10**9]),
+        ("widths", [32 * 10**4]),
+        ("window_size", 10**15),
+        ("window_size", 1000),
+        ("drop_path_rate", float("nan")),
+    ):
+        changed = config | {"fields": config["fields"] | {field: value}}
+        place.write_text(json.dumps(changed))
+        message = problem(maxvit_jax.load_pretrained, "maxvit_base", tmp_path / "own")
+        assert field in message or "mis-shaped" in message
+        assert str(tmp_path) in message
 
 
 def test_dense_poolformers_become_classifiers(tmp_path):
@@ -352,7 +428,7 @@ def test_channels_follow_the_file(channels, tmp_path):
     assert variables["params"]["stem"]["conv_0"]["kernel"].shape[2] == channels
     message = problem(maxvit_jax.load_pretrained, "maxvit_base", path, in_channels=3)
     assert message.endswith(
-        f"the file is for images of {channels} channels: in_channels={channels}"
+        f"the file is for images of {channels} channels: in_channels={channels} as an argument"
     )
     images = maxvit_jax.example_images(model)
     assert jax.eval_shape(model.apply, variables, images).shape == (1, 1000)
