@@ -20,6 +20,7 @@ from common.errors import UserError, did_you_mean
 from common.photo_names import shown
 from launch.config_files import last_of_each, with_config_files
 
+_SMALLEST_KEPT = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("common", "launch", "maxim_jax", "maxvit_jax")
 # Their failures reach us as exceptions.
@@ -113,7 +114,12 @@ def _written() -> str:
 
 
 def compilation_cache() -> None:
-    """Keeps compiled programs across runs, where JAX_COMPILATION_CACHE_DIR says or in ~/.cache."""
+    """Keeps compiled programs across runs, where JAX_COMPILATION_CACHE_DIR says or in ~/.cache.
+
+    Small ones too: a run's initial values come from dozens of them (common/train/fresh.py).
+    """
+    if _SMALLEST_KEPT not in os.environ:
+        jax.config.update(_SMALLEST_KEPT.lower(), 0.0)
     if not jax.config.jax_compilation_cache_dir:
         folder = Path.home() / ".cache" / "multi-axis-jax"
         jax.config.update("jax_compilation_cache_dir", str(folder))

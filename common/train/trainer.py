@@ -27,6 +27,7 @@ from common.train.corrupt import CorruptCounter
 from common.train.doubtful import doubtful_settings
 from common.train.evaluate import EvalLoop, Evaluating
 from common.train.final_report import write_final_report
+from common.train.fresh import fresh_variables
 from common.train.introduction import introduction
 from common.train.length import in_steps
 from common.train.optimizer import hold_frozen, make_optimizer
@@ -92,7 +93,7 @@ class _Job:
       plain: the whole config as JSON values, its length in steps.
       sections: of the trainer.
       dataset, eval_sets: the task's.
-      init: from a key, and pretrained variables, to the state of step 0.
+      begin: from fresh and pretrained variables to the state of step 0.
       abstract, shardings: shape and place of everything in the state.
       best_metric: name, and 1 where larger is better, -1 where smaller is.
     """
@@ -105,7 +106,7 @@ class _Job:
     eval_sets: dict[str, Dataset]
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
-    init: Callable[[jax.Array, Variables], TrainState]
+    begin: Callable[[Variables, Variables], TrainState]
     abstract: TrainState
     shardings: TrainState
     eval_loop: EvalLoop
@@ -125,11 +126,12 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
     optimizer = make_optimizer(sections["optimizer"], schedule)
     ema = sections["optimizer"].ema_decay is not None
 
-    def init(rng: jax.Array, given: Variables) -> TrainState:
-        return create_state(merged(task.init(rng), given), optimizer, ema=ema)
+    def begin(fresh: Variables, given: Variables) -> TrainState:
+        return create_state(merged(fresh, given), optimizer, ema=ema)
 
-    # Shapes first, so that nothing is ever whole on one device. JAX keeps what it traced.
-    abstract = jax.eval_shape(init, jax.random.key(0), {})
+    # Shapes first, so that nothing is ever whole on one device.
+    fresh = jax.eval_shape(task.init, jax.random.key(0))
+    abstract = jax.eval_shape(begin, fresh, {})
     eval_sets = task.eval_data()
     return _Job(
         task=task,
@@ -140,7 +142,7 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
         eval_sets=eval_sets,
         schedule=schedule,
         optimizer=optimizer,
-        init=init,
+        begin=begin,
         abstract=abstract,
         shardings=sharding.tree_shardings(abstract, mesh),
         eval_loop=EvalLoop(task, mesh, abstract.eval_variables),
@@ -282,8 +284,9 @@ class _Run:
             require_fits(job.abstract.variables, given, "config.init.weights")
         seed = jax.random.key(job.plain["seed"])
         with announced("initialising the model", "initialised"):
-            state = jax.jit(job.init, out_shardings=job.shardings)(seed, given)
-            return jax.block_until_ready(state)
+            fresh = fresh_variables(job.task.init, seed, job.shardings.variables)
+            begin = jax.jit(job.begin, out_shardings=job.shardings, donate_argnums=0)
+            return jax.block_until_ready(begin(fresh, given))
 
     def _train_step(self) -> Callable:
         job, mesh = self.job, self.job.mesh

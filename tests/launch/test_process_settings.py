@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import jax
 import pytest
 
+from launch.main import compilation_cache
 from launch.process_settings import has_cpu_alone
 
 FAULTS = """
@@ -41,6 +43,21 @@ def test_platform_is_known_before_jax_starts(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ["cuda"])
     assert not has_cpu_alone()
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, 0.0), ("2", 7.0)])
+def test_small_programs_are_kept_unless_the_user_says(asked, kept, monkeypatch):
+    smallest = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, smallest)
+    monkeypatch.delenv(smallest.upper(), raising=False)
+    if asked:
+        monkeypatch.setenv(smallest.upper(), asked)  # read when JAX was imported
+    try:
+        jax.config.update(smallest, 7.0)
+        compilation_cache()
+        assert getattr(jax.config, smallest) == kept
+    finally:
+        jax.config.update(smallest, before)
 
 
 def test_libtpu_alone_is_no_device(monkeypatch):
