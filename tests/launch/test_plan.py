@@ -98,7 +98,7 @@ def test_restoration(results):
     [
         ("no classes", "--config.model.num_classes=<n> plans without the data"),
         ("batch", "config.data.batch_size=16 does not divide over 3 parts"),
-        ("tensor", "config.mesh.tensor=4 does not divide the 2 heads of stage_1_block_0/"),
+        ("tensor", "config.mesh.tensor=4 does not divide the 2 heads of params/stage_1_block_0/"),
     ],
 )
 def test_mistakes(results, name, message):
