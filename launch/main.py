@@ -41,7 +41,6 @@ _ENVIRONMENT = {
 # `--config.init.weights=None`: flags of numbers take no None, and those of texts take it for one.
 _NONE = re.compile(r"--(\w+)\.([\w.]+)=None")
 _BUG = os.EX_SOFTWARE  # 70
-_LONGEST = 4000  # characters of a message
 
 
 def run_main(main: Callable[[list[str]], None], default_config: str | None = None) -> None:
@@ -93,9 +92,7 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
 def fail(message: str) -> None:
     """Prints one line and exits with status 2."""
     logging.flush()
-    line = " ".join(message.split())
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    line = UserError(" ".join(message.split()))  # absl's messages too are cut and escaped
     print(f"error: {line}", file=sys.stderr)
     _leave(2)
 

@@ -30,9 +30,9 @@ from common.train.state import TrainState
 from common.weights.refusals import require_plain
 
 _METRICS = "metrics/metrics"  # written by Orbax
-_TIMES = "_CHECKPOINT_METADATA"
-_HELD = ".reading-"
-_TRIES = 20
+_TIMES = "_CHECKPOINT_METADATA"  # written by Orbax after the checksums
+_HELD = ".reading-"  # how folders of links begin
+_TRIES = 20  # to read a checkpoint that a trainer doesn't remove meanwhile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
