@@ -22,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from tests.golden.weights import make_image, make_weight
 
@@ -38,6 +39,19 @@ full_jit = functools.partial(
         "xla_cpu_use_fusion_emitters": True,
     },
 )
+
+
+def logits_and_maps(
+    model: nn.Module, variables: Mapping[str, Any], images: Any
+) -> tuple[Any, dict[str, Any]]:
+    """What a backbone returns, and the maps that it made on the way: traced once for both."""
+    logits, kept = model.apply(
+        variables,
+        images,
+        capture_intermediates=lambda _, method: method == "features",
+        mutable=["intermediates"],
+    )
+    return logits, kept["intermediates"]["features"][0]
 
 
 @dataclasses.dataclass(frozen=True)

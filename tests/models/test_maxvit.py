@@ -12,7 +12,7 @@ from jax import numpy as jnp
 import maxvit_jax
 from common.errors import UserError
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import full_jit, load_case
+from tests.golden.cases import full_jit, load_case, logits_and_maps
 from tests.golden.weights import make_variables
 
 MICRO = {
@@ -51,12 +51,12 @@ def outputs(model, variables, images):
 
     @full_jit
     def run(variables, images):
-        maps = model.apply(variables, images, method="features")
-        last = list(maps.values())[-1]
+        logits, maps = logits_and_maps(model, variables, images)
+        last, bare = maps[f"stage_{len(model.depths)}"], model.clone(num_classes=0)
         return maps | {
             "pooled_features": last.mean((1, 2)),
-            "normed_features": model.clone(num_classes=0).apply(variables, images),
-            "logits": model.apply(variables, images),
+            "normed_features": bare.apply(variables, last, False, method="classify"),
+            "logits": logits,
         }
 
     return run(variables, images)
