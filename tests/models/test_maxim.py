@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.weights.mapping import flatten
 from launch.tools.plain_maxim import plain_maxim
 from maxim_jax.models.maxim import MAXIM
-from tests.golden.cases import full_jit, load_maxim_case, named_outputs
+from tests.golden.cases import golden_jit, load_maxim_case, named_outputs
 
 MICRO = [
     "micro_1stage_64x64",
@@ -86,7 +86,7 @@ def restored(case, tmp_path):
         model, variables = maxim_jax.load_pretrained(name, path, **fields)
     else:
         model, variables = maxim_jax.load_pretrained(MAXIM(**fields), path)
-    return named_outputs(full_jit(model.apply)(variables, case.images()))
+    return named_outputs(golden_jit(case.name)(model.apply)(variables, case.images()))
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -180,16 +180,23 @@ def tiny_stage():
     return model, random_variables(model)
 
 
-def test_bfloat16_is_close_and_float32_outside(tiny_stage):
-    model, variables = tiny_stage
+@pytest.fixture(scope="module")
+def shallow():
+    """Of one level."""
+    model = MAXIM(**TINY | {"depth": 1, "num_supervision_scales": 1}, num_stages=1)
+    return model, random_variables(model)
+
+
+def test_bfloat16_is_close_and_float32_outside(shallow):
+    model, variables = shallow
     exact = run(model, variables, images())[-1][0]
     half = run(model.clone(dtype=jnp.bfloat16), variables, images())[-1][0]
     assert half.dtype == jnp.float32
     assert 0 < np.abs(half - exact).max() < 0.1 * exact.std()
 
 
-def test_dropout_reaches_the_output_in_training_only(tiny_stage):
-    plain, variables = tiny_stage
+def test_dropout_reaches_the_output_in_training_only(shallow):
+    plain, variables = shallow
     model = plain.clone(dropout_rate=0.5)
     assert text(model, variables) == text(plain, variables)
     still = run(plain, variables, images())[-1][0]

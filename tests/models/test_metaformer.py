@@ -17,7 +17,7 @@ from configs import metaformer_ablation_digits
 from maxvit_jax.explain import grad_cam
 from maxvit_jax.models.metaformer import MIXERS, PUBLISHED, VARIANTS, MetaFormer, mean_over_map
 from maxvit_jax.tasks.classification import ClassificationTask
-from tests.golden.cases import full_jit, load_case, logits_and_maps
+from tests.golden.cases import golden_jit, load_case, logits_and_maps
 from tests.golden.weights import make_variables
 from tests.models.test_every_model import PARAMETERS
 
@@ -101,11 +101,12 @@ def outputs(case, model, variables):
             found["logits"] = logits
         return found | maps | {"patch_embed": maps["stem"], "downsample1": maps["stem"]}
 
-    found = full_jit(run)(variables, case.images())
+    compiled = golden_jit(case.name)
+    found = compiled(run)(variables, case.images())
     if "gradcam" in case.manifest:
         targets = case.manifest["gradcam"]["target_classes"]
         look = functools.partial(grad_cam, model, classes=targets)
-        found["gradcam_raw"] = full_jit(look)(variables, case.images())
+        found["gradcam_raw"] = compiled(look)(variables, case.images())
     return {name: found[name] for name in case.expected}
 
 

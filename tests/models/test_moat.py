@@ -15,7 +15,7 @@ from common.layers.relative_bias import RelativeBias
 from common.weights.layouts import STACKED_HEADS
 from common.weights.mapping import flatten
 from maxvit_jax.models.moat import MOAT, VARIANTS, MOATBlock
-from tests.golden.cases import full_jit, load_case, logits_and_maps
+from tests.golden.cases import full_jit, golden_jit, load_case, logits_and_maps
 from tests.golden.weights import make_variables, make_weight
 from tests.models.test_every_model import PARAMETERS
 
@@ -63,7 +63,7 @@ def assert_golden(name, folder):
     path = case.write_checkpoint(folder / name, "npz")
     model, variables = maxvit_jax.load_pretrained(MOAT(**case.fields()), path)
 
-    @full_jit
+    @golden_jit(name)
     def run(variables, images):
         logits, maps = logits_and_maps(model, variables, images)
         return {**maps, "res5": exact_gelu(maps["stage_4"]), "logits": logits}

@@ -9,24 +9,24 @@ from common.errors import UserError
 from common.layers.relative_bias import resize_table
 from common.weights.mapping import flatten
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import full_jit, load_case, logits_and_maps, write_arrays
+from tests.golden.cases import golden_jit, load_case, logits_and_maps, write_arrays
 
 MICRO = load_case("tf_micro")
 FINE_TUNED = load_case("tf_micro_ft384")
 TABLES = "relative_bias/table"
 
 
-def outputs(model, variables, images):
-    @full_jit
+def outputs(case, model, variables):
+    @golden_jit(case.name)
     def run(variables, images):
         logits, maps = logits_and_maps(model, variables, images)
         return {**maps, "logits": logits}
 
-    return run(variables, images)
+    return run(variables, case.images())
 
 
 def assert_golden(case, model, variables):
-    errors = case.compare(outputs(model, variables, case.images()))
+    errors = case.compare(outputs(case, model, variables))
     assert {"logits", "stem", "stage_1", "stage_2"} <= errors.keys()
     assert max(errors.values()) < 1, errors
 
