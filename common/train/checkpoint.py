@@ -21,6 +21,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from common.config import require
 from common.errors import UserError
+from common.file_locks import locked
 from common.news import announced
 from common.task import Variables
 from common.train.manifest import find_damage, write_manifest
@@ -31,7 +32,7 @@ from common.weights.refusals import require_plain
 
 _METRICS = "metrics/metrics"  # written by Orbax
 _TIMES = "_CHECKPOINT_METADATA"  # written by Orbax after the checksums
-_HELD = ".reading-"  # how folders of links begin
+_HELD, _LOCK = ".reading-", "lock"  # how folders of links begin; of their reader
 _TRIES = 20  # to read a checkpoint that a trainer doesn't remove meanwhile
 
 
@@ -70,6 +71,8 @@ class Checkpoints:
         self._folder = epath.Path(workdir).resolve() / CHECKPOINTS
         self._saving: int | None = None
         self._failed = False
+        if jax.process_index() == 0:
+            _remove_left_by_readers(self._folder.parent)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -242,6 +245,7 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
       UserError: there is no checkpoint, or each is removed before it is read.
     """
     folder = epath.Path(workdir).resolve() / CHECKPOINTS
+    _remove_left_by_readers(folder.parent)
     for attempt in range(_TRIES):
         steps = checkpoint_steps(workdir)
         try:
@@ -286,11 +290,20 @@ def _held(checkpoint: epath.Path, *, links: bool) -> Iterator[epath.Path]:
     with contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix=_HELD, dir=root))
+            stack.enter_context(locked(epath.Path(place) / _LOCK, place))
             held = epath.Path(place) / checkpoint.name
             shutil.copytree(checkpoint, held, copy_function=os.link)
-        except (OSError, shutil.Error):
+        except (OSError, shutil.Error, UserError):
             held = checkpoint
         yield held
+
+
+def _remove_left_by_readers(root: epath.Path) -> None:
+    """Removes the links of readers that were killed; those at work hold a lock."""
+    for place in root.glob(f"{_HELD}*"):
+        with contextlib.suppress(OSError, UserError), locked(place / _LOCK, place) as held:
+            if held:
+                place.rmtree()
 
 
 def _published(checkpoint: epath.Path) -> Variables:

@@ -16,8 +16,9 @@ import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
+from common.file_locks import locked
 from common.train import checkpoint, sharding, trainer
-from common.train.checkpoint import restore_variables
+from common.train.checkpoint import CheckpointConfig, Checkpoints, restore_variables
 from common.train.sharding import put_batch
 from common.train.stop import StopRequest
 from configs import maxvit_digits
@@ -243,6 +244,24 @@ def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeyp
     assert step == 3 and tiny.steps(tmp_path) == [2]
     np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
     assert not [*tmp_path.glob(".reading*")]
+
+
+def test_links_of_killed_readers_are_removed(part, tmp_path):
+    """By readers and trainers; not those of readers at work."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+
+    def left(name):
+        (tmp_path / name / "3").mkdir(parents=True)
+        os.link(tmp_path / "checkpoints" / "3" / "SHA256SUMS", tmp_path / name / "3" / "SHA256SUMS")
+
+    with locked(tmp_path / ".reading-now" / "lock", "now"):
+        left(".reading-now")
+        for look in (restore_variables, lambda path: Checkpoints(path, CheckpointConfig()).close()):
+            left(".reading-before")
+            look(str(tmp_path))
+            assert [path.name for path in tmp_path.glob(".reading-*")] == [".reading-now"]
+    restore_variables(str(tmp_path))
+    assert not [*tmp_path.glob(".reading-*")]
 
 
 def test_run_without_intact_checkpoint_stops_and_keeps_all(tmp_path):
