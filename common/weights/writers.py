@@ -1,5 +1,7 @@
 """Weight files for other frameworks: safetensors, PyTorch, NumPy and TensorFlow."""
 
+import errno
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -79,7 +81,7 @@ def write_tensorflow(prefix: epath.PathLike, arrays: Mapping[str, np.ndarray]) -
                 shape_and_slices=[""] * len(arrays),
                 tensors=[tf.constant(a) for a in arrays.values()],
             )
-        except tf.errors.OpError as error:  # of a full disk
-            raise UserError(f"can't write {prefix}: {error.message}") from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(prefix)) from error
         for file in sorted(folder.iterdir()):  # the index last: without it there is no checkpoint
             file.rename(prefix.parent / file.name)
