@@ -246,11 +246,11 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
     """
     folder = epath.Path(workdir).resolve() / CHECKPOINTS
     _remove_left_by_readers(folder.parent)
-    for attempt in range(_TRIES):
+    for _ in range(_TRIES):
         steps = checkpoint_steps(workdir)
         try:
             for step in _order(folder, steps, best):
-                with _held(folder / str(step), links=attempt > 0) as held:
+                with _held(folder / str(step)) as held:
                     if _is_intact(held):
                         logging.info("restoring step %d of %s", step, workdir)
                         return step, _published(held)
@@ -278,13 +278,14 @@ def _order(folder: epath.Path, steps: list[int], best: bool) -> list[int]:
 
 
 @contextlib.contextmanager
-def _held(checkpoint: epath.Path, *, links: bool) -> Iterator[epath.Path]:
-    """The folder of a checkpoint, or one of hard links, which no trainer removes while it is read.
+def _held(checkpoint: epath.Path) -> Iterator[epath.Path]:
+    """A folder of hard links to a checkpoint, which no trainer removes while it is read.
 
-    Where the file system has no links, or nothing may be written, it is the checkpoint's own.
+    Where the file system has no links, or nothing may be written, it is the checkpoint's own: if
+    that is removed, threads of TensorStore print tracebacks, whatever is done about it here.
     """
     root = checkpoint.parent.parent
-    if not links or "://" in str(root):
+    if "://" in str(root):
         yield checkpoint
         return
     with contextlib.ExitStack() as stack:

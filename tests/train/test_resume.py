@@ -230,18 +230,22 @@ def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, 
         tiny.assert_identical(tiny.stored(tmp_path, step), tiny.stored(whole, step))
 
 
-def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch):
-    """It may do so in any moment: the next is read, of links, which stay."""
+@pytest.mark.parametrize("links, step", [(True, 4), (False, 3)])
+def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch, links, step):
+    """It may do so in any moment. Links stay; where there are none the next is read."""
     shutil.copytree(part, tmp_path, dirs_exist_ok=True)
-    expected, read = tiny.stored(part, 3)["ema/params/Dense_0/kernel"], checkpoint._published
+    expected, read = tiny.stored(part, step)["ema/params/Dense_0/kernel"], checkpoint._published
 
     def removed(held):
-        shutil.rmtree(tmp_path / "checkpoints" / held.name)
+        if tiny.steps(tmp_path)[-1] == 4:
+            shutil.rmtree(tmp_path / "checkpoints" / "4")
         return read(held)
 
     monkeypatch.setattr(checkpoint, "_published", removed)
-    step, variables = restore_variables(str(tmp_path))
-    assert step == 3 and tiny.steps(tmp_path) == [2]
+    if not links:
+        monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError))
+    found, variables = restore_variables(str(tmp_path))
+    assert found == step and tiny.steps(tmp_path) == [2, 3]
     np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
     assert not [*tmp_path.glob(".reading*")]
 
