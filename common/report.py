@@ -13,13 +13,13 @@ from jax.sharding import Mesh
 
 from common.csv_text import csv_text
 from common.news import announced
-from common.photo_names import temporary_name
 from common.pictures import encoded, save_png
 from common.progress import ProgressReport
 from common.report_page import image, page, table
 from common.task import Report, Task, Variables
 from common.train import sharding
 from common.train.evaluate import EvalLoop
+from common.unfinished import write_bytes
 
 PAGE = "report.html"
 
@@ -88,13 +88,6 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
 def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file; names of files may hold bytes that are no text."""
     write_bytes(path, csv_text([head, *rows]).encode(errors="surrogateescape"))
-
-
-def write_bytes(path: epath.Path, content: bytes) -> None:
-    """Writes a file that is complete or not there."""
-    temporary = path.parent / temporary_name(path)
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _page(kind: str, metrics: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> str:
