@@ -1,7 +1,7 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from common.compiled import announcing, sides
 from common.data.pipeline import eval_batches
 from common.errors import UserError
+from common.kept_results import KeptResults
 from common.news import Activity
 from common.task import Batch, Dataset, Evaluator, Task, Variables
 from common.train import sharding
@@ -67,6 +68,7 @@ class EvalLoop:
         progress: Callable[[int], None] = lambda examples: None,
         *,
         pictures: bool = True,
+        kept: KeptResults | None = None,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Evaluates one data set.
 
@@ -76,6 +78,7 @@ class EvalLoop:
           evaluators: fresh ones of the task's.
           progress: called with the number of examples done after every batch.
           pictures: make pictures of a few examples, from all over the data set.
+          kept: of the first batches, which are not evaluated again; gets what the others give.
 
         Returns:
           The evaluators' metrics, and the pictures.
@@ -86,30 +89,15 @@ class EvalLoop:
         step = self._step(evaluators, pictures)
         shown, done = [], 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
-        batches = eval_batches(
-            *dataset,
-            batch_size=self._batch_size,
-            num_workers=self._task.data.num_workers,
-            parts=sharding.process_parts(self._mesh),
-        )
         places = self._places(dataset) if pictures else np.array([], np.int64)
-        with closing(batches):
-            for batch in batches:
-                inputs = sharding.put_batch(batch, self._mesh)
-                flags = {name: inputs.pop(name) for name in _BOOKKEEPING}
-                gather = partial(multihost_utils.process_allgather, tiled=True)
-                flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
-                index = flags["index"]
-                chosen = np.flatnonzero(np.isin(index, places) & ~flags["corrupt"].astype(bool))
-                corrupt.take(flags)
-                results, mask, examples = step(variables, inputs, _padded(chosen, len(places)))
-                results, mask = jax.device_get((results, mask))
-                for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
+        with closing(self._results(step, variables, dataset, places, kept)) as results:
+            for found in results:
+                index = found["flags"]["index"]
+                corrupt.take(dict(found["flags"]))
+                for evaluator, (outputs, inputs) in zip(evaluators, found["results"], strict=True):
                     evaluator.update(outputs, inputs | {"index": index})
-                if count := len(chosen):
-                    some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(examples))
-                    shown.append(some)
-                done += int(mask.sum())
+                shown += found["shown"]
+                done += int(found["mask"].sum())
                 progress(done)
         metrics = {}
         for evaluator in evaluators:
@@ -119,6 +107,46 @@ class EvalLoop:
         if not shown:
             return metrics, {}
         return metrics, self._task.visualise(*jax.tree.map(lambda *x: np.concatenate(x), *shown))
+
+    def _results(
+        self,
+        step: Callable,
+        variables: Variables,
+        dataset: Dataset,
+        places: np.ndarray,
+        kept: KeptResults | None,
+    ) -> Iterator[dict[str, Any]]:
+        """What every batch gives on the host; it is kept once the next one is asked for."""
+        first = examples = 0
+        while kept is not None and (found := kept.get(first)) is not None:
+            first, examples = first + 1, examples + int(found["mask"].sum())
+            yield found
+        if first:
+            kept.say_going_on(examples, len(dataset.source), "examples")
+        batches = eval_batches(
+            *dataset,
+            batch_size=self._batch_size,
+            start_batch=first,
+            num_workers=self._task.data.num_workers,
+            parts=sharding.process_parts(self._mesh),
+        )
+        with closing(batches):
+            for number, batch in enumerate(batches, first):
+                inputs = sharding.put_batch(batch, self._mesh)
+                flags = {name: inputs.pop(name) for name in _BOOKKEEPING}
+                gather = partial(multihost_utils.process_allgather, tiled=True)
+                flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
+                chosen = np.isin(flags["index"], places) & ~flags["corrupt"].astype(bool)
+                chosen = np.flatnonzero(chosen)
+                results, mask, some = step(variables, inputs, _padded(chosen, len(places)))
+                results, mask = jax.device_get((results, mask))
+                found = {"flags": flags, "results": results, "mask": mask, "shown": []}
+                if count := len(chosen):
+                    some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(some))
+                    found["shown"] = [list(some)]
+                yield found
+                if kept is not None:
+                    kept.keep(number, found)
 
     def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
         key = (tuple((type(e), e.metrics, e.outputs, e.inputs) for e in evaluators), pictures)
