@@ -69,7 +69,7 @@ class KeptResults:
 
     def say_going_on(self, done: int, total: int, unit: str) -> None:
         """Prints that results were found: of how many images, say."""
-        kept = f"{self._size / 1e6:.1f} MB are kept until it is complete"
+        kept = f"{self._size / 1e3:,.0f} kB are kept until it is complete"
         say(f"going on after {done:,} of {total:,} {unit} of an interrupted evaluation ({kept})")
 
     def _path(self, number: int) -> epath.Path:
