@@ -37,6 +37,7 @@ def evaluation_settings(
         "model": _plain(task.model),
         "task": _plain(task.task_config),
         "data": _plain({name: value for name, value in data.items() if name not in _LOADING}),
+        "labels": _plain(task.labels()),
         "options": _plain(options),
         "weights": _digest_of_arrays(variables),
         "examples": {

@@ -1,7 +1,7 @@
 """Evaluation: every example exactly once, on any number of devices."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -87,42 +87,23 @@ class EvalLoop:
           UserError: the data set is empty, or more than `data.max_corrupt` examples are unreadable.
         """
         step = self._step(evaluators, pictures)
-        shown, done = [], 0
+        shown, first, done = [], 0, 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
         places = self._places(dataset) if pictures else np.array([], np.int64)
-        with closing(self._results(step, variables, dataset, places, kept)) as results:
-            for found in results:
-                index = found["flags"]["index"]
-                corrupt.take(dict(found["flags"]))
-                for evaluator, (outputs, inputs) in zip(evaluators, found["results"], strict=True):
-                    evaluator.update(outputs, inputs | {"index": index})
-                shown += found["shown"]
-                done += int(found["mask"].sum())
-                progress(done)
-        metrics = {}
-        for evaluator in evaluators:
-            metrics |= {name: _number(value) for name, value in evaluator.compute().items()}
-        if corrupt.count:
-            metrics["corrupt"] = corrupt.count
-        if not shown:
-            return metrics, {}
-        return metrics, self._task.visualise(*jax.tree.map(lambda *x: np.concatenate(x), *shown))
 
-    def _results(
-        self,
-        step: Callable,
-        variables: Variables,
-        dataset: Dataset,
-        places: np.ndarray,
-        kept: KeptResults | None,
-    ) -> Iterator[dict[str, Any]]:
-        """What every batch gives on the host; it is kept once the next one is asked for."""
-        first = examples = 0
+        def take(found: dict[str, Any]) -> int:
+            index = {"index": found["flags"]["index"]}
+            for evaluator, (outputs, inputs) in zip(evaluators, found["results"], strict=True):
+                evaluator.update(outputs, inputs | index)
+            shown.extend(found["shown"])
+            return int(found["mask"].sum())
+
         while kept is not None and (found := kept.get(first)) is not None:
-            first, examples = first + 1, examples + int(found["mask"].sum())
-            yield found
+            corrupt.take(dict(found["flags"]))
+            first, done = first + 1, done + take(found)
         if first:
-            kept.say_going_on(examples, len(dataset.source), "examples")
+            kept.say_going_on(done, len(dataset.source), "examples")
+            progress(done)
         batches = eval_batches(
             *dataset,
             batch_size=self._batch_size,
@@ -138,15 +119,27 @@ class EvalLoop:
                 flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
                 chosen = np.isin(flags["index"], places) & ~flags["corrupt"].astype(bool)
                 chosen = np.flatnonzero(chosen)
+                corrupt.take(dict(flags))
                 results, mask, some = step(variables, inputs, _padded(chosen, len(places)))
                 results, mask = jax.device_get((results, mask))
+                pairs = zip(evaluators, results, strict=True)
+                results = [evaluator.condensed(*result) for evaluator, result in pairs]
                 found = {"flags": flags, "results": results, "mask": mask, "shown": []}
                 if count := len(chosen):
                     some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(some))
                     found["shown"] = [list(some)]
-                yield found
+                done += take(found)
                 if kept is not None:
                     kept.keep(number, found)
+                progress(done)
+        metrics = {}
+        for evaluator in evaluators:
+            metrics |= {name: _number(value) for name, value in evaluator.compute().items()}
+        if corrupt.count:
+            metrics["corrupt"] = corrupt.count
+        if not shown:
+            return metrics, {}
+        return metrics, self._task.visualise(*jax.tree.map(lambda *x: np.concatenate(x), *shown))
 
     def _step(self, evaluators: Sequence[Evaluator], pictures: bool) -> Callable:
         key = (tuple((type(e), e.metrics, e.outputs, e.inputs) for e in evaluators), pictures)
