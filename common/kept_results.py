@@ -64,7 +64,7 @@ class KeptResults:
         except OSError as error:  # the report may still have room
             self._ended = True
             self._folder.rmtree(missing_ok=True)
-            say(f"can't keep results in {self._folder} ({error.strerror}): no interruption, please")
+            say(f"can't keep results in {self._folder} ({error.strerror}): none are")
         self._size += len(content)
 
     def say_going_on(self, done: int, total: int, unit: str) -> None:
