@@ -90,14 +90,11 @@ def _look(
         found = found.above(min_score)
         errors = find_errors(found, truths[image_id])
         counts.add(errors, found, truths[image_id])
-        if np.isfinite(errors.f1):
-            extremes.take(
-                errors.f1,
-                lambda image_id=image_id, found=found, f1=errors.f1: (
-                    _drawn(photo(image_id), found, _truth(evaluator, image_id), names, palette),
-                    [f"image {image_id}: found (F1 score {f1:.2f})", "truth"],
-                ),
-            )
+        if np.isfinite(errors.f1) and extremes.wants(errors.f1):
+            truth = _truth(evaluator, image_id)
+            drawn = _drawn(photo(image_id), found, truth, names, palette)
+            captions = [f"image {image_id}: found (F1 score {errors.f1:.2f})", "truth"]
+            extremes.take(errors.f1, (drawn, captions))
     return counts, extremes
 
 
