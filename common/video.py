@@ -129,7 +129,8 @@ def rewrite_video(
             depends_on = f"{_identity(source)} {container_format} {settings}"
             parts = VideoParts(folder, depends_on, encoding)
             done = _Decoded(reader, FrameTimes(reader, encoding.unit), skip=parts.frames)
-            frames, lost = parts.frames, left_out(first, reader.streams.video[0])
+            frames = parts.frames
+            lost = left_out(first, reader.streams.video[0]) + encoding.lost(first)
             for pixels in change(done.frames()):
                 original, time = done.originals.popleft()
                 parts.write(frame_of(pixels, original, encoding.pixel_format), time)
