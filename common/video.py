@@ -136,7 +136,8 @@ def rewrite_video(
             depends_on = f"{_identity(source)} {container_format} {settings}"
             with video_parts(target, depends_on, encoding) as parts:
                 done = _Decoded(reader, FrameTimes(reader, encoding.unit), skip=parts.frames)
-                frames, lost = parts.frames, left_out(first, reader.streams.video[0])
+                frames = parts.frames
+                lost = left_out(first, reader.streams.video[0]) + encoding.lost(first)
                 for pixels in change(done.frames(), parts):
                     original, time = done.originals.popleft()
                     parts.write(frame_of(pixels, original, encoding.pixel_format), time)

@@ -321,6 +321,39 @@ def test_what_is_left_out_is_named(tmp_path):
     assert str(summary) == "1 frames, copied 0 sound tracks, left out: transparency"
 
 
+def make_hdr_video(path, parameters):
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx265", rate=25, options={"x265-params": parameters})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p10le"
+        for frame in FRAMES[:2]:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        file.mux(stream.encode(None))
+    return path
+
+
+def light_of(path):
+    """What FFmpeg reads of HDR, by kind."""
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+    kinds = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+    return {side.type.name: bytes(side) for side in frame.side_data if side.type.name in kinds}
+
+
+def test_light_of_hdr(tmp_path):
+    """By x264, which is not x265; what has no place is named."""
+    display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    source = make_hdr_video(tmp_path / "in.mp4", f"{display}:max-cll=1000,400:log-level=none")
+    summary = rewrite(source, tmp_path / "out.mp4", identity)
+    assert len(light_of(source)) == 2 and not summary.dropped
+    assert light_of(tmp_path / "out.mp4") == light_of(source)
+    summary = rewrite(source, tmp_path / "out.webm", identity)
+    bits = "10 bits per sample, of which 8 are written"
+    assert summary.dropped == ("HDR metadata", bits) and not light_of(tmp_path / "out.webm")
+    np.testing.assert_allclose(
+        centers(read_video(tmp_path / "out.webm")[0]), centers(FRAMES[:2]), atol=12
+    )
+
+
 def test_sizes_that_change_are_named(tmp_path):
     """And made that of the first; streams may be written one after the other."""
     halves = [make_video(tmp_path / "a.ts"), make_video(tmp_path / "b.ts", frames=SMALL)]
