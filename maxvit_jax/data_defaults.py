@@ -140,17 +140,14 @@ def data_of_weights(
     from common.weights import io
 
     path = maxvit_jax.weight_path(path)
-    stored, class_names, hub = None, None, read_hub(path)
+    stored, class_names, hub = None, class_names_of_weights(path), read_hub(path)
     foreign = not io.is_own(path) and not (path / "checkpoints").is_dir()
     if io.is_own(path):
-        config = io.read_config(path)
-        stored, class_names = config.get("preprocessing"), config.get("class_names")
+        stored = io.read_config(path).get("preprocessing")
     elif not foreign:
-        stored, class_names = _data_of_run(str(path))
+        stored = _data_of_run(str(path))
     elif hub:
-        stored, class_names = _data_of_timm(path, hub), hub.class_names
-    if not _are_names(class_names):
-        raise UserError(f"the names of classes stored in {path} are damaged: no list of texts")
+        stored = _data_of_timm(path, hub)
     found = {"num_classes": hub.config.get("num_classes")} if hub else {}
     if stored is None:
         data, found = _like_published(name, path, image_size)
@@ -164,6 +161,29 @@ def data_of_weights(
     if stored and image_size not in (None, data.image_size):
         logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
+
+
+def class_names_of_weights(path: epath.PathLike) -> list[str] | None:
+    """Returns the names of their classes that some weights bring along; None if they don't.
+
+    Args:
+      path: anything that `load_pretrained` reads.
+
+    Raises:
+      UserError: they are damaged.
+    """
+    from common.train.labels import stored_names
+    from common.train.run_directory import read_config, read_labels
+    from common.weights import io
+
+    path = maxvit_jax.weight_path(path)
+    if io.is_own(path):
+        return stored_names(str(path), io.read_config(path))
+    if (path / "checkpoints").is_dir():
+        names = stored_names(str(path), read_labels(str(path)))
+        return names or _class_names(read_config(str(path)).get("data", {}))
+    hub = read_hub(path)
+    return stored_names(str(path), {"class_names": hub.class_names}) if hub else None
 
 
 def fill_data_section(
@@ -225,8 +245,8 @@ def _published_names(name: str, num_classes: int | None) -> list[str] | None:
     return list(names) if names else None
 
 
-def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
-    from common.train.run_directory import read_config, read_labels
+def _data_of_run(workdir: str) -> dict[str, Any] | None:
+    from common.train.run_directory import read_config
 
     section = read_config(workdir).get("data", {})
     names = {field.name for field in dataclasses.fields(DataDefaults)}
@@ -234,8 +254,7 @@ def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]
     if stored.get("interpolation") in ("legacy_bicubic", "random"):  # of training crops alone
         stored["interpolation"] = "bicubic"
     complete = stored.keys() >= {"image_size", "mean", "std"}
-    class_names = read_labels(workdir).get("class_names") or _class_names(section)
-    return stored if complete else None, class_names
+    return stored if complete else None
 
 
 def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
@@ -276,11 +295,6 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
         TypeError,
     ):  # it has moved, or its examples have no classes
         return None
-
-
-def _are_names(value: Any) -> bool:
-    texts = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    return value is None or texts
 
 
 def _parse(stored: Any, path: epath.Path) -> DataDefaults:
