@@ -118,7 +118,10 @@ def fields_of_weights(
 
 
 def data_of_weights(
-    name: str, path: epath.PathLike, image_size: ImageSize | None = None
+    name: str,
+    path: epath.PathLike,
+    image_size: ImageSize | None = None,
+    channels: int = 3,
 ) -> tuple[DataDefaults, list[str] | None]:
     """Returns how images are prepared for some weights, and the names of their classes.
 
@@ -126,6 +129,8 @@ def data_of_weights(
       name: of the model that they are for.
       path: anything that `load_pretrained` reads.
       image_size: side in pixels, if it is to be another one.
+      channels: of the images that the model takes; where the weights don't say how these are
+        normalised, gray and alpha are as the average of RGB.
 
     Returns:
       What a run was evaluated with, and the class names of its data where that is at hand; what
@@ -160,6 +165,11 @@ def data_of_weights(
             logging.info("%s names no classes: taken to be ImageNet's %s", path, f"{count:,}")
     if stored and image_size not in (None, data.image_size):
         logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
+    if channels in (1, 4) and len(data.mean) == 3:
+        logging.info("%s says how RGB is normalised: gray or alpha as the average", path)
+        data = dataclasses.replace(
+            data, mean=_with_average(data.mean, channels), std=_with_average(data.std, channels)
+        )
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
 
@@ -187,7 +197,7 @@ def class_names_of_weights(path: epath.PathLike) -> list[str] | None:
 
 
 def fill_data_section(
-    section: Any, name: str, path: epath.PathLike, asked: Mapping[str, Any]
+    section: Any, name: str, path: epath.PathLike, asked: Mapping[str, Any], channels: int
 ) -> None:
     """Sets how images are prepared in a config as some weights want it, but for what is asked.
 
@@ -196,8 +206,9 @@ def fill_data_section(
       name: of the model that the weights are for.
       path: anything that `load_pretrained` reads.
       asked: what the command line sets, such as `"data.image_size"`.
+      channels: of the images that the model takes.
     """
-    data, _ = data_of_weights(name, path, asked.get("data.image_size"))
+    data, _ = data_of_weights(name, path, asked.get("data.image_size"), channels)
     for field, value in dataclasses.asdict(data).items():
         if f"data.{field}" not in asked:
             section[field] = value
@@ -214,11 +225,17 @@ def stored_info(
       model: that they were read into.
       image_size: side in pixels that they are for, if it is to be another one.
     """
-    data, class_names = data_of_weights(name, path, image_size)
+    data, class_names = data_of_weights(name, path, image_size, model.in_channels)
     info = {"preprocessing": dataclasses.asdict(data)}
     if class_names and len(class_names) == model.num_classes:
         info["class_names"] = list(class_names)
     return info
+
+
+def _with_average(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Numbers of RGB as one of gray, or with one of alpha."""
+    average = sum(values) / len(values)
+    return (average,) if channels == 1 else (*values, average)
 
 
 def _like_published(

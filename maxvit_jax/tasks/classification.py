@@ -169,6 +169,7 @@ class ClassificationTask(Task):
         self.model = self.create_model(
             num_classes=len(self.class_names) if classes is None else classes
         )
+        self.data.require_fits(self.model)
 
     @property
     def class_names(self) -> list[str]:
@@ -190,7 +191,7 @@ class ClassificationTask(Task):
         """See `common.task.Task`."""
         height, width = preprocess.height_width(self.data.image_size)
         return {
-            "image": jax.ShapeDtypeStruct((size, height, width, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, height, width, self.data.channels), np.uint8),
             "label": jax.ShapeDtypeStruct((size,), np.int32),
         }
 
@@ -262,7 +263,7 @@ class ClassificationTask(Task):
             ]
             pixels = batch["image"]
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-        return {"images": captioned_sheet(pixels, captions)}
+        return {"images": captioned_sheet(np.stack([*map(decode, pixels)]), captions)}
 
     # ---------------------------------------------------------------- what users run
 
@@ -287,7 +288,7 @@ class ClassificationTask(Task):
         classes = given.get("num_classes", model.num_classes)
         require(classes == model.num_classes, f"{path} has {model.num_classes} classes: {classes=}")
         if asked is not None:
-            fill_data_section(config.data, name, path, asked)
+            fill_data_section(config.data, name, path, asked, model.in_channels)
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
         left_out = ("parent", "num_classes")  # the data says how many, and which
         section = {n: v for n, v in fields.items() if n not in left_out} | {"name": name}

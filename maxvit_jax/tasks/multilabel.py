@@ -135,6 +135,7 @@ class MultilabelTask(Task):
         self._class_names = class_names
         classes = self.model_config.get("num_classes")
         self.model = self.create_model(num_classes=classes or len(self.class_names))
+        self.data.require_fits(self.model)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -155,7 +156,7 @@ class MultilabelTask(Task):
         """See `common.task.Task`."""
         height, width = height_width(self.data.image_size)
         return {
-            "image": jax.ShapeDtypeStruct((size, height, width, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, height, width, self.data.channels), np.uint8),
             "labels": jax.ShapeDtypeStruct((size, self.model.num_classes), np.float32),
         }
 
@@ -216,7 +217,7 @@ class MultilabelTask(Task):
                 "!" * (not r) + self._names(row) for r, row in zip(right, given, strict=True)
             ]
         pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
-        return {"images": captioned_sheet(pixels, captions)}
+        return {"images": captioned_sheet(np.stack([*map(decode, pixels)]), captions)}
 
     # ---------------------------------------------------------------- what users run
 

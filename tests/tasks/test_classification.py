@@ -14,6 +14,8 @@ from common.data.sources import ArraySource
 from common.errors import UserError
 from common.layers.token_mixers import PoolMixer
 from configs import evaluate
+from maxvit_jax.data_defaults import DataDefaults
+from maxvit_jax.inference import Classifier
 from maxvit_jax.tasks.classification import SHEET_IMAGES, ClassificationTask
 from tests.train import tiny
 
@@ -458,6 +460,42 @@ def test_evaluation_images(method, dtype, training):
     assert result["label"] == 1
     if method == "official":
         np.testing.assert_array_equal(result["image"], eval_official(image, 24))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_images_and_those_with_alpha(channels):
+    """As many as `mean` has numbers: in training, evaluation, pictures and `Classifier`."""
+    normal = {"mean": [100.0] * channels, "std": [50.0] * channels}
+    layers = {"randaugment_layers": 2 if channels == 1 else 0}
+    settings = {f"data.{n}": v for n, v in (normal | layers | {"image_size": 16}).items()}
+    task = make_task(settings, source=photos(), num_classes=3, in_channels=channels)
+    shape = (16, 16, channels)
+    source, transform, _ = task.train_data()
+    trained = transform(source[0], np.random.default_rng(0))
+    evaluated = task.eval_data()["eval"].transform(source[0])
+    assert trained["image"].shape == evaluated["image"].shape == shape
+    assert task.abstract_batch(2)["image"].shape == (2, *shape)
+    assert task.visualise({"image": trained["image"][None], "label": np.zeros(1, int)}, None)
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    logits = jax.eval_shape(task.predict, variables, {"image": np.zeros((2, *shape), np.uint8)})
+    assert logits["logits"].shape == (2, 3)
+    data = DataDefaults(image_size=16, **{n: tuple(v) for n, v in normal.items()})
+    assert Classifier(task.model, {}, data).prepare(source[0]["image"]).shape == shape
+    with pytest.raises(UserError, match="mean and std have 3 numbers, the model's images"):
+        Classifier(task.model, {}, maxvit_jax.data_defaults("maxvit_tiny"))
+
+
+def test_channels_that_fit_nothing():
+    with pytest.raises(UserError, match=r"in_channels=1, but config\.data\.mean and std have 3"):
+        make_task(num_classes=3, in_channels=1)
+    alpha = {"data.mean": [1.0] * 4, "data.std": [1.0] * 4}
+    with pytest.raises(UserError, match="randaugment_layers: images with alpha need 0"):
+        make_task(alpha, num_classes=3, in_channels=4)
+    with pytest.raises(UserError, match="1 or 3 or 4 numbers each"):
+        make_task({"data.mean": [1.0] * 2, "data.std": [1.0] * 2}, num_classes=3)
+    model = maxvit_jax.create_model("maxvit_tiny", in_channels=13)
+    with pytest.raises(UserError, match=r"takes images of 13 channels; photos have 1 \(gray\)"):
+        Classifier(model, {}, maxvit_jax.data_defaults("maxvit_tiny"))
 
 
 # ---------------------------------------------------------------- pictures
