@@ -93,8 +93,7 @@ def read_rgb8(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return _rgb8(np.asarray(image))
     if image.has_transparency_data:
-        plain = image.convert("LA") if image.mode == "La" else image  # Pillow's only way to RGBA
-        return _rgb8(np.asarray(plain.convert("RGBA")))
+        return _rgb8(_rgba(image))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     return np.asarray(image.convert("RGB"))
@@ -103,9 +102,14 @@ def read_rgb8(image: Image.Image) -> np.ndarray:
 def _of_image(image: Image.Image, channels: int) -> np.ndarray:
     """A loaded 8-bit image as uint8 `[height, width, channels]`."""
     if channels == 4 and image.has_transparency_data:
-        plain = image.convert("LA") if image.mode == "La" else image
-        return np.asarray(plain.convert("RGBA"))
+        return _rgba(image)
     return _of_samples(read_rgb8(image), channels)
+
+
+def _rgba(image: Image.Image) -> np.ndarray:
+    """A loaded 8-bit image with transparency as uint8 `[height, width, 4]`."""
+    plain = image.convert("LA") if image.mode == "La" else image  # Pillow's only way to RGBA
+    return np.asarray(plain.convert("RGBA"))
 
 
 def is_deep(image: Image.Image, data: bytes) -> bool:

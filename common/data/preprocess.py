@@ -59,7 +59,8 @@ def check_normalization(
 ) -> None:
     """Raises UserError unless `config.data.mean` and `std` fit images of so many channels."""
     fits = len(mean) == len(std) and len(mean) in channels and min(std) > 0
-    counts = " or ".join(map(str, channels))
+    *first, last = map(str, channels)
+    counts = " or ".join(filter(None, [", ".join(first), last]))
     require(fits, f"config.data.mean and std: {counts} numbers each, std positive")
 
 
