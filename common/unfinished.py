@@ -58,11 +58,12 @@ def unfinished_folder(path: epath.PathLike) -> Iterator[epath.Path]:
 
 
 @contextlib.contextmanager
-def scratch_folder(path: epath.PathLike) -> Iterator[epath.Path]:
+def scratch_folder(path: epath.PathLike, *, wait: bool = False) -> Iterator[epath.Path]:
     """Gives an empty folder beside a path, where what will be there is made.
 
     Args:
       path: of a file or folder.
+      wait: for another process that makes the same.
 
     Raises:
       UserError: another process makes the same.
@@ -70,7 +71,7 @@ def scratch_folder(path: epath.PathLike) -> Iterator[epath.Path]:
     """
     path = epath.Path(path)
     scratch = path.parent / temporary_name(path)
-    with errors_about(path, scratch), locked(scratch / "lock", path):
+    with errors_about(path, scratch), locked(scratch / "lock", path, wait=wait):
         try:
             folder = scratch / "new"
             if folder.exists():  # a killed process left it

@@ -45,6 +45,7 @@ FORMATS = {
 # What is read; H.264 has no place in the last ones.
 VIDEO_SUFFIXES = (*FORMATS, ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".3gp", ".ogv")
 _OF_FILES = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+_ODD_TEXTS = "surrogateescape"  # titles that are not UTF-8 keep their bytes
 _SHORT = 0.1  # seconds that a file may end before it says
 
 
@@ -54,7 +55,8 @@ class VideoSummary:
 
     Attributes:
       frames: those written.
-      damaged: packets that could not be decoded; the frame before stays on for their time.
+      damaged: packets that could not be decoded, for whose time the frame before stays on; and one
+        if sound is left out as it could not be copied.
       concealed: frames of damaged data that the decoder made up in part.
       copied: sound tracks copied.
       dropped: what is left out, such as `"subtitle"` or `"transparency"`.
@@ -76,7 +78,7 @@ class VideoSummary:
     def __str__(self) -> str:
         return (
             f"{self.frames} frames, copied {self.copied} sound tracks"
-            + f", {self.damaged} damaged packets skipped" * bool(self.damaged)
+            + f", {self.damaged} damaged packets" * bool(self.damaged)
             + f", {self.concealed} damaged frames in part made up" * bool(self.concealed)
             + f", the file announces {self.missing:.1f} seconds more" * bool(self.missing)
             + f", left out: {', '.join(self.dropped)}" * bool(self.dropped)
@@ -144,7 +146,15 @@ def rewrite_video(
                     frames += 1
                     progress(frames)
                 parts.finish()
-                copied, dropped = _join(source, parts.whole, container_format, parts)
+                try:
+                    copied, dropped = _join(source, parts.whole, container_format, parts)
+                except av.FFmpegError as error:
+                    if isinstance(error, OSError):  # such as a full disk
+                        raise
+                    done.damaged += 1  # of what is copied, one at least
+                    copied, dropped = _join(
+                        source, parts.whole, container_format, parts, only_pictures=True
+                    )
                 parts.whole.replace(target)
             missing = _announced_end(reader) - float(done.end)
     except av.FFmpegError as error:
@@ -175,7 +185,7 @@ class _Decoded:
         picture, number = self._reader.streams.video[0], 0
         for packet in self._reader.demux():
             self.end = max(self.end, _end(packet))
-            if packet.stream_index != picture.index:
+            if packet.stream.index != picture.index:  # packets at the end have no other index
                 continue
             self._times.read(packet)
             try:
@@ -194,14 +204,17 @@ class _Decoded:
 
 
 def _join(
-    source: Path, target: Path, container_format: str, parts: VideoParts
+    source: Path, target: Path, kind: str, parts: VideoParts, *, only_pictures: bool = False
 ) -> tuple[int, tuple[str, ...]]:
-    """Writes the parts and all else of the source that the format holds.
+    """Writes the parts, in a format of FFmpeg's name, and all else of the source that it holds.
 
     Returns:
       The number of sound tracks, and kinds of streams left out.
     """
-    with _open(source) as reader, av.open(str(target), "w", format=container_format) as writer:
+    with (
+        _open(source) as reader,
+        av.open(str(target), "w", format=kind, metadata_errors=_ODD_TEXTS) as writer,
+    ):
         picture = reader.streams.video[0]
         writer.metadata.update(_titles(reader.metadata))
         pictures = parts.packets(writer)
@@ -212,7 +225,8 @@ def _join(
         for other in reader.streams:
             if other.index == picture.index:
                 continue
-            copy = _copy(writer, other) if other.type in ("audio", "subtitle") else None
+            is_kept = other.type in ("audio", "subtitle") and not only_pictures
+            copy = _copy(writer, other) if is_kept else None
             if copy is None:
                 dropped.append(other.type)
             else:
@@ -277,7 +291,7 @@ def _require_pyav() -> None:
 def _open(source: Path) -> "av.InputContainer":
     _require_pyav()
     try:
-        reader = av.open(str(source))
+        reader = av.open(str(source), metadata_errors=_ODD_TEXTS)
     except av.FFmpegError as error:
         raise UserError(f"can't read {source}: {error.strerror}") from error
     if not reader.streams.video:
@@ -294,6 +308,8 @@ def _first_frame(source: Path) -> "av.VideoFrame":
                     return frame
             except av.error.InvalidDataError:
                 continue
+            except av.FFmpegError as error:
+                raise UserError(f"can't read {source}: {error.strerror}") from error
     raise UserError(f"{source} has no frame that can be decoded")
 
 
@@ -301,6 +317,8 @@ def _check_sound(reader: "av.InputContainer", container_format: str, target: Pat
     """Before hours of work."""
     with av.open(os.devnull, "w", format=container_format) as writer:
         for stream in reader.streams.audio:
+            if stream.codec_context is None:  # of no kind that FFmpeg knows: it is left out
+                continue
             name = stream.codec_context.name
             message = f"{target.suffix} files can't hold {name} sound: try .mkv"
             require(_copy(writer, stream) is not None, message)
@@ -333,6 +351,9 @@ def _end(packet: "av.Packet") -> Fraction:
 
 
 def _announced_end(reader: "av.InputContainer") -> float:
+    picture = reader.streams.video[0]
+    if reader.format.name == "avi":  # whose duration is that of what is there
+        return float(picture.frames * picture.time_base)
     return ((reader.start_time or 0) + (reader.duration or 0)) / av.time_base
 
 

@@ -24,7 +24,7 @@ _LOCK, _SETTINGS, _NEXT = "lock", "settings.txt", "next.tmp"
 def video_parts(target: Path, settings: str, encoding: Encoding) -> Iterator["VideoParts"]:
     """Opens a folder beside a video, with what an interruption left of it.
 
-    Complete parts outlive a block that ends badly; else nothing stays.
+    Complete parts outlive a block that ends badly, unless FFmpeg refuses them; else nothing stays.
 
     Args:
       target: the video; its folder is made.
@@ -40,9 +40,10 @@ def video_parts(target: Path, settings: str, encoding: Encoding) -> Iterator["Vi
         parts = VideoParts(folder, settings, encoding)
         try:
             yield parts
-        except BaseException:
+        except BaseException as error:
             parts.abandon()
-            if not parts.frames:
+            refused = isinstance(error, av.FFmpegError) and not isinstance(error, OSError)
+            if refused or not parts.frames:  # it would be refused again
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)

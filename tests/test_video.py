@@ -1,5 +1,7 @@
 """Small files made here, with sound, odd rates and rotation; PyAV says what came out."""
 
+import os
+import re
 import shutil
 from fractions import Fraction
 from itertools import islice
@@ -232,6 +234,17 @@ def test_damaged_and_truncated_files(tmp_path):
     assert not summary.is_whole and summary.damaged + summary.concealed > 0, summary
 
 
+def test_damaged_sound_does_not_cost_the_pictures(tmp_path):
+    """No sampling rate is known by the number 15."""
+    source = make_video(tmp_path / "in.ts")
+    frequency = re.compile(rb"\xff\xf1(.)", re.DOTALL)
+    data = frequency.sub(lambda m: b"\xff\xf1" + bytes([m[1][0] | 0x3C]), source.read_bytes())
+    source.write_bytes(data)
+    summary = rewrite(source, tmp_path / "out.ts", identity)
+    assert summary.frames == len(read_video(tmp_path / "out.ts")[0]) == COUNT
+    assert summary.dropped == ("audio",) and not summary.is_whole
+
+
 def test_whole_files(tmp_path):
     """A frame a second, the last of which stays on; a tone that goes on after the pictures."""
     slow = make_video(tmp_path / "slow.mkv", times=range(0, 360, 30), rate=1, sound=None)
@@ -379,18 +392,19 @@ def test_colors_of_full_resolution_stay(tmp_path):
 
 
 def test_titles_and_languages(tmp_path):
-    plain = make_video(tmp_path / "plain.mkv")
-    with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w") as new:
-        new.metadata["title"] = "Holiday"
-        tracks = [new.add_stream_from_template(stream) for stream in old.streams]
-        tracks[1].metadata.update({"language": "fra", "title": "comments"})
+    """Texts of any bytes, and sound before the pictures."""
+    plain, texts = make_video(tmp_path / "plain.mkv"), {"metadata_errors": "surrogateescape"}
+    with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w", **texts) as new:
+        new.metadata["title"] = os.fsdecode(b"Caf\xe9")
+        tracks = [new.add_stream_from_template(stream) for stream in reversed(old.streams)]
+        tracks[0].metadata.update({"language": "fra", "title": "comments"})
         for packet in old.demux():
             if packet.dts is not None:
-                packet.stream = tracks[packet.stream.index]
+                packet.stream = tracks[1 - packet.stream.index]
                 new.mux(packet)
-    rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity)
-    with av.open(str(tmp_path / "out.mkv")) as file:
-        assert file.metadata["title"] == "Holiday"
+    assert rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity).frames == COUNT
+    with av.open(str(tmp_path / "out.mkv"), **texts) as file:
+        assert os.fsencode(file.metadata["title"]) == b"Caf\xe9"
         sound = file.streams.audio[0].metadata
         assert (sound["language"], sound["title"]) == ("fra", "comments")
         assert file.streams.video[0].average_rate == Fraction(30000, 1001)
