@@ -13,11 +13,12 @@ from common.evaluation_settings import evaluation_settings
 from common.news import announced
 from common.pictures import encoded, save_png
 from common.progress import ProgressReport
-from common.report import result_lines, write_bytes, write_json
+from common.report import result_lines, write_json
 from common.report_page import image, page, table
 from common.task import Report, Task, Variables
 from common.train import sharding
 from common.train.evaluate import EvalLoop
+from common.unfinished import write_bytes
 from common.unfinished_report import unfinished_report
 
 PAGE = "report.html"

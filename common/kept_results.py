@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from common.news import say
-from common.report import write_bytes
+from common.unfinished import write_bytes
 from common.weights.io import to_safetensors
 from common.weights.safetensors_files import parse_safetensors
 

@@ -36,9 +36,9 @@ def shown(path: os.PathLike | str) -> str:
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
 
 
-def temporary_name(path: os.PathLike | str) -> str:
+def temporary_name(path: os.PathLike | str, ending: str = "tmp") -> str:
     """Returns what a file is called until it is complete, which is never too long."""
-    return f".{short_name(path)}.{os.getpid()}.tmp"
+    return f".{short_name(path)}.{ending}"
 
 
 def short_name(path: os.PathLike | str) -> str:

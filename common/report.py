@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from common.csv_text import csv_text
-from common.photo_names import temporary_name
+from common.unfinished import write_bytes
 
 
 def result_lines(metrics: Mapping[str, float]) -> list[str]:
@@ -50,13 +50,6 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
 def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file; names of files may hold bytes that are no text."""
     write_bytes(path, csv_text([head, *rows]).encode(errors="surrogateescape"))
-
-
-def write_bytes(path: epath.Path, content: bytes) -> None:
-    """Writes a file that is complete or not there."""
-    temporary = path.parent / temporary_name(path)
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _finite(value: Any) -> Any:

@@ -242,6 +242,14 @@ class Task(abc.ABC):
         when it goes on."""
         return {}
 
+    def number_classes(self, names: Sequence[str]) -> None:
+        """Numbers the classes of the data anew: for a job whose `labels` have `class_names`.
+
+        Args:
+          names: those of `labels` in another order, which they have from now on.
+        """
+        del names
+
     # ---------------------------------------------------------------- evaluation
 
     @abc.abstractmethod

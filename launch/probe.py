@@ -28,7 +28,8 @@ from common.evaluation_settings import evaluation_settings
 from common.report import write_json
 from common.task import Variables
 from common.train.checkpoint import restore_variables
-from common.train.run_directory import read_labels, require_same_labels
+from common.train.labels import match_labels
+from common.train.run_directory import read_labels
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import make_mesh
 from common.unfinished_report import unfinished_report
@@ -110,7 +111,7 @@ def _of_run(workdir: str) -> _Probed:
     other = f"{workdir} is a run of {kind}: give --model=<its backbone> --weights={workdir}"
     require(kind == EmbeddingTask.kind, other)
     task = EmbeddingTask(config.to_dict())
-    require_same_labels(workdir, read_labels(workdir), task.labels())
+    match_labels(task, workdir, read_labels(workdir))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     folder = epath.Path(_OUTPUT.value or epath.Path(workdir) / "report" / f"step_{step}" / "probe")
     return _Probed(task, variables, config, f"{workdir}, step {step}", folder)

@@ -14,8 +14,9 @@ from common.errors import UserError
 from common.kept_results import KeptResults
 from common.metrics.evaluator import Evaluator
 from common.pictures import comparison_sheet, encoded
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.task import Dataset
+from common.unfinished import write_bytes
 from common.whole_images import Extremes, measure_images
 from maxim_jax.protocols import PROTOCOLS, Protocol, measure, picture
 from maxim_jax.report import report_page

@@ -16,8 +16,9 @@ from common.metrics.average_precision import AveragePrecision
 from common.metrics.detection import DetectionEvaluator
 from common.metrics.detection_errors import KINDS, ErrorCounts, find_errors, truths_by_image
 from common.pictures import box_overlay, comparison_sheet, curve_plot, encoded
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.report_page import image, page, table
+from common.unfinished import write_bytes
 from common.whole_images import Extremes
 
 SHOWN = 4  # images on each of the two sheets

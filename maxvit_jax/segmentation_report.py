@@ -17,9 +17,10 @@ from common.metrics.segmentation import (
     scores,
 )
 from common.pictures import comparison_sheet, encoded, label_overlay
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.report_page import image, page, share, table
 from common.task import Dataset
+from common.unfinished import write_bytes
 from common.whole_images import Extremes, measure_images
 from maxvit_jax.segmentation import Segmenter
 

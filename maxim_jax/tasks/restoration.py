@@ -296,6 +296,7 @@ class RestorationTask(Task):
             check=False,  # what is wrong with them is said, and no obstacle
         )
         if isinstance(pairs, ImageFiles):
+            logging.info("to evaluate on: %s", pairs.summary)
             for kind, files in pairs.problems().items():
                 more = ", ..." if len(files) > 3 else ""
                 logging.warning("%d of kind %r: %s%s", len(files), kind, ", ".join(files[:3]), more)
@@ -384,7 +385,7 @@ class RestorationTask(Task):
 
     def _make_source(self, split: str) -> PairSource:
         data = self.data
-        return make_pair_source(
+        source = make_pair_source(
             data.source,
             layout=data.layout,
             root=data.root,
@@ -395,6 +396,10 @@ class RestorationTask(Task):
             holdout=data.holdout,
             max_corrupt=data.max_corrupt,
         )
+        if isinstance(source, ImageFiles):
+            what = "train" if split == data.train_split else "evaluate"
+            logging.info("to %s on: %s", what, source.summary)
+        return source
 
     def _pairs(self, rng: Array, batch: Batch) -> tuple[Array, Array]:
         """Inputs and targets in 0..1, blended if this batch is to be."""

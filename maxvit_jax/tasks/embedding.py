@@ -40,8 +40,9 @@ class EmbeddingTask(ClassificationTask):
         fields |= {n: value for n, value in config.model.items() if f"model.{n}" in given}
         model, variables = maxvit_jax.load_pretrained(name, path, **fields | {"num_classes": 0})
         if asked is not None:
-            fill_data_section(config.data, name, path, asked)
-        task = cls({**config.to_dict(), "model": {"name": name}})
+            fill_data_section(config.data, name, path, asked, model.in_channels)
+        section = {"name": name, "in_channels": model.in_channels}
+        task = cls({**config.to_dict(), "model": section})
         task.model = model
         return task, variables
 

@@ -15,6 +15,7 @@ from common.config import require
 from common.data import preprocess
 from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
 from common.data.label_maps import KINDS, LabelMapSource, make_label_map_source
+from common.data.renumbered import RenumberedLabelMaps
 from common.errors import UserError, did_you_mean
 from common.evaluation_settings import evaluation_settings
 from common.layers.resize import bilinear
@@ -157,6 +158,7 @@ class SegmentationTask(DenseTask):
     package = segmenters
     sections = {"init": DenseInit, "task": LossConfig, "data": SegmentationData}
     preparation = Preparation
+    renumbered = RenumberedLabelMaps
     resumable = (*Task.resumable, "data.root", "data.classes")
     best_metric = "eval/miou"
     shown = SHEET_ROWS
