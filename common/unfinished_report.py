@@ -10,18 +10,18 @@ print(f"the report is in {report.folder}")
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
+from common.errors import UserError
+from common.file_locks import locked
 from common.kept_results import KeptResults
 from common.news import say
-from common.photo_names import short_name
+from common.photo_names import temporary_name
 from common.report import free_path
 
 _KEPT, _SETTINGS, _LOCK = ".kept", ".settings.json", ".lock"
@@ -49,8 +49,8 @@ def unfinished_report(
     """Makes a report in a hidden folder beside its place, which it gets once the block ends well.
 
     What an interruption left there is gone on with if it has the same settings, else replaced. Of
-    several processes with reports for one place each has a folder of its own, except on bucket
-    paths, which have no locks.
+    several processes with reports for one place each has a folder of its own, except on buckets
+    and file systems without locks.
 
     Args:
       path: of the report; `path-2` .. when there is an earlier one.
@@ -58,8 +58,7 @@ def unfinished_report(
     """
     path = epath.Path(path)
     made = [above for above in path.parents if not above.exists()]
-    folder, lock = _own_folder(path)
-    with lock:
+    with _own_folder(path) as folder:
         _clear_unless(folder, json.dumps(settings, indent=2).encode())
         report = UnfinishedReport(folder)
         try:
@@ -81,21 +80,18 @@ def has_report(folder: epath.Path) -> bool:
     return folder.exists() and any(path.name[0] != "." for path in folder.iterdir())
 
 
-def _own_folder(path: epath.Path) -> tuple[epath.Path, contextlib.AbstractContextManager]:
-    """A hidden folder that no other process has, and what keeps it so."""
-    for number in itertools.count(1):
-        ending = f"-{number}" if number > 1 else ""
-        folder = path.parent / f".{short_name(path)}.unfinished{ending}"
-        folder.mkdir(parents=True, exist_ok=True)
-        if "://" in str(folder):
-            return folder, contextlib.nullcontext()
-        taken = contextlib.suppress(BlockingIOError, FileNotFoundError)
-        with taken, contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(folder / _LOCK, "a"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Not one that became a report before it was locked.
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
-                return folder, stack.pop_all()
+@contextlib.contextmanager
+def _own_folder(path: epath.Path) -> Iterator[epath.Path]:
+    """A hidden folder that no other process has until the block ends."""
+    with contextlib.ExitStack() as stack:
+        for number in itertools.count(1):
+            ending = f"unfinished-{number}" if number > 1 else "unfinished"
+            folder = path.parent / temporary_name(path, ending)
+            with contextlib.suppress(UserError):  # another process has it
+                stack.enter_context(locked(folder / _LOCK, path))
+                break
+        folder.mkdir(parents=True, exist_ok=True)  # nothing was locked on a bucket
+        yield folder
 
 
 def _clear_unless(folder: epath.Path, settings: bytes) -> None:

@@ -65,7 +65,7 @@ def measure_images(
       columns: of the table.
       take: gets what is found in every image, in their order.
       kept: of some images, which are not measured again; gets what is found in the others.
-      progress: called with the number of images done.
+      progress: called with the number of images done after every one that was not kept.
 
     Returns:
       The rows; an example that can't be read is left out and named.
@@ -94,7 +94,8 @@ def measure_images(
                 file.flush()
                 if kept is not None and there is None:
                     kept.keep(i, found)
-            progress(i + 1)
+            if there is None:  # a pace is that of the work alone
+                progress(i + 1)
     if not rows:
         temporary.unlink()
         reason = "{name}: {reason}".format(**left_out[0]) if left_out else "there are none"
