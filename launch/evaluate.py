@@ -11,6 +11,9 @@ A run is evaluated on its own evaluation split, with its moving-average weights;
 `--config.data.eval_split=...` and other fields override it. Its mesh does not matter: all devices
 here split the batch, unless `--config.mesh...` says otherwise.
 
+Classes are those of the run or the weights, as far as these name them: data that has the same in
+another order is matched by name, other data is refused.
+
 Classifiers given as weights are evaluated on ImageNet's validation split; `--config` names other
 data. Images are prepared as the weights say (a run's, or what `launch.convert` stored), or else as
 the model was published; `--config.data.image_size=384` and other fields override it. A config of

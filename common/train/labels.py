@@ -62,7 +62,10 @@ def require_as_many(place: str, num_classes: int, found: Mapping[str, Any]) -> N
     """
     count = len(found["class_names"])
     if count != num_classes:
-        raise UserError(f"{place} tells {num_classes} classes apart, the data has {count}")
+        raise UserError(
+            f"{place} tells {num_classes} classes apart, the data has {count}: use data with the"
+            " classes that it was made for"
+        )
 
 
 def stored_names(place: str, stored: Mapping[str, Any]) -> list[str] | None:
