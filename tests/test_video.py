@@ -1,7 +1,7 @@
 """Small files made here, with sound, odd rates and rotation; PyAV says what came out."""
 
+import shutil
 from fractions import Fraction
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from common import video, video_frames, video_parts
 from common.errors import UserError
 from common.video import count_frames, rewrite_video
+from tests.full_disk import largest_file
 
 av = pytest.importorskip("av")
 
@@ -81,9 +82,11 @@ def centers(frames):
     return np.float32(frames)[:, 8::16, 8::16]
 
 
-def rewrite(source, target, change, *progress):
+def rewrite(source, target, change, *progress, settings=""):
     """Changes every frame by itself."""
-    return rewrite_video(source, target, partial(map, change), *progress)
+    return rewrite_video(
+        source, target, lambda frames, _: map(change, frames), *progress, settings=settings
+    )
 
 
 def identity(image):
@@ -198,11 +201,11 @@ def test_frames_may_be_taken_ahead(tmp_path):
     times = [*range(6), *range(9, 15)]
     source = make_video(tmp_path / "in.mp4", times=times)
 
-    def in_fives(frames):
+    def in_fives(frames, _):
         while batch := list(islice(frames, 5)):
             yield from batch
 
-    summary = rewrite_video(source, tmp_path / "out.mp4", in_fives)
+    summary = rewrite_video(source, tmp_path / "out.mp4", in_fives, settings="")
     assert (summary.frames, summary.copied) == (COUNT, 1)
     old, new = read_video(source), read_video(tmp_path / "out.mp4")
     np.testing.assert_allclose(new[1], old[1], atol=2e-3)
@@ -218,6 +221,24 @@ def test_damaged_and_truncated_files(tmp_path):
     summary = rewrite(source, tmp_path / "out.mkv", identity)
     assert 0 < summary.frames < COUNT == count_frames(make_video(tmp_path / "whole.mkv"))
     assert count_frames(source) < COUNT
+    assert not summary.is_whole
+    damaged = make_video(tmp_path / "damaged.mkv", sound=None, times=range(0, 360, 30))
+    with av.open(str(damaged)) as file:
+        place = [packet.pos for packet in file.demux(video=0) if packet.size][COUNT // 2]
+    data = bytearray(damaged.read_bytes())
+    data[place + 40 : place + 80] = bytes(40)
+    damaged.write_bytes(data)
+    summary = rewrite(damaged, tmp_path / "out.mkv", identity)
+    assert not summary.is_whole and summary.damaged + summary.concealed > 0, summary
+
+
+def test_whole_files(tmp_path):
+    """A frame a second, the last of which stays on; a tone that goes on after the pictures."""
+    slow = make_video(tmp_path / "slow.mkv", times=range(0, 360, 30), rate=1, sound=None)
+    tone = make_video(tmp_path / "tone.mkv", times=range(2), frames=FRAMES[:2])
+    for source in (slow, tone, make_video(tmp_path / "slow.mp4", times=range(0, 360, 30), rate=1)):
+        summary = rewrite(source, tmp_path / "out.mkv", identity)
+        assert summary.is_whole, summary
 
 
 # ---------------------------------------------------------------- what files are like
@@ -392,7 +413,7 @@ def test_an_interrupted_video_goes_on(tmp_path, monkeypatch):
             calls.append(image)
             return image
 
-        return rewrite_video(source, target, partial(map, change), settings=settings)
+        return rewrite(source, target, change, settings=settings)
 
     for count in (8, 5):  # six frames are kept, then nine
         calls.clear()
@@ -414,7 +435,54 @@ def test_an_interrupted_video_goes_on(tmp_path, monkeypatch):
     assert len(calls) == COUNT
 
 
+def test_two_processes(tmp_path):
+    """The second is refused, and the first one's parts stay."""
+    source, target = make_video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+
+    def change(image):
+        with pytest.raises(UserError, match=r"out\.mp4 is being written by another process"):
+            rewrite(source, target, identity, settings="another model")
+        video_parts.remove_parts(target)
+        return image
+
+    assert rewrite(source, target, change).frames == COUNT
+    assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "out.mp4"}
+
+
+@pytest.mark.parametrize("removed", [(), ("lock",), ("settings.txt",), ("first",)])
+def test_parts_of_a_complete_video(tmp_path, monkeypatch, removed):
+    """A process that is killed while it removes them leaves any of them."""
+    monkeypatch.setattr(video_parts, "FRAMES", 3)
+    source, target = make_video(tmp_path / "in.mp4", sound=None), tmp_path / "out.mp4"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        rewrite(source, target, identity)
+    folder = tmp_path / ".out.mp4.parts"
+    first = min(path.name for path in folder.glob("*.mp4"))
+    for name in removed:
+        (folder / {"first": first}.get(name, name)).unlink()
+    assert rewrite(source, target, identity).frames == len(read_video(target)[0]) == COUNT
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / first).touch()
+    video_parts.remove_parts(target)
+    assert not folder.exists()
+
+
 # ---------------------------------------------------------------- mistakes
+
+
+def test_full_disk(tmp_path):
+    """The error names the result; nothing else is there, and it goes on when there is room."""
+    noise = [RNG.randint(0, 256, (48, 64, 3)).astype(np.uint8) for _ in range(COUNT)]
+    source, target = make_video(tmp_path / "in.mp4", frames=noise, sound=None), tmp_path / "out.mp4"
+    with largest_file(10_000), pytest.raises(OSError, match="File too large") as caught:
+        rewrite(source, target, identity)
+    assert caught.value.filename == str(target)
+    with largest_file(10_000), pytest.raises(OSError, match="File too large") as caught:
+        video.write_video(target, iter(noise), rate=10)
+    assert caught.value.filename == str(target)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_mistakes(tmp_path):
