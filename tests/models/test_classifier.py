@@ -17,7 +17,7 @@ DATA = DataDefaults(image_size=8, eval_method="resize", mean=(0,) * 3, std=(255,
 class Mean:
     """The mean of each color."""
 
-    num_classes = 3
+    num_classes = in_channels = 3
 
     def apply(self, variables, images, train):
         assert not train
