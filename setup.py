@@ -23,7 +23,7 @@ REQUIRED = [
     "opencv-python-headless>=4.11",  # 16-bit colour images
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.33",
-    "pillow>=11.0",
+    "pillow>=12.0",
     "pyarrow>=17.0",  # embeddings as Parquet
     "PyYAML>=6.0",  # what lists the classes of data in YOLO's layout
     "rich>=13.7",
@@ -31,7 +31,7 @@ REQUIRED = [
     "scikit-learn>=1.5",  # the digits
     "scipy>=1.14",  # MATLAB files
     "tensorboard>=2.18",  # its event files
-    "tensorflow-datasets>=4.9.8",
+    "tensorflow-datasets>=4.9.10",
     "tifffile>=2025.3.30",  # TIFF files of more than 8 bits
 ]
 # Checkpoints of official code, preparing data sets. On x86 Linux the build for CPUs.

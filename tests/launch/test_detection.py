@@ -75,7 +75,7 @@ def tmp(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detection")
     sizes = (40, 48), (36, 33)
     write_folder(folder / "mine", rectangles(24, sizes))
-    write_folder(folder / "renamed", rectangles(24, sizes, ("blue", "red")))
+    write_folder(folder / "renamed", rectangles(24, sizes, ("red", "green")))
     upright, turned = rectangles(sizes=((30, 50),))[0], rectangles(sizes=((20, 44),))[1]
     write_photos(folder / "photos", upright["image"], turned["image"])
     return folder
@@ -157,7 +157,7 @@ def test_planned_without_data(results):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("other classes", "number 0 is 'red' there and 'blue' here"),
+        ("other classes", "number 1 is 'blue' there and 'green' here"),
         ("bad score", "--score=2.0: a number from 0 to 1"),
         ("bad class", "--classes: there is no class 'rde'; did you mean 'red'"),
         ("not for it", "--top does not apply: it is for classification models"),

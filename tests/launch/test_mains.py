@@ -63,7 +63,7 @@ MISTAKES = {
     "open field": (train(data__eval_batch_size="abc"), "eval_batch_size=abc"),
     "choice": (train(data__crop="centre"), "config.data.crop='centre': choose from"),
     "interpolation": (train(data__interpolation="cubic"), "did you mean 'bicubic'"),
-    "two channels": (train(data__mean="(1,2)"), "three numbers"),
+    "two channels": (train(data__mean="(1,2)"), "1, 3 or 4 numbers each"),
     "no value": ([*train()[:-1], "--workdir"], "Missing value for flag --workdir"),
     "no steps": (train(train__num_steps=0), "num_steps must be positive"),
     "no batch": (train(data__batch_size=0), "batch_size and eval_batch_size must be positive"),
@@ -416,10 +416,12 @@ sys.meta_path.insert(0, Block())
 
 BENCHMARK = """
 import contextlib, io, runpy, maxvit_jax
+from launch import ceilings
 maxvit_jax.FAMILIES["maxvit"].variants["maxvit_micro"] = {
     "stem_widths": (4, 8), "widths": (32,), "depths": (1,), "window_size": 2}
 maxvit_jax.FAMILIES["metaformer"].variants["random_micro"] = {  # no statistics, but constants
     "widths": (8,), "depths": (1,), "mixers": ("random",), "image_size": 8}
+ceilings._SIZES["cpu"] = ceilings._Sizes(values=64, side=8, calls=1)
 for model, mode in (("maxvit_micro", "infer"), ("random_micro", "train")):
     sys.argv = ["benchmark", f"--model={model}", "--size=8", "--batch=2", "--repeats=2",
                 f"--mode={mode}", "--dtype=bfloat16" if mode == "infer" else "--remat"]
@@ -451,6 +453,8 @@ def test_benchmark_needs_little():
         assert line["batch"] == 2
         assert line["step_seconds_min"] <= line["step_seconds"] <= line["step_seconds_max"]
         assert line["images_per_second"] == pytest.approx(2 / line["step_seconds"])
+        assert line["flops_per_second"] == pytest.approx(line["flops"] / line["step_seconds"])
+        assert line["flops_share_of_matmul"] > 0 and line["bytes_share_of_copy"] > 0
         assert line["compile_seconds"] > 0 and line["peak_memory_bytes"] > 2**20
 
 

@@ -76,7 +76,7 @@ def tmp(tmp_path_factory):
         Image.fromarray(example["label_map"]).save(folder / "mine" / "masks" / f"{i}.png")
     (folder / "mine" / "classes.txt").write_text("ground\nred\nblue\n")
     label_studio(folder / "label studio", count=8)
-    (folder / "renamed.txt").write_text("ground\nblue\nred\n")
+    (folder / "renamed.txt").write_text("ground\nred\ngreen\n")
     rng = np.random.default_rng(0)
     upright, turned = (rng.integers(0, 256, (*size, 3), np.uint8) for size in ((30, 50), (20, 44)))
     write_photos(folder / "photos", upright, turned)
@@ -163,7 +163,7 @@ def test_converted_and_evaluated_as_weights(results, tmp):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("other classes", "number 1 is 'red' there and 'blue' here"),
+        ("other classes", "number 2 is 'blue' there and 'green' here"),
         ("bad scales", "--scales=big: numbers with commas between"),
         ("not for it", "--top does not apply: it is for classification models"),
         ("no masks", "masks"),

@@ -117,7 +117,7 @@ def test_pictures_and_names_are_kept_with_the_run(trained):
 def test_other_classes_are_refused_when_a_run_goes_on(trained):
     workdir, _ = trained
     changes = TRAINED | {"train.num_steps": 121}
-    other = rectangles(class_names=("blue", "red"))
+    other = rectangles(class_names=("blue", "green"))
     task = make_task(changes, train_source=other, eval_source=other)
     with pytest.raises(UserError, match="number 0 is 'red' there and 'blue' here"):
         tiny.run(config(changes), workdir, task=task)

@@ -125,10 +125,24 @@ def test_other_classes_are_refused_when_a_run_goes_on(trained):
     changes |= {"optimizer.learning_rate": 1e-2, "optimizer.ema_decay": 0.5, "train.log_every": 50}
     changes |= {"schedule": {"kind": "constant"}}
     other = Squares()
-    other.class_names = ("ground", "blue", "red")
+    other.class_names = ("ground", "blue", "green")
     task = make_task(changes, train_source=other, eval_source=other)
     with pytest.raises(UserError, match="number 1 is 'red' there and 'blue' here"):
         tiny.run(config(changes), workdir, task=task)
+
+
+def test_classes_in_another_order_are_the_runs_by_name_when_it_goes_on(trained):
+    workdir, _ = trained
+    other = Squares()
+    other.class_names = ("blue", "red", "ground")
+    task = make_task(train_source=other, eval_source=other)
+    with pytest.raises(UserError, match="another config"):  # asked later
+        tiny.run(config({"seed": 1}), workdir, task=task)
+    assert task.class_names == ["ground", "red", "blue"]
+    dataset = task.train_data()
+    expected = np.array([2, 1, 0, 255], np.uint8)[np.minimum(other[0]["label_map"], 3)]
+    np.testing.assert_array_equal(dataset.source[0]["label_map"], expected)
+    np.testing.assert_array_equal(task.labels()["palette"], PALETTE[::-1])
 
 
 def test_the_report_is_of_whole_images(trained, tmp_path):
