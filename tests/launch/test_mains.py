@@ -270,6 +270,7 @@ def test_mistake(commands, tmp, name):
     result = commands[name]
     lines = [line for line in result.err.splitlines() if not line.endswith("arrays used")]
     assert len(lines) == 1 and lines[0].startswith("error: "), result.err
+    assert "Traceback" not in lines[0]
     assert MISTAKES[name][1].replace("{tmp}", str(tmp)) in lines[0]
     assert result.status == 2
 
