@@ -307,7 +307,7 @@ class Task(abc.ABC):
           mesh: batches are split over it.
           options: of the class `report_options`.
         """
-        from common.report import evaluate_and_write
+        from common.evaluation_report import evaluate_and_write
 
         return evaluate_and_write(self, variables, folder, mesh)
 

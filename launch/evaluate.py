@@ -20,6 +20,10 @@ the model was published; `--config.data.image_size=384` and other fields overrid
 your own is taken as it is.
 
 Restoration models are evaluated on whole images by `--protocol` (docs/restoration_evaluation.md).
+
+Until a report is complete its folder is hidden (`.eval.unfinished` beside where `eval` will be).
+That is what an interruption leaves, and the same command goes on with it (docs/reliability.md).
+
 Status 1 means that examples were left out because they can't be read or measured.
 """
 

@@ -29,11 +29,17 @@ _TOLD_BETTER = {"asyncio", "huggingface_hub", "orbax", "tensorflow_datasets"}
 # What the operating system says when a path is the user's mistake or the disk is full.
 _ENVIRONMENT = {
     errno.EACCES,
+    errno.EDQUOT,
     errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
     errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
     errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
+    errno.ENOTEMPTY,
     errno.EPERM,
     errno.EROFS,
 }

@@ -16,6 +16,8 @@ from PIL.Image import Image as PillowImage
 
 from common.compiled import announcing, sides
 from common.config import require
+from common.data.given_array import given_array
+from common.data.image_files import IMAGE_WANTED
 from common.data.image_transform import EvalTransform
 from common.data.images import CHANNELS, CorruptImage
 from common.data.preprocess import normalize
@@ -153,12 +155,12 @@ class Classifier:
           as by `common.data.images.decode`.
 
         Raises:
-          CorruptImage: something that is no image.
+          CorruptImage, UserError: something that is no image.
         """
         if isinstance(image, str | os.PathLike):
             image = read_file(image)
         elif not isinstance(image, bytes | PillowImage):
-            image = np.asarray(image)
+            image = given_array(image, IMAGE_WANTED)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]
 
     def classify_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
