@@ -79,7 +79,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise UserError(
             f"config.data.classes={str(file)!r}: {error.strerror}; give a file with a class per"
-            " line, or the names of all class folders"
+            " line, or the names of all class folders: \"('cat','dog')\""
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}, of config.data.classes, is no UTF-8 text; save it so") from error
