@@ -18,6 +18,7 @@ from common.train.run_directory import LABELS_FILE
 from common.weights.mapping import flatten
 from maxvit_jax import segmenters
 from maxvit_jax.tasks.segmentation import ViewOptions
+from tests.golden.cases import full_jit
 from tests.golden.weights import make_variables
 from tests.tasks.label_maps import CLASSES, PALETTE, SIDE, Squares, config, make_task
 from tests.train import tiny
@@ -265,8 +266,9 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_learns_scenes_by_heart(tmp_path):
+def test_a_model_learns_scenes_by_heart(tmp_path, monkeypatch):
     """Sixteen of them, nearly as well as a map of stride 4 can have their outlines."""
+    monkeypatch.setattr(jax, "jit", full_jit)  # 200 steps: it pays to compile well
     side, steps = 96, 200
     scenes = shapes_source("train", count=16, size=side)
     small = {"stem_widths": (16, 16), "widths": (24, 48, 96, 128), "depths": (1, 1, 2, 1)}
