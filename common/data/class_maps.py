@@ -147,7 +147,7 @@ def _of_json(value: Any) -> list[Rows]:
 
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; raises KeyError of a name that it has twice, of which one would be lost."""
+    """An object of JSON; raises KeyError of a name that it has twice: one would be lost."""
     listed = Counter(name for name, _ in pairs)
     if twice := [name for name, count in listed.items() if count > 1]:
         raise KeyError(twice[0])
