@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import maxvit_jax
-from common.config import require
+from common.data.preprocess import check_image_size
 from common.errors import UserError
 from common.regular_files import read_file
 from common.task import option
@@ -27,8 +27,8 @@ class PhotoOptions:
     )
 
     def __post_init__(self):
-        size = self.image_size
-        require(size is None or size > 0, f"--image_size={size} must be positive")
+        if self.image_size is not None:
+            check_image_size(self.image_size, "--image_size")
 
 
 class LoadedClassifier(NamedTuple):
