@@ -196,6 +196,23 @@ def test_photos_become_pictures_rows_and_cocos_results(detector):
     assert of_none.text(of_none.run([image])[0]) == "nothing"
 
 
+def test_videos_go_on_with_the_same_settings_alone(trained, detector):
+    """Of another process: the same weights that were loaded again."""
+    model, variables = detectors.load_pretrained(NAME, trained[0])
+    other = jax.tree.map(lambda array: np.asarray(array) + 1, variables)
+    canvas, meaning = meaning_of_weights(trained[0], model.num_classes)
+    again, changed = (Detector(model, v, canvas, meaning) for v in (variables, other))
+    first, *others = (
+        DetectedPhotos(*options).settings
+        for options in (
+            *((detector, 0.3, ""), (again, 0.3, "red,blue")),  # which are all
+            *((changed, 0.3, ""), (again, 0.4, ""), (again, 0.3, "red")),
+        )
+    )
+    assert [settings == first for settings in others] == [True, False, False, False]
+    assert "0x" not in first  # no places in memory
+
+
 def test_wrong_options(detector):
     with pytest.raises(UserError, match="--classes: there is no class 'rde'; did you mean 'red'"):
         DetectedPhotos(detector, 0.3, "red,rde")
