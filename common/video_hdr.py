@@ -30,13 +30,15 @@ def _parameters(frame: "av.VideoFrame") -> Iterator[tuple[str, str]]:
     for side in frame.side_data:
         if side.type.name == _CONTENT:
             most, average = np.frombuffer(bytes(side), "=u4")[:2]
-            yield _CONTENT, f"cll={most},{average}"
+            if max(most, average) < 2**16:
+                yield _CONTENT, f"cll={most},{average}"
         elif side.type.name == _MASTERING and (display := _mastering_display(bytes(side))):
             yield _MASTERING, f"mastering-display={display}"
 
 
 def _mastering_display(content: bytes) -> str:
-    """Of FFmpeg's AVMasteringDisplayMetadata: ten fractions, and which of them are known."""
+    """Of FFmpeg's AVMasteringDisplayMetadata: ten fractions, and which of them are known; "" for
+    what has no place in H.264."""
     values = np.frombuffer(content, "=i4")
     numerators, denominators = values[:20].reshape(10, 2).T
     if not values[20:22].all() or not denominators.all():
@@ -45,7 +47,7 @@ def _mastering_display(content: bytes) -> str:
     whole = np.rint(numerators * units / denominators).astype(int)
     red, green, blue, white = whole[:8].reshape(4, 2)
     darkest, brightest = whole[8:]
-    if whole.min() < 0 or whole[:8].max() > _CHROMATICITY or darkest >= brightest:
+    if whole.min() < 0 or whole[:8].max() > _CHROMATICITY or not darkest < brightest < 2**32:
         return ""
     points = {"G": green, "B": blue, "R": red, "WP": white, "L": (brightest, darkest)}
     return "".join(f"{name}({x},{y})" for name, (x, y) in points.items())

@@ -163,8 +163,8 @@ def _explain(error: Exception, argv: list[str]) -> str:
     last = str(error).strip().splitlines()[-1]
     if absent := re.search(r"--(\w+) must have a value other than None", last):
         return f"--{absent[1]} is missing"
-    if UserError.__name__ in last:  # raised by get_config, whose traceback came as text
-        return last.partition(": ")[2]
+    if UserError.__name__ in last:  # raised by get_config, with its traceback before it
+        return last.rpartition(f"{UserError.__name__}: ")[2]
     for arg in argv:
         if arg.startswith("--config."):
             field = arg.removeprefix("--config.").partition("=")[0]

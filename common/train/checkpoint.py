@@ -250,8 +250,9 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
         steps = checkpoint_steps(workdir)
         try:
             for step in _order(folder, steps, best):
-                with _held(folder / str(step)) as held:
-                    if _is_intact(held):
+                checkpoint = folder / str(step)
+                with _held(checkpoint) as held:
+                    if _is_intact(checkpoint, held=held):
                         logging.info("restoring step %d of %s", step, workdir)
                         return step, _published(held)
             raise UserError(f"{workdir} holds no checkpoint that is intact")
@@ -338,8 +339,10 @@ def _first_intact(folder: epath.Path, steps: list[int]) -> int:
     raise UserError(f"{folder.parent} holds no checkpoint that is intact")
 
 
-def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
-    problem = find_damage(folder, only) or _odd_times(folder)
+def _is_intact(folder: epath.Path, only: str | None = None, held: epath.Path | None = None) -> bool:
+    """Whether a checkpoint, or its file `only`, is intact; read in the place where it is held."""
+    place = held or folder
+    problem = find_damage(place, only) or _odd_times(place)
     if problem and folder.exists():  # else a trainer removed it
         logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
     return problem is None

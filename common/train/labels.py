@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 
 def match_labels(task: "Task", place: str, stored: Mapping[str, Any]) -> None:
-    """Has a task's data mean by its numbers what a run or weights mean, and logs if that was new.
+    """Has a task's data mean by its numbers what a run or weights mean; see `match_order`.
+
+    Raises:
+      UserError: the data has other classes, with the difference.
+    """
+    match_order(task, place, stored)
+    if "class_names" in stored:
+        require_same_labels(place, stored, task.labels())
+
+
+def match_order(task: "Task", place: str, stored: Mapping[str, Any]) -> None:
+    """Numbers a task's classes as a run or weights do, if they are the same, and logs it.
 
     Args:
       task: whose data is asked.
@@ -25,15 +36,12 @@ def match_labels(task: "Task", place: str, stored: Mapping[str, Any]) -> None:
       stored: with `class_names`, if anything is known.
 
     Raises:
-      UserError: the data has other classes, with the difference.
+      UserError: the stored ones are damaged.
     """
     names = stored_names(place, stored)
-    if names is None:
-        return
-    if is_another_order(names, task.labels().get("class_names", ())):
+    if names is not None and is_another_order(names, task.labels().get("class_names", ())):
         task.number_classes(names)
         logging.info("classes in another order than in %s: matched by name", place)
-    require_same_labels(place, stored, task.labels())
 
 
 def require_same_labels(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ def open_run(
         field added since an older run does by default what was done before.
       resumable: fields or sections that may differ, beside `RESUMABLE`.
       labels: what the numbers in outputs mean, such as `{"class_names": [...]}`: kept with the run,
-        which goes on with the same alone (`common.train.labels.match_labels` makes them so).
+        which goes on with the same alone (`common.train.labels.match_order` makes them so).
 
     Yields:
       Lines on what changed within bounds, to be printed.

@@ -173,7 +173,7 @@ def work(tmp):
     fields = maxvit_digits_fields() | PHOTOS
     return {
         "train": [*small(), *run],
-        "resume": [*small(), *run, "--config.train.num_steps=6"],
+        "resume": [*small(), *run, "--config.train.num_steps=6", "--nokeep_freed_memory"],
         "evaluate": ["launch.evaluate", *run],
         "evaluate again": ["launch.evaluate", *run, "--config.data.eval_batch_size=50"],
         "evaluate best": ["launch.evaluate", *run, "--checkpoint=best", "--output={tmp}/best"],
@@ -270,6 +270,7 @@ def test_mistake(commands, tmp, name):
     result = commands[name]
     lines = [line for line in result.err.splitlines() if not line.endswith("arrays used")]
     assert len(lines) == 1 and lines[0].startswith("error: "), result.err
+    assert "Traceback" not in lines[0]
     assert MISTAKES[name][1].replace("{tmp}", str(tmp)) in lines[0]
     assert result.status == 2
 
@@ -304,6 +305,9 @@ def test_training(commands, tmp):
     assert "continuing from step 4; train.num_steps: 4 -> 6" in commands["resume"].out
     assert f"eval/accuracy_top1: {trained(tmp)['accuracy_top1']:.4f}" in commands["resume"].out
     assert commands["train"].err == "" == commands["resume"].err
+    if sys.platform == "linux":
+        said = ["freed memory is kept" in commands[name].out for name in ("train", "resume")]
+        assert said == [True, False]
 
 
 def test_weights_to_start_from_are_reported(commands, tmp):
