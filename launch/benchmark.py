@@ -6,10 +6,10 @@
 
 One model gives a JSON line. Several give a Markdown table, each measured in a process of its own
 (`launch/benchmark_table.py`), and so does one that sees images of several sides. `--compare=timm`
-measures the same model of timm (MaxViT, PoolFormer, ConvFormer, CAFormer) in turn, one repetition
-each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the Python of an
-environment that has it, if this one doesn't. Needs jax, flax, optax and this project's packages
-only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
+measures the same model of timm (MaxViT at 224, PoolFormer, ConvFormer, CAFormer) in turn, one
+repetition each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the
+Python of an environment that has it, if this one doesn't. Needs jax, flax, optax and this project's
+packages only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
 """
 
 import argparse
