@@ -40,7 +40,7 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
       UserError: there is no such model, or a file exists already or is of no known kind.
     """
-    models = _models(args.models or FAMILIES)
+    models = _models(args.models or ([args.model] if args.model else FAMILIES))
     sides = (args.size,) if args.resolutions is None else args.resolutions or SIDES
     kinds = [_file_kind(path, sides) for path in args.output]
     columns, rows = _columns(args), []

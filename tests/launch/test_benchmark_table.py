@@ -139,6 +139,16 @@ def test_default_resolutions_show_every_family(run):
     assert {command[1] for command in commands} >= {"--size=224", "--size=1024"}
 
 
+def test_one_model_has_files_and_resolutions_too(run, tmp_path):
+    assert len(run("--model=moat_0", "--output", tmp_path / "a.json")) == 1
+    assert len(json.loads((tmp_path / "a.json").read_text())["rows"]) == 1
+    commands = run("--model=moat_0", "--resolutions", 32, 64)[1:]
+    assert [command[:2] for command in commands] == [
+        ["--model=moat_0", "--size=32"],
+        ["--model=moat_0", "--size=64"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
