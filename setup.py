@@ -49,7 +49,7 @@ DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
 TPU = ["jax[tpu]>=0.8.0"]  # libtpu; launch.plan --topology compiles with it where no TPU is
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
-TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6", *NOTEBOOKS]
+TEST = ["pytest>=8.3", "pytest-xdist>=3.8", "ruff>=0.17.6", *NOTEBOOKS]
 
 setup(
     name="multi-axis-jax",

@@ -19,7 +19,7 @@ import maxim_jax
 import maxvit_jax
 from common.config import require
 from common.errors import did_you_mean
-from common.photo_names import temporary_name
+from common.unfinished import write_bytes
 from launch.peer import has_peer
 from launch.timed_program import FULL_ATTENTION
 
@@ -49,7 +49,7 @@ def measure(args: argparse.Namespace) -> None:
         rows.append(_measured_apart(args, model, side))
         print(_line(rows[-1], columns), flush=True)
         for path, kind in zip(args.output, kinds, strict=True):
-            _write(path, kind(args, rows))  # now: what comes may take hours
+            write_bytes(path, kind(args, rows))  # now: what comes may take hours
 
 
 def _models(patterns: Sequence[str]) -> list[str]:
@@ -98,12 +98,6 @@ def _file_kind(path: Path, sides: Sequence[int]) -> _Content:
     require(not path.exists(), f"--output: {path} exists already: choose another or remove it")
     require(path.absolute().parent.is_dir(), f"--output: there is no folder {path.parent}")
     return kinds[path.suffix]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(temporary_name(path))
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _json(args: argparse.Namespace, rows: list[Row]) -> bytes:

@@ -338,8 +338,10 @@ def make_hdr_video(path, parameters):
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx265", rate=25, options={"x265-params": parameters})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p10le"
-        for frame in FRAMES[:2]:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        for time, frame in enumerate(FRAMES[:2]):
+            picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            picture.pts, picture.time_base = time, Fraction(1, 25)  # else x265 makes some up
+            file.mux(stream.encode(picture))
         file.mux(stream.encode(None))
     return path
 
@@ -355,7 +357,9 @@ def light_of(path):
 def test_light_of_hdr(tmp_path):
     """By x264, which is not x265; what has no place is named."""
     display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
-    source = make_hdr_video(tmp_path / "in.mp4", f"{display}:max-cll=1000,400:log-level=none")
+    source = make_hdr_video(
+        tmp_path / "in.mp4", f"{display}:max-cll=1000,400:bframes=0:log-level=none"
+    )
     summary = rewrite(source, tmp_path / "out.mp4", identity)
     assert len(light_of(source)) == 2 and not summary.dropped
     assert light_of(tmp_path / "out.mp4") == light_of(source)

@@ -45,6 +45,7 @@ SAME_STEP = RESTORATION.keys() - {"maxim_s3_sidd", "maxim_s2_lol"}
 SAME_CODE = {"moat_21k", "caformer_finetune", "convformer_finetune"}
 SAME_CODE |= {"finetune"}  # a group of the optimizer for every block, see test_finetune.py
 SAME_CODE |= {"aewin_coco", "caformer_coco", "detect_coins", "detect_folder", "gan_folder"}
+SAME_CODE |= {"segment_coins", *EVALUATION}
 SAME_CODE |= {*(f"maxvit_{v}_ava" for v in VARIANTS[:3]), "quality_csv"}
 # Their parts are in tests/models/test_every_detector.py and tests/heads, the wholes below.
 SAME_CODE |= {"maxvit_coco", "moat_coco", "maxvit_coco_labels"}

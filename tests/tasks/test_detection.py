@@ -196,6 +196,23 @@ def test_photos_become_pictures_rows_and_cocos_results(detector):
     assert of_none.text(of_none.run([image])[0]) == "nothing"
 
 
+def test_videos_go_on_with_the_same_settings_alone(trained, detector):
+    """Of another process: the same weights that were loaded again."""
+    model, variables = detectors.load_pretrained(NAME, trained[0])
+    other = jax.tree.map(lambda array: np.asarray(array) + 1, variables)
+    canvas, meaning = meaning_of_weights(trained[0], model.num_classes)
+    again, changed = (Detector(model, v, canvas, meaning) for v in (variables, other))
+    first, *others = (
+        DetectedPhotos(*options).settings
+        for options in (
+            *((detector, 0.3, ""), (again, 0.3, "red,blue")),  # which are all
+            *((changed, 0.3, ""), (again, 0.4, ""), (again, 0.3, "red")),
+        )
+    )
+    assert [settings == first for settings in others] == [True, False, False, False]
+    assert "0x" not in first  # no places in memory
+
+
 def test_wrong_options(detector):
     with pytest.raises(UserError, match="--classes: there is no class 'rde'; did you mean 'red'"):
         DetectedPhotos(detector, 0.3, "red,rde")
@@ -259,7 +276,7 @@ def test_a_run_is_kept_as_weights_with_what_they_mean(trained, tmp_path):
         ({"data.scale": [2.0, 1.0]}, "a smaller and a larger factor"),
         ({"data.resize": [512, 1024]}, "a longer and a shorter side"),
         ({"data.source": "shape"}, "did you mean 'shapes'"),
-        ({"data.image_size": 0}, "image_size must be positive"),
+        ({"data.image_size": 0}, "image_size=0: a side of 1 to"),
         ({"data.copy_paste": 1.5}, r"copy_paste must be in \[0, 1\)"),
         ({"data.max_objects": 0}, "max_objects must be positive"),
         ({"data.short_side": 64}, "short_side=64 is not in 1 to image_size"),

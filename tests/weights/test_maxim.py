@@ -77,6 +77,7 @@ def test_round_trips_are_exact(case, tmp_path):
     assert_same(flatten(again), flatten(variables))
 
 
+@pytest.mark.slow
 def test_published_size(s2):
     model, variables, report = maxim_jax.load_with_report("maxim_s2", s2)
     assert model == maxim_jax.create_model("maxim_s2")
