@@ -6,10 +6,10 @@
 
 One model gives a JSON line. Several give a Markdown table, each measured in a process of its own
 (`launch/benchmark_table.py`), and so does one that sees images of several sides. `--compare=timm`
-measures the same model of timm (MaxViT, PoolFormer, ConvFormer, CAFormer) in turn, one repetition
-each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the Python of an
-environment that has it, if this one doesn't. Needs jax, flax, optax and this project's packages
-only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
+measures the same model of timm (MaxViT at 224, PoolFormer, ConvFormer, CAFormer) in turn, one
+repetition each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the
+Python of an environment that has it, if this one doesn't. Needs jax, flax, optax and this project's
+packages only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
 """
 
 import argparse
@@ -41,9 +41,10 @@ PAUSE = 0.5
 def main() -> None:
     """Parses the command line and prints what it asks for."""
     args = _parse()
-    if args.models or args.resolutions is not None:
+    if args.models or args.output or args.resolutions is not None:
         benchmark_table.measure(args)
     else:
+        args.model = args.model or "maxvit_tiny"
         print(json.dumps(_measured(args)))
 
 
@@ -160,8 +161,8 @@ def _positive(text: str) -> int:
 
 def _parse() -> argparse.Namespace:
     parser = _Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="maxvit_tiny")
-    parser.add_argument("--models", nargs="+", help="names or patterns: a table of all")
+    parser.add_argument("--model", help="one model (default: maxvit_tiny)")
+    parser.add_argument("--models", nargs="+", help="names or patterns: a table of them")
     parser.add_argument("--size", type=_positive, default=224, help="side of the images in pixels")
     parser.add_argument(
         "--resolutions",
@@ -179,7 +180,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--settings", choices=SETTINGS, default="default")
     parser.add_argument("--warmup", type=_positive, default=2)
     parser.add_argument("--repeats", type=_positive, default=9)
-    parser.add_argument("--output", nargs="+", type=Path, default=[], help="files of a table")
+    parser.add_argument(
+        "--output", nargs="+", type=Path, default=[], help="files of a table: .md, .json, .png"
+    )
     parser.add_argument("--input", action="store_true", help="only that: see `--input --help`")
     parser.add_argument("--compare", choices=("timm",), help="with the same models of others")
     parser.add_argument("--peer_python", help="Python of an environment with PyTorch and timm")

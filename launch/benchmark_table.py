@@ -40,7 +40,7 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
       UserError: there is no such model, or a file exists already or is of no known kind.
     """
-    models = _models(args.models or FAMILIES)
+    models = _models(args.models or ([args.model] if args.model else FAMILIES))
     sides = (args.size,) if args.resolutions is None else args.resolutions or SIDES
     kinds = [_file_kind(path, sides) for path in args.output]
     columns, rows = _columns(args), []
@@ -71,7 +71,7 @@ def _measured_apart(args: argparse.Namespace, model: str, side: int) -> Row:
     command += [f"--{name}={getattr(args, name)}" for name in _PASSED_ON]
     command += ["--remat"] * args.remat
     command += ["--pad_inputs"] * (args.pad_inputs or args.resolutions is not None)
-    if _compares(args) and has_peer(model):
+    if _compares(args) and has_peer(model, side):
         command += ["--compare=timm", "--peer_modes", *args.peer_modes]
         command += [f"--peer_python={args.peer_python}"] * bool(args.peer_python)
     done = subprocess.run(command, capture_output=True, text=True)

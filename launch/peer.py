@@ -1,6 +1,7 @@
 """The same model of timm in a process of another Python, one repetition at a time."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,13 +11,15 @@ from common.config import require
 from common.errors import UserError
 
 MODES = ("eager", "channels_last", "compile")
-_MODELS = ("maxvit_", "poolformer_", "poolformerv2_", "caformer_", "convformer_")
+_ANY_SIZE = re.compile("(poolformer|poolformerv2|caformer|convformer)_[a-z][0-9]+")
+_MAXVIT, _MAXVIT_SIZE = re.compile("maxvit_[a-z]+"), 224  # at others its windows differ from ours
 _SCRIPT = Path(__file__).parent / "tools" / "benchmark_timm.py"
 
 
-def has_peer(model: str) -> bool:
-    """Whether timm has a model of ours."""
-    return model.startswith(_MODELS)
+def has_peer(model: str, size: int) -> bool:
+    """Whether timm has a model of ours for images of a side."""
+    of_size = _MAXVIT.fullmatch(model) and size == _MAXVIT_SIZE
+    return bool(of_size or _ANY_SIZE.fullmatch(model))
 
 
 class Peer:
@@ -36,11 +39,12 @@ class Peer:
     def __init__(
         self, python: str | None, model: str, peer_mode: str, *, size: int, **work: str | int
     ):
-        require(has_peer(model), f"timm has no {model}: leave --peer_python out")
+        none = f"timm has no {model} for {size} pixels: leave --peer_python and --compare out"
+        require(has_peer(model, size), none)
         if python is None:
             there = all(map(find_spec, ("timm", "torch")))
             require(there, "timm isn't installed here: --peer_python=<a Python that has it>")
-        name = f"{model}_tf_{size}" if model.startswith("maxvit_") else model
+        name = f"{model}_tf_{size}" if _MAXVIT.fullmatch(model) else model
         flags = {"model": name, "peer_mode": peer_mode, "size": size, **work}
         command = [python or sys.executable, str(_SCRIPT)]
         command += [f"--{flag}={value}" for flag, value in flags.items()]

@@ -1,6 +1,7 @@
 """Tables of several models: each on its own, files of what there is so far, timm where it is."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from PIL import Image
 
 from common.errors import UserError
 from launch import benchmark, ceilings
+from launch.peer import has_peer
 from launch.timed_program import TimedProgram
+from tests.launch.forks import run_commands, succeeded
 
 FACTS = {"mode": "infer", "dtype": "float32", "settings": "default", "device": "cpu"}
 FACTS |= {"platform": "cpu", "jax": "0.10.2", "flops": 3e9, "compile_seconds": 12.0}
@@ -102,11 +105,48 @@ def test_costs_of_resolutions_are_drawn(run, tmp_path):
     assert width > 2 * height  # two panels
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "there"),
+    [
+        ("maxvit_tiny", 224, True),
+        ("maxvit_tiny", 448, False),
+        ("maxvit_tiny_tf_224.in1k", 224, False),
+        ("caformer_s18", 448, True),
+        ("metaformer_id_s12", 224, False),
+    ],
+)
+def test_what_timm_has_too(model, size, there):
+    assert has_peer(model, size) is there
+
+
+@pytest.mark.slow
+def test_rows_are_processes_of_their_own(tmp_path):
+    files = [str(tmp_path / name) for name in ("costs.json", "costs.md", "costs.png")]
+    flags = ["--models", "poolformer_s12", "randformer_s12", "--resolutions", "32", "64"]
+    command = ["launch.benchmark", *flags, "--batch=1", "--repeats=1", "--output", *files]
+    succeeded(run_commands({"table": command}, tmp_path)["table"])
+    small, large, fixed, _ = json.loads(Path(files[0]).read_text())["rows"]
+    assert large["flops"] == pytest.approx(4 * small["flops"], rel=0.05)
+    assert small["step_seconds"] > 0 and small["peak_memory_bytes"] > 2**27
+    assert "not_measured" in fixed and "32x32" in fixed["not_measured"]
+    assert all(map(os.path.getsize, files))
+
+
 def test_default_resolutions_show_every_family(run):
     commands = run("--resolutions", "--batch=1")
     shown = {command[0].removeprefix("--model=") for command in commands}
     assert {"maxvit_tiny", "moat_0", "aewin_tiny", "maxim_s2", "full_attention"} <= shown
     assert {command[1] for command in commands} >= {"--size=224", "--size=1024"}
+
+
+def test_one_model_has_files_and_resolutions_too(run, tmp_path):
+    assert len(run("--model=moat_0", "--output", tmp_path / "a.json")) == 1
+    assert len(json.loads((tmp_path / "a.json").read_text())["rows"]) == 1
+    commands = run("--model=moat_0", "--resolutions", 32, 64)[1:]
+    assert [command[:2] for command in commands] == [
+        ["--model=moat_0", "--size=32"],
+        ["--model=moat_0", "--size=64"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ MISTAKES = {
     "benchmark batch": (["launch.benchmark", "--batch=0"], "argument --batch"),
     "benchmark without peer": (
         ["launch.benchmark", "--model=moat_0", "--peer_python={tmp}/no"],
-        "timm has no moat_0: leave --peer_python out",
+        "timm has no moat_0 for 224 pixels: leave --peer_python",
     ),
     "benchmark peer": (["launch.benchmark", "--peer_python={tmp}/no"], "can't run {tmp}/no"),
 }
