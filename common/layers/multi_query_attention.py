@@ -11,9 +11,8 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.kernels.attention import multi_query_attention
-from common.layers.attention import PARTITIONS
 from common.layers.mlp import normal_init
-from common.layers.partition import group_counts
+from common.layers.partition import PARTITIONS, group_counts
 
 
 class MultiQueryAttention(nn.Module):
