@@ -37,8 +37,9 @@ def call_on_each_device(
     instead where there is no kernel for a part, and where JAX knows no mesh of several devices.
 
     Args:
-      kernel: of the shapes of a part's arguments, and `interpret`, which is True where the platform
-        isn't the kernel's own; gives the function that runs it, None if these shapes have none.
+      kernel: of the shapes of a part's arguments, and `chip`, the kind of TPU as JAX names it, None
+        on other platforms, where kernels are interpreted; gives the function that runs it, None if
+        there is none for these.
       plain: computes the same without the kernel, for any shapes.
       args: of both.
       in_axes: what splits each of them.
@@ -84,25 +85,26 @@ ad.primitive_jvps[_call] = _differentiate
 batching.primitive_batchers[_call] = _map
 
 
-def _lower(ctx: Any, *args: Any, interpret: bool, kernel, plain, in_axes, out_axes, shapes):
+def _lower(ctx: Any, *args: Any, on_tpu: bool, kernel, plain, in_axes, out_axes, shapes):
     context = ctx.module_context.axis_context
+    kernel = partial(kernel, chip=_chip(context) if on_tpu else None)
     avals = [ShapeDtypeStruct(x.shape, x.dtype) for x in ctx.avals_in]
-    run = None
-    if getattr(context, "num_devices", None) == 1 or _inside_shard_map(context):
-        run = kernel(*avals, interpret=interpret)
-    elif (mesh := getattr(context, "abstract_mesh", None)) is not None:
-        run = _split(partial(kernel, interpret=interpret), avals, mesh, in_axes, out_axes)
+    mesh, run = getattr(context, "abstract_mesh", None), None
+    if getattr(context, "num_devices", None) == 1:
+        run = kernel(*avals)
+    elif mesh is not None:
+        run = _split(kernel, avals, mesh, in_axes, out_axes)
     return mlir.lower_fun(run or plain, multiple_results=True)(ctx, *args)
 
 
-mlir.register_lowering(_call, partial(_lower, interpret=True))
-mlir.register_lowering(_call, partial(_lower, interpret=False), platform="tpu")
+mlir.register_lowering(_call, partial(_lower, on_tpu=False))
+mlir.register_lowering(_call, partial(_lower, on_tpu=True), platform="tpu")
 
 
-def _inside_shard_map(context: Any) -> bool:
-    """Whether what is lowered sees a device's own part of everything."""
-    mesh = getattr(context, "mesh", None)
-    return mesh is not None and context.manual_axes == frozenset(mesh.axis_names)
+def _chip(context: Any) -> str:
+    """The kind of the devices that a program is for; "" where that isn't known."""
+    devices = getattr(context, "device_assignment", None)
+    return devices[0].device_kind if devices else ""
 
 
 def _split(

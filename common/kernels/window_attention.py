@@ -175,10 +175,10 @@ def _derivative(kind: str, window: tuple[int, ...], primals: Any, tangents: Any)
 
 
 def _kernel(name: str, place: dict[str, Any]) -> Callable[..., Any]:
-    def kernel(*shapes: Any, interpret: bool) -> Any:
+    def kernel(*shapes: Any, chip: str | None) -> Any:
         from common.kernels import window_attention_tpu  # Pallas takes long to import
 
-        return getattr(window_attention_tpu, name)(*shapes, **place, interpret=interpret)
+        return getattr(window_attention_tpu, name)(*shapes, **place, chip=chip)
 
     return kernel
 

@@ -21,11 +21,27 @@ from jax.experimental.pallas import tpu as pltpu
 
 IMAGES = 8  # of a program: the rows of a tile
 _UNSEEN = -1e30  # added to logits
-_MOST_BYTES = 48 * 2**20  # of on-chip memory; v5e, v5p and v6e have more
+# MiB of on-chip memory per core, by JAX's names of chips. Not v2 and v3: there kernels can't
+# multiply matrices of bfloat16.
+_MEMORY = {
+    "TPU v4": 16,
+    "TPU v5 lite": 128,
+    "TPU v5": 64,
+    "TPU v5p": 64,
+    "TPU v6 lite": 128,
+    "TPU7x": 64,
+}
+_DEFAULT_LIMIT = 16 * 2**20  # of the bytes that a kernel may have there
 
 
 def forward(
-    qkv: ShapeDtypeStruct, bias: Any, seen: Any, *, kind: str, window: tuple[int, ...], **settings
+    qkv: ShapeDtypeStruct,
+    bias: Any,
+    seen: Any,
+    *,
+    kind: str,
+    window: tuple[int, ...],
+    chip: str | None,
 ) -> Callable[[Array, Array, Array], list[Array]] | None:
     """Returns the kernel for arguments of these shapes, None where it doesn't fit.
 
@@ -41,10 +57,10 @@ def forward(
       seen: shape of the third.
       kind: of partition, `"block"` or `"grid"`.
       window: positions per spatial axis of a group.
-      **settings: of `pl.pallas_call`.
+      chip: the kind of TPU as JAX names it; None: the kernel is interpreted.
     """
-    call = _Call(qkv, kind, window)
-    if not call.fits(arrays=4):
+    call = _Call(qkv, kind, window, arrays=4)
+    if not call.fits(chip):
         return None
 
     def run(qkv: Array, bias: Array, seen: Array) -> list[Array]:
@@ -55,10 +71,10 @@ def forward(
             in_specs=[call.block(3 * call.channels), *call.table_blocks(seen)],
             out_specs=call.block(call.channels),
             scratch_shapes=[call.rows(3 * call.channels), call.rows(call.channels)],
-            cost_estimate=call.cost(products=2, arrays=4),
+            cost_estimate=call.cost(products=2),
             compiler_params=call.params("parallel"),
             name="window_attention",
-            **settings,
+            interpret=chip is None,
         )(call.cut(qkv), *call.tables(bias, seen))
         return [call.joined(y, call.heads, call.head_dim)]
 
@@ -73,14 +89,14 @@ def backward(
     *,
     kind: str,
     window: tuple[int, ...],
-    **settings,
+    chip: str | None,
 ) -> Callable[[Array, Array, Array, Array], list[Array]] | None:
     """Returns the kernel of gradients by `qkv` and `bias`, of their types, or None.
 
     Its arguments are those of `forward`'s and the gradient by the mixed values.
     """
-    call = _Call(qkv, kind, window)
-    if not call.fits(arrays=7):
+    call = _Call(qkv, kind, window, arrays=7)
+    if not call.fits(chip):
         return None
 
     def run(qkv: Array, bias: Array, seen: Array, gradient: Array) -> list[Array]:
@@ -101,10 +117,10 @@ def backward(
                 call.rows(call.channels),
                 call.rows(3 * call.channels),
             ],
-            cost_estimate=call.cost(products=5, arrays=7),
+            cost_estimate=call.cost(products=5),
             compiler_params=call.params("arbitrary"),  # by_bias is summed up over all programs
             name="window_attention_gradient",
-            **settings,
+            interpret=chip is None,
         )(call.cut(qkv), *tables, call.cut(gradient))
         by_qkv = call.joined(by_qkv, 3, call.heads, call.head_dim)
         return [by_qkv, by_bias[:, :positions, :positions]]
@@ -113,40 +129,50 @@ def backward(
 
 
 class _Call:
-    """Shapes of a call; each program of its grid has one window of `IMAGES` images."""
+    """Shapes of a call; each program of its grid has one window of `IMAGES` images.
 
-    def __init__(self, qkv: ShapeDtypeStruct, kind: str, window: tuple[int, ...]):
+    Attributes:
+      arrays: that are read and written, each as large as the queries.
+    """
+
+    def __init__(self, qkv: ShapeDtypeStruct, kind: str, window: tuple[int, ...], arrays: int):
         self.batch, *self.spatial, _, self.heads, self.head_dim = qkv.shape
-        self.dtype, self.kind, self.window = qkv.dtype, kind, window
+        self.dtype, self.kind, self.window, self.arrays = qkv.dtype, kind, window, arrays
         self.channels = self.heads * self.head_dim
         self.counts = [side // w for side, w in zip(self.spatial, window, strict=True)]
         self.positions = math.prod(window)
         self.padded = -(-self.positions // 8) * 8
         self.grid = (*self.counts, self.batch // IMAGES)
 
-    def fits(self, arrays: int) -> bool:
-        """Whether blocks are whole, and `arrays` of a window fit in on-chip memory."""
-        return self.batch % IMAGES == 0 and self._bytes(arrays) <= _MOST_BYTES
+    def fits(self, chip: str | None) -> bool:
+        """Whether blocks are whole, and the chip's memory has place for them."""
+        memory = math.inf if chip is None else _MEMORY.get(chip, 0) * 2**20
+        return self.batch % IMAGES == 0 and self._bytes() <= memory
 
-    def _bytes(self, arrays: int) -> int:
-        """Of blocks, twice so that one is fetched while another is used, rows and tables."""
+    def _bytes(self) -> int:
+        """An upper bound of on-chip memory.
+
+        Blocks are there twice, so that one is fetched while another is used; rows and what becomes
+        of them on the way are float32.
+        """
         lanes = -(-self.channels // 128) * 128
-        values = arrays * lanes * self.padded * IMAGES
+        values = self.arrays * lanes * self.padded * IMAGES
         logits = self.padded * -(-self.padded // 128) * 128
-        return values * (2 * self.dtype.itemsize + 4) + (4 * self.heads + 8) * logits * 4
+        return values * (2 * self.dtype.itemsize + 3 * 4) + (4 * self.heads + 8) * logits * 4
 
     def params(self, order: str) -> pltpu.CompilerParams:
         return pltpu.CompilerParams(
-            dimension_semantics=(order,) * len(self.grid), vmem_limit_bytes=_MOST_BYTES * 4 // 3
+            dimension_semantics=(order,) * len(self.grid),
+            vmem_limit_bytes=max(_DEFAULT_LIMIT, self._bytes()),
         )
 
-    def cost(self, products: int, arrays: int) -> pl.CostEstimate:
+    def cost(self, products: int) -> pl.CostEstimate:
         """Of so many products of `[positions, positions]` and `[positions, head_dim]` matrices."""
         values = self.batch * math.prod(self.spatial) * self.channels
         return pl.CostEstimate(
             flops=2 * products * values * self.positions,
             transcendentals=values // self.head_dim * self.positions,
-            bytes_accessed=arrays * values * self.dtype.itemsize,
+            bytes_accessed=self.arrays * values * self.dtype.itemsize,
         )
 
     def cut(self, x: Array) -> Array:

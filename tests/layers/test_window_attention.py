@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import maxvit_jax
+from common.kernels import each_device
 from common.kernels import window_attention as kernels
 from common.layers.attention import WindowAttention
 from common.train.sharding import MeshConfig, make_mesh
@@ -99,9 +100,13 @@ def test_kernel_runs_on_every_device(tensor):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), got, expected)
 
 
-@pytest.mark.parametrize(("images", "kernel"), [(8, True), (3, False)])
-def test_tpus_get_the_kernel_where_it_has_blocks(images, kernel):
+@pytest.mark.parametrize(
+    ("images", "chip", "kernel"),
+    [(8, "TPU v5 lite", True), (3, "TPU v5 lite", False), (8, "TPU v3", False)],
+)
+def test_tpus_get_the_kernel_where_there_is_one(images, chip, kernel, monkeypatch):
     """Lowered for one, which needs none; 49 positions in Mosaic's own terms."""
+    monkeypatch.setattr(each_device, "_chip", lambda context: chip)
     layer = WindowAttention((7, 7))
     x = jax.ShapeDtypeStruct((images, 14, 7, 64), jnp.bfloat16)
     settings = {"kind": "grid", "method": "on_map"}
