@@ -92,7 +92,7 @@ def padded(x: Array, kind: str, window: tuple[int, ...]) -> tuple[Array, Array |
 
 def grouped_qkv(x: Array, qkv: Projection) -> Array:
     """Projects `[batch, groups, positions, channels]` to what `dot_product_attention` takes."""
-    # Flat leading axes: see `layers.mlp.Dense`.
+    # Flat leading axes: see `kernels.dense`.
     y = qkv(x.reshape(-1, x.shape[-1]))
     return y.reshape(math.prod(x.shape[:2]), x.shape[2], *y.shape[1:])
 

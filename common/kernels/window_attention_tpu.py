@@ -59,7 +59,7 @@ def forward(
       window: positions per spatial axis of a group.
       chip: the kind of TPU as JAX names it; None: the kernel is interpreted.
     """
-    call = _Call(qkv, kind, window, arrays=4)
+    call = _Call(qkv, kind, window, triples=1, singles=1)
     if not call.fits(chip):
         return None
 
@@ -95,7 +95,7 @@ def backward(
 
     Its arguments are those of `forward`'s and the gradient by the mixed values.
     """
-    call = _Call(qkv, kind, window, arrays=7)
+    call = _Call(qkv, kind, window, triples=2, singles=1)
     if not call.fits(chip):
         return None
 
@@ -131,18 +131,26 @@ def backward(
 class _Call:
     """Shapes of a call; each program of its grid has one window of `IMAGES` images.
 
-    Attributes:
-      arrays: that are read and written, each as large as the queries.
+    Args:
+      qkv: queries, keys and values, `[batch, *spatial, 3, heads, head_dim]`.
+      kind: of partition.
+      window: positions per spatial axis of a group.
+      triples: arrays as large as these that are read or written.
+      singles: arrays as large as the values that are.
     """
 
-    def __init__(self, qkv: ShapeDtypeStruct, kind: str, window: tuple[int, ...], arrays: int):
+    def __init__(
+        self, qkv: ShapeDtypeStruct, kind: str, window: tuple[int, ...], triples: int, singles: int
+    ):
         self.batch, *self.spatial, _, self.heads, self.head_dim = qkv.shape
-        self.dtype, self.kind, self.window, self.arrays = qkv.dtype, kind, window, arrays
+        self.dtype, self.kind, self.window = qkv.dtype, kind, window
         self.channels = self.heads * self.head_dim
         self.counts = [side // w for side, w in zip(self.spatial, window, strict=True)]
         self.positions = math.prod(window)
-        self.padded = -(-self.positions // 8) * 8
+        self.padded = _whole(self.positions, 8)
         self.grid = (*self.counts, self.batch // IMAGES)
+        # Of every position, padded to tiles.
+        self.lanes = triples * _whole(3 * self.channels, 128) + singles * _whole(self.channels, 128)
 
     def fits(self, chip: str | None) -> bool:
         """Whether blocks are whole, and the chip's memory has place for them."""
@@ -155,9 +163,8 @@ class _Call:
         Blocks are there twice, so that one is fetched while another is used; rows and what becomes
         of them on the way are float32.
         """
-        lanes = -(-self.channels // 128) * 128
-        values = self.arrays * lanes * self.padded * IMAGES
-        logits = self.padded * -(-self.padded // 128) * 128
+        values = self.lanes * self.padded * IMAGES
+        logits = self.padded * _whole(self.padded, 128)
         return values * (2 * self.dtype.itemsize + 3 * 4) + (4 * self.heads + 8) * logits * 4
 
     def params(self, order: str) -> pltpu.CompilerParams:
@@ -168,11 +175,11 @@ class _Call:
 
     def cost(self, products: int) -> pl.CostEstimate:
         """Of so many products of `[positions, positions]` and `[positions, head_dim]` matrices."""
-        values = self.batch * math.prod(self.spatial) * self.channels
+        positions = self.batch * math.prod(self.spatial)
         return pl.CostEstimate(
-            flops=2 * products * values * self.positions,
-            transcendentals=values // self.head_dim * self.positions,
-            bytes_accessed=self.arrays * values * self.dtype.itemsize,
+            flops=2 * products * positions * self.channels * self.positions,
+            transcendentals=positions * self.heads * self.positions,
+            bytes_accessed=positions * self.lanes * self.dtype.itemsize,
         )
 
     def cut(self, x: Array) -> Array:
@@ -227,6 +234,11 @@ class _Call:
     def rows(self, channels: int) -> pltpu.VMEM:
         """A block in float32, whose rows can be read with strides."""
         return pltpu.VMEM((IMAGES, self.padded, channels), jnp.float32)
+
+
+def _whole(size: int, multiple: int) -> int:
+    """The size with what fills its last multiple."""
+    return -(-size // multiple) * multiple
 
 
 def _forward(qkv_ref, bias_ref, seen_ref, y_ref, rows, mixed, *, heads: int):

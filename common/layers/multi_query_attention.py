@@ -53,7 +53,7 @@ class MultiQueryAttention(nn.Module):
         require(channels % heads == 0, f"{channels} channels don't divide by {heads} heads")
         source = x if sequence is None else sequence
 
-        # Flat leading axes: see `mlp.Dense`. The kernels keep heads apart so that they can shard.
+        # Flat leading axes: see `kernels.dense`. Kernels keep heads apart so that they can shard.
         dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=self.kernel_init)
         q = dense((heads, head_dim), name="query")(x.reshape(-1, channels))
         flat = source.reshape(-1, source.shape[-1])
