@@ -27,14 +27,15 @@ def call_on_each_device(
     kernel: Callable[..., Callable[..., list[Array]] | None],
     plain: Callable[..., list[Array]],
     args: Sequence[Array],
+    shapes: Sequence[ShapeDtypeStruct],
     in_axes: Sequence[Axes],
     out_axes: Sequence[Axes],
 ) -> list[Array]:
     """Runs a kernel on every device's part of the examples and heads.
 
-    That is decided when the program is compiled, which is when its devices are known: platforms
-    that a program isn't compiled for never even trace the kernel. The plain formulation runs
-    instead where there is no kernel for a part, and where JAX knows no mesh of several devices.
+    That is decided when the program is compiled, which is when its devices are known: for other
+    platforms than it is compiled for, nothing is even traced. The plain formulation runs instead
+    where there is no kernel for a part, and where JAX knows no mesh of several devices.
 
     Args:
       kernel: of the shapes of a part's arguments, and `chip`, the kind of TPU as JAX names it, None
@@ -42,10 +43,10 @@ def call_on_each_device(
         there is none for these.
       plain: computes the same without the kernel, for any shapes.
       args: of both.
+      shapes: of the results.
       in_axes: what splits each of them.
       out_axes: the same of the results; those without an axis of examples are sums over examples.
     """
-    shapes = jax.eval_shape(plain, *args)
     return _call.bind(
         *args,
         kernel=kernel,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from jax import Array, lax
+from jax import Array, ShapeDtypeStruct, lax
 from jax import numpy as jnp
 from jax.export import is_symbolic_dim
 
@@ -143,6 +143,7 @@ def _attend(qkv: Array, bias: Array, seen: Array, kind: str, window: tuple[int, 
         _kernel("forward", place),
         partial(_definition, **place),
         (qkv, bias, seen),
+        (_mixed(qkv),),
         (Axes(0, qkv.ndim - 2), Axes(None, 0), Axes()),
         (Axes(0, qkv.ndim - 3),),
     )
@@ -153,25 +154,39 @@ def _attend(qkv: Array, bias: Array, seen: Array, kind: str, window: tuple[int, 
 def _derivative(kind: str, window: tuple[int, ...], primals: Any, tangents: Any) -> tuple:
     """In reverse mode by the kernel, in forward mode by the definition."""
     place = {"kind": kind, "window": window}
+    qkv, bias, _ = primals
+    of_qkv, of_mixed, of_bias = Axes(0, qkv.ndim - 2), Axes(0, qkv.ndim - 3), Axes(None, 0)
 
     def forward(residuals: tuple, moved: tuple) -> Array:
-        *values, seen = residuals
-        by_definition = partial(_definition, seen=seen, **place)
-        return jax.jvp(by_definition, tuple(values), tuple(moved))[1][0]
+        args = (*residuals, *moved)
+        axes = (of_qkv, of_bias, Axes(), of_qkv, of_bias)
+        plain = partial(_moved, **place)
+        (y,) = call_on_each_device(_no_kernel, plain, args, (_mixed(qkv),), axes, (of_mixed,))
+        return y
 
     def backward(residuals: tuple, gradient: Array) -> tuple[Array, Array]:
-        qkv, bias, seen = residuals
         by_qkv, by_bias = call_on_each_device(
             _kernel("backward", place),
             partial(_gradients, **place),
-            (qkv, bias, seen, gradient),
-            (Axes(0, qkv.ndim - 2), Axes(None, 0), Axes(), Axes(0, qkv.ndim - 3)),
-            (Axes(0, qkv.ndim - 2), Axes(None, 0)),
+            (*residuals, gradient),
+            (qkv, bias),
+            (of_qkv, of_bias, Axes(), of_mixed),
+            (of_qkv, of_bias),
         )
         return by_qkv, by_bias
 
     y = _attend(*primals, kind, window)
     return y, linear_call(forward, backward, tuple(primals), tuple(tangents[:2]))
+
+
+def _mixed(qkv: Array) -> ShapeDtypeStruct:
+    """What values of these are mixed to."""
+    *shape, _, heads, head_dim = qkv.shape
+    return ShapeDtypeStruct((*shape, heads, head_dim), qkv.dtype)
+
+
+def _no_kernel(*_: Any, **__: Any) -> None:
+    return None
 
 
 def _kernel(name: str, place: dict[str, Any]) -> Callable[..., Any]:
@@ -195,6 +210,14 @@ def _definition(
     y = dot_product_attention(groups.reshape(-1, positions, 3, heads, head_dim), bias, seen)
     y = merge(y.reshape(batch, count, positions, heads * head_dim), window, tuple(shape[1:]))
     return [y.reshape(*shape, heads, head_dim)]
+
+
+def _moved(
+    qkv: Array, bias: Array, seen: Array, moved_qkv: Array, moved_bias: Array, **place: Any
+) -> list[Array]:
+    """The derivative in forward mode."""
+    define = partial(_definition, seen=seen, **place)
+    return jax.jvp(define, (qkv, bias), (moved_qkv, moved_bias))[1]
 
 
 def _gradients(qkv: Array, bias: Array, seen: Array, gradient: Array, **place: Any) -> list[Array]:
