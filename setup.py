@@ -23,7 +23,7 @@ REQUIRED = [
     "opencv-python-headless>=4.11",  # 16-bit colour images
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.33",
-    "pillow>=11.0",
+    "pillow>=12.0",
     "pyarrow>=17.0",  # embeddings as Parquet
     "PyYAML>=6.0",  # what lists the classes of data in YOLO's layout
     "rich>=13.7",
@@ -31,7 +31,7 @@ REQUIRED = [
     "scikit-learn>=1.5",  # the digits
     "scipy>=1.14",  # MATLAB files
     "tensorboard>=2.18",  # its event files
-    "tensorflow-datasets>=4.9.8",
+    "tensorflow-datasets>=4.9.10",
     "tifffile>=2025.3.30",  # TIFF files of more than 8 bits
 ]
 # Checkpoints of official code, preparing data sets. On x86 Linux the build for CPUs.
@@ -49,7 +49,7 @@ DEMO = ["werkzeug>=3.1"]  # the page of launch.demo; tensorboard brings it too
 TPU = ["jax[tpu]>=0.8.0"]  # libtpu; launch.plan --topology compiles with it where no TPU is
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocs-jupyter>=0.26", "mkdocstrings[python]>=1.0"]
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
-TEST = ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6", *NOTEBOOKS]
+TEST = ["pytest>=8.3", "pytest-xdist>=3.8", "ruff>=0.17.6", *NOTEBOOKS]
 
 setup(
     name="multi-axis-jax",

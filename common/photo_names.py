@@ -36,11 +36,11 @@ def shown(path: os.PathLike | str) -> str:
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
 
 
-def temporary_name(path: os.PathLike | str) -> str:
+def temporary_name(path: os.PathLike | str, ending: str = "tmp") -> str:
     """Returns what a file is called until it is complete, which is never too long."""
     name = os.path.basename(path)
     short = name if len(os.fsencode(name)) <= _SHORT else f"{zlib.crc32(os.fsencode(name)):08x}"
-    return f".{short}.{os.getpid()}.tmp"
+    return f".{short}.{ending}"
 
 
 def places(inside: Mapping[Path, Path]) -> dict[Path, Path]:

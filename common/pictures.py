@@ -8,6 +8,8 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from common.unfinished import write_bytes
+
 CAPTION_HEIGHT = 16
 
 
@@ -204,11 +206,8 @@ def encoded(picture: np.ndarray, kind: str = "PNG", palette: np.ndarray | None =
 
 
 def save_png(path: epath.Path, picture: np.ndarray) -> None:
-    """Writes a uint8 `[height, width, 3]` picture under a temporary name, then renames it."""
-    temporary = path.parent / f".{path.name}.tmp"
-    with temporary.open("wb") as file:
-        Image.fromarray(picture).save(file, "PNG")
-    temporary.replace(path)
+    """Writes a uint8 `[height, width, 3]` picture; the file is complete or not there."""
+    write_bytes(path, encoded(picture))
 
 
 def _fit(height: int, width: int, side: int) -> tuple[int, int]:

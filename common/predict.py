@@ -70,9 +70,11 @@ class VideoPredictor(FilePredictor, Protocol):
 
     Attributes:
       columns: of all `rows`.
+      settings: what results depend on beside the frames, in words.
     """
 
     columns: Sequence[str]
+    settings: str
 
     def picture(self, result: Any) -> np.ndarray:
         """Returns the frame with what was found in it, uint8 `[height, width, 3]`."""

@@ -1,59 +1,15 @@
-"""What an evaluation leaves on disk, whatever the job; nothing is overwritten."""
+"""Folders and files of reports, whatever the job; nothing is overwritten."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from common.csv_text import csv_text
-from common.news import announced
-from common.photo_names import temporary_name
-from common.pictures import encoded, save_png
-from common.progress import ProgressReport
-from common.report_page import image, page, table
-from common.task import Report, Task, Variables
-from common.train import sharding
-from common.train.evaluate import EvalLoop
-
-PAGE = "report.html"
-
-
-def evaluate_and_write(
-    task: Task, variables: Variables, folder: epath.PathLike, mesh: Mesh
-) -> Report:
-    """Evaluates a task on its evaluation sets, each into a folder of its name.
-
-    A job that writes no page of its own gets one of its numbers and pictures.
-
-    Args:
-      task: gives data, program, evaluators and what it adds by `write_report`.
-      variables: of its model.
-      folder: holds the reports.
-      mesh: batches are split over it.
-    """
-    variables = jax.device_put(variables, sharding.tree_shardings(variables, mesh))
-    loop, lines = EvalLoop(task, mesh, variables), []
-    for name, dataset in task.eval_data().items():
-        evaluators = task.evaluators()
-        with ProgressReport(len(dataset.source), unit="image") as progress:
-            metrics, pictures = loop.run(variables, dataset, evaluators, progress.advance)
-        place = fresh_folder(epath.Path(folder) / name)
-        write_json(place / "metrics.json", metrics)
-        for key, picture in pictures.items():
-            save_png(place / f"{key}.png", picture)
-        lines += result_lines({f"{name}/{key}": value for key, value in metrics.items()})
-        with announced("writing the report", "written"):
-            lines += task.write_report(place, metrics, evaluators)
-            if not (place / PAGE).exists():
-                write_bytes(place / PAGE, _page(task.kind, metrics, pictures).encode())
-        lines.append(f"the report is in {place}")
-    return Report(lines)
+from common.unfinished import write_bytes
 
 
 def result_lines(metrics: Mapping[str, float]) -> list[str]:
@@ -72,11 +28,17 @@ def report_folder(workdir: epath.PathLike, step: int, name: str) -> epath.Path:
 
 def fresh_folder(path: epath.PathLike) -> epath.Path:
     """Makes `path`, or `path-2` .. when there is an earlier report: none is overwritten."""
+    folder = free_path(path)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def free_path(path: epath.PathLike) -> epath.Path:
+    """Returns `path`, or the first of `path-2` .. that is not taken."""
     candidate, number = epath.Path(path), 1
     while candidate.exists():
         number += 1
         candidate = epath.Path(path).parent / f"{epath.Path(path).name}-{number}"
-    candidate.mkdir(parents=True)
     return candidate
 
 
@@ -88,23 +50,6 @@ def write_json(path: epath.Path, value: Mapping[str, Any]) -> None:
 def write_rows(path: epath.Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file; names of files may hold bytes that are no text."""
     write_bytes(path, csv_text([head, *rows]).encode(errors="surrogateescape"))
-
-
-def write_bytes(path: epath.Path, content: bytes) -> None:
-    """Writes a file that is complete or not there."""
-    temporary = path.parent / temporary_name(path)
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def _page(kind: str, metrics: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> str:
-    title = kind.capitalize()
-    rows = [(name, f"{value:.4f}") for name, value in metrics.items()]
-    parts = [f"<h1>{escape(title)}</h1>", table(("", ""), rows)]
-    for name, picture in pictures.items():
-        words = name.replace("_", " ").capitalize()
-        parts += [f"<h2>{escape(words)}</h2>", image(encoded(picture), words)]
-    return page(title, parts)
 
 
 def _finite(value: Any) -> Any:

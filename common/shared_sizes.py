@@ -7,10 +7,12 @@ import numpy as np
 
 Size = tuple[int, int]
 
-# Compiling takes the time of so many pixels: on a CPU 150 thousand for MAXIM S-2, which does a lot
-# with each, and 600 thousand for the small model of configs/maxim_photos.py.
-PROGRAM = 350_000
+# Compiling takes the processor time of so many pixels: 350 thousand for MAXIM S-2, which does a lot
+# with each, and 820 thousand for the small model of configs/maxim_photos.py, on CPU cores which
+# compile and restore at once.
+PROGRAM = 500_000
 _GROWTH = 2  # of a side, at most: the rest is padding
+_SMALL = 256  # or up to this, however small it is: the paper's models learned from crops of 256
 _MOST = 1000  # sizes that are joined; the larger ones, if there are more, are worth a program each
 
 
@@ -22,7 +24,8 @@ def joined_sizes(counts: Mapping[Size, int]) -> dict[Size, Size]:
       counts: how many images there are of each height and width.
 
     Returns:
-      For every size the one that its images are to be padded to: as high and wide, or up to twice.
+      For every size the one that its images are to be padded to: as high and wide, or up to twice,
+      or both sides up to 256.
     """
     sizes = sorted(counts, key=lambda size: (math.prod(size), size))
     taking_part = sizes[:_MOST]
@@ -38,7 +41,8 @@ def joined_sizes(counts: Mapping[Size, int]) -> dict[Size, Size]:
         others = (images > 0) & (np.arange(len(shared)) != i)
         area, own = joint.prod(1), shared.prod(1)
         costs = images[i] * (area - own[i]) + images * (area - own)
-        return np.where(others & (growth <= _GROWTH), costs, np.inf)
+        allowed = (growth <= _GROWTH) | (joint.max(1) <= _SMALL)
+        return np.where(others & allowed, costs, np.inf)
 
     costs = np.array([added(i) for i in range(len(shared))])
     while costs.size and costs.min() < PROGRAM:

@@ -242,6 +242,14 @@ class Task(abc.ABC):
         when it goes on."""
         return {}
 
+    def number_classes(self, names: Sequence[str]) -> None:
+        """Numbers the classes of the data anew: for a job whose `labels` have `class_names`.
+
+        Args:
+          names: those of `labels` in another order, which they have from now on.
+        """
+        del names
+
     # ---------------------------------------------------------------- evaluation
 
     @abc.abstractmethod
@@ -299,7 +307,7 @@ class Task(abc.ABC):
           mesh: batches are split over it.
           options: of the class `report_options`.
         """
-        from common.report import evaluate_and_write
+        from common.evaluation_report import evaluate_and_write
 
         return evaluate_and_write(self, variables, folder, mesh)
 

@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 
 from common.video_frames import color_description, is_deep, is_turned
+from common.video_hdr import has_more, x264_parameters
 
 try:
     import av
@@ -12,6 +13,7 @@ except ImportError:
 
 _VP9 = ("libvpx-vp9", {"crf": "18", "b": "0", "row-mt": "1"})
 _H264 = ("libx264", {"crf": "16", "preset": "medium"})
+_LIGHT = "x264-params"
 
 
 def codec_of(container_format: str) -> tuple[str, dict[str, str]]:
@@ -54,16 +56,27 @@ class Encoding:
             picture.codec_context,
         )
         turned = is_turned(first)
+        codec, options = codec_of(container_format)
+        light = x264_parameters(first) if codec == "libx264" else ""
         colors = (*color_description(first), context.color_primaries, context.color_trc)
         return cls(
-            codec=codec_of(container_format),
+            codec=(codec, options | ({_LIGHT: light} if light else {})),
             rate=rate,
             unit=1 / rate if container_format == "avi" and rate else picture.time_base,
             size=(first.height, first.width) if turned else (first.width, first.height),
-            pixel_format=_pixel_format(first, codec_of(container_format)[0]),
+            pixel_format=_pixel_format(first, codec),
             colors=tuple(int(number) for number in colors),
             aspect=1 / aspect if aspect and turned else aspect,
         )
+
+    def lost(self, first: "av.VideoFrame") -> list[str]:
+        """Returns in words what the first frame has and this encoder has no place for."""
+        bits = av.VideoFormat(self.pixel_format).components[0].bits
+        had = first.format.components[0].bits
+        lost = ["HDR metadata"] * has_more(first, self.codec[1].get(_LIGHT, ""))
+        if had > bits:
+            lost.append(f"{had} bits per sample, of which {bits} are written")
+        return lost
 
     def add_to(self, writer: "av.OutputContainer") -> "av.VideoStream":
         """Adds an encoder to a file."""
@@ -86,7 +99,7 @@ def _pixel_format(first: "av.VideoFrame", encoder: str) -> str:
     is_gray = len(source.components) < 3  # few players show H.264 of one channel
     if source.name in known and not is_gray and not (width % 2 or height % 2):
         return source.name
-    deep = "10le" if is_deep(first) else ""
+    deep = "10le" if is_deep(first) and "yuv420p10le" in known else ""
     if width % 2 or height % 2 or source.is_rgb:  # halved colors need even sides
         return f"yuv444p{deep}"
     if is_gray or source.chroma_height(height) < height:

@@ -12,13 +12,6 @@ except ImportError:
     av = None
 
 _FULL_RANGE, _BT709 = 2, 1  # FFmpeg's numbers
-_HDR = {
-    "MASTERING_DISPLAY_METADATA",
-    "CONTENT_LIGHT_LEVEL",
-    "DYNAMIC_HDR_PLUS",
-    "DOVI_METADATA",
-    "DOVI_RPU_BUFFER",
-}
 
 
 def is_deep(frame: "av.VideoFrame") -> bool:
@@ -75,12 +68,9 @@ def left_out(frame: "av.VideoFrame", picture: "av.VideoStream") -> list[str]:
     """Returns in words what a frame of a stream has that pixels have not."""
     alpha = any(component.is_alpha for component in frame.format.components)
     alpha |= picture.metadata.get("alpha_mode") == "1"  # of VP9, which decoders leave out
-    hdr = _HDR & {side.type.name for side in frame.side_data}
-    return (
-        ["transparency"] * alpha
-        + ["interlacing (both fields are restored as one picture)"] * bool(frame.interlaced_frame)
-        + ["HDR metadata"] * bool(hdr)
-    )
+    return ["transparency"] * alpha + [
+        "interlacing (both fields are restored as one picture)"
+    ] * bool(frame.interlaced_frame)
 
 
 class Onward:

@@ -9,6 +9,7 @@ from etils import epath
 from common.config import require
 from common.data.images import CorruptImage
 from common.errors import TooLarge, UserError
+from common.kept_results import KeptResults
 from common.task import Dataset
 
 
@@ -50,16 +51,21 @@ def measure_images(
     table: epath.Path,
     columns: Sequence[str],
     *,
+    take: Callable[[dict[str, Any]], None] = lambda found: None,
+    kept: KeptResults | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Measured:
     """Measures every image of a data set at its own size, and writes a table.
 
     Args:
       dataset: a source, and what turns its examples into whole images.
-      measure: from an example's name and what the transform made of it to its row.
+      measure: from an example's name and what the transform made of it to what is found: `row`, a
+        row of JSON values, and whatever else `take` needs.
       table: CSV file to write, row by row under a temporary name.
       columns: of the table.
-      progress: called with the number of images done.
+      take: gets what is found in every image, in their order.
+      kept: of some images, which are not measured again; gets what is found in the others.
+      progress: called with the number of images done after every one that was not kept.
 
     Returns:
       The rows; an example that can't be read is left out and named.
@@ -68,20 +74,28 @@ def measure_images(
       UserError: nothing could be measured.
     """
     source, rows, left_out = dataset.source, [], []
+    if kept is not None and kept.found:
+        kept.say_going_on(kept.found, len(source), "images")
     temporary = table.parent / f".{table.name}.tmp"
     with temporary.open("w") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for i in range(len(source)):
+            there = found = None if kept is None else kept.get(i)
             try:
-                rows.append(measure(source.name(i), dataset.transform(source[i])))
-            except (CorruptImage, TooLarge) as error:
+                found = found or measure(source.name(i), dataset.transform(source[i]))
+            except (CorruptImage, TooLarge) as error:  # not kept: it may be mended
                 left_out.append({"name": source.name(i), "reason": str(error)})
             else:
+                take(found)
+                rows.append(found["row"])
                 shown = rows[-1].items()
                 writer.writerow({k: f"{v:.6g}" if type(v) is float else v for k, v in shown})
                 file.flush()
-            progress(i + 1)
+                if kept is not None and there is None:
+                    kept.keep(i, found)
+            if there is None:  # a pace is that of the work alone
+                progress(i + 1)
     if not rows:
         temporary.unlink()
         reason = "{name}: {reason}".format(**left_out[0]) if left_out else "there are none"
@@ -102,14 +116,17 @@ class Extremes:
         self._count = count
         self._lowest: list[tuple[float, Any]] = []
         self._highest: list[tuple[float, Any]] = []
+        self._sides = ((self._lowest, 1), (self._highest, -1))
 
-    def take(self, value: float, make: Callable[[], Any]) -> None:
-        """Keeps what `make` returns if the value is among the extremes so far."""
-        case = None
-        for cases, sign in ((self._lowest, 1), (self._highest, -1)):
-            if len(cases) < self._count or sign * value < sign * cases[-1][0]:
-                case = case or (value, make())
-                cases.append(case)
+    def wants(self, value: float) -> bool:
+        """Whether the value is among the extremes so far."""
+        return any(self._is_extreme(value, cases, sign) for cases, sign in self._sides)
+
+    def take(self, value: float, case: Any) -> None:
+        """Keeps a case if its value is among the extremes so far."""
+        for cases, sign in self._sides:
+            if self._is_extreme(value, cases, sign):
+                cases.append((value, case))
                 cases.sort(key=lambda other, sign=sign: sign * other[0])
                 del cases[self._count :]
 
@@ -122,3 +139,6 @@ class Extremes:
     def highest(self) -> list[Any]:
         """Cases from the highest value down."""
         return [case for _, case in self._highest]
+
+    def _is_extreme(self, value: float, cases: list[tuple[float, Any]], sign: int) -> bool:
+        return len(cases) < self._count or sign * value < sign * cases[-1][0]

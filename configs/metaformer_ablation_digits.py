@@ -4,7 +4,7 @@
         --workdir=runs/ablation_pool
 
 Recipe: ours, in the manner of PoolFormerV2. Our own: 96.7 % to 99.7 % test accuracy, by mixer
-(docs/benchmarks.md; `launch.tools.mixer_ablation` compares them). Hardware: two CPU cores, 40
+(docs/experiments.md; `launch.tools.mixer_ablation` compares them). Hardware: two CPU cores, 40
 seconds.
 """
 

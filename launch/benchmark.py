@@ -1,205 +1,148 @@
-"""Measures inference and training of a model; prints one JSON line.
+"""Measures inference and training of models, beside timm's and what the device reaches at most.
 
     python -m launch.benchmark --model=maxvit_tiny --size=224 --batch=8 --mode=infer
+    python -m launch.benchmark --models 'maxvit_*' --compare=timm --output maxvit.json maxvit.md
+    python -m launch.benchmark --resolutions --batch=1 --output costs.json costs.md costs.png
 
-Takes any classifier. Needs jax, flax, optax and this project's packages only. With `--peer_python`,
-the Python of an environment that has PyTorch and timm, the same model of timm (MaxViT, PoolFormer,
-ConvFormer, CAFormer) is measured in turn, one repetition each, so that the ratio holds while the
-machine's speed drifts. `--input` measures the input pipeline instead
-(`launch/tools/benchmark_input.py`).
+One model gives a JSON line. Several give a Markdown table, each measured in a process of its own
+(`launch/benchmark_table.py`), and so does one that sees images of several sides. `--compare=timm`
+measures the same model of timm (MaxViT, PoolFormer, ConvFormer, CAFormer) in turn, one repetition
+each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the Python of an
+environment that has it, if this one doesn't. Needs jax, flax, optax and this project's packages
+only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
 """
 
 import argparse
+import contextlib
 import json
 import os
-import pathlib
 import resource
 import runpy
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import jax
+
+from common.device_memory import device_memory
 from common.errors import UserError
-from launch.process_settings import CPU_COMPILER_OPTIONS, tune_allocator
+from launch import benchmark_table, peer
+from launch.ceilings import Ceilings
+from launch.process_settings import compiler_options, tune_allocator
+from launch.timed_program import TimedProgram, timed_program
 
-# Models that timm has too.
-IN_TIMM = ("maxvit_", "poolformer_", "poolformerv2_", "caformer_", "convformer_")
 # Seconds between repetitions of different processes: idle threads spin for a while.
 PAUSE = 0.5
 
 
 def main() -> None:
-    """Parses the command line and prints the result."""
+    """Parses the command line and prints what it asks for."""
     args = _parse()
+    if args.models or args.resolutions is not None:
+        benchmark_table.measure(args)
+    else:
+        print(json.dumps(_measured(args)))
+
+
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures one model; the fields of the result are described in docs/benchmarks.md."""
     if args.settings == "tuned":
         tune_allocator()
-    peers = {mode: Peer(args, mode) for mode in args.peer_modes} if args.peer_python else {}
-    run, result = prepare(args)
-    for _ in range(args.warmup):
-        run()
-    times, peer_times = [], {mode: [] for mode in peers}
+    with contextlib.ExitStack() as processes:
+        peers = {}
+        if args.compare or args.peer_python:
+            work = _chosen(args, "size", "batch", "mode", "dtype", "warmup")
+            for mode in args.peer_modes:
+                other = peer.Peer(args.peer_python, args.model, mode, **work)
+                peers[mode] = processes.enter_context(contextlib.closing(other))
+        work = _chosen(args, "size", "batch", "mode", "dtype", "remat", "pad_inputs")
+        options = compiler_options(args.settings)
+        program = timed_program(args.model, **work, options=options)
+        result = _known(args, program)
+        there = device_memory(jax.devices()[0])
+        if program.needed_bytes > there:
+            needed, there = program.needed_bytes / 2**30, there / 2**30
+            return result | {"not_measured": f"needs {needed:.1f} GiB of {there:.1f}"}
+        for _ in range(args.warmup):
+            program.run()
+        result["peak_memory_bytes"] = peak_memory()
+        return result | _timed_in_turn(args, program, Ceilings(args.dtype, options), peers)
+
+
+def _chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}
+
+
+def _known(args: argparse.Namespace, program: TimedProgram) -> dict[str, Any]:
+    """What is known before anything has run."""
+    device = jax.devices()[0]
+    asked = _chosen(args, "model", "mode", "size", "batch", "dtype", "remat", "settings")
+    return asked | {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "jax": jax.__version__,
+        "compile_seconds": program.compile_seconds,
+        "flops": program.flops,
+        "bytes": program.bytes,
+        "temporary_bytes": program.temporary_bytes,
+    }
+
+
+def _timed_in_turn(
+    args: argparse.Namespace,
+    program: TimedProgram,
+    ceilings: Ceilings,
+    peers: dict[str, peer.Peer],
+) -> dict[str, Any]:
+    """One repetition of each, as often as asked: ratios are of those that follow each other."""
+    times, rates, peer_times = [], [], {mode: [] for mode in peers}
     for _ in range(args.repeats):
-        times.append(_timed(run))
-        for mode, peer in peers.items():
+        times.append(timed(program.run))
+        rates.append(ceilings.measure())
+        for mode, other in peers.items():
             time.sleep(PAUSE)
-            peer_times[mode].append(peer.repetition())
+            peer_times[mode].append(other.repetition())
         if peers:
             time.sleep(PAUSE)
     seconds = statistics.median(times)
-    result |= {
+    result = {
         "step_seconds": seconds,
         "step_seconds_min": min(times),
         "step_seconds_max": max(times),
         "images_per_second": args.batch / seconds,
-        "peak_memory_bytes": peak_memory(),
     }
+    work = (("flops", "matmul", program.flops), ("bytes", "copy", program.bytes))
+    for kind, ceiling, done in work:
+        reached = [getattr(rate, kind) for rate in rates]
+        shares = [done / time / rate for time, rate in zip(times, reached, strict=True)]
+        result[f"{kind}_per_second"] = done / seconds
+        result[f"{ceiling}_{kind}_per_second"] = statistics.median(reached)
+        result[f"{kind}_share_of_{ceiling}"] = statistics.median(shares)
     for mode, values in peer_times.items():
+        median = statistics.median(values)
         ratios = [theirs / ours for ours, theirs in zip(times, values, strict=True)]
         result[f"timm_{mode}"] = {
-            "step_seconds": statistics.median(values),
-            "images_per_second": args.batch / statistics.median(values),
+            "step_seconds": median,
+            "images_per_second": args.batch / median,
             "speedup": statistics.median(ratios),
+            "compile_seconds": max(peers[mode].first_seconds - median, 0.0),
         }
-    print(json.dumps(result))
-
-
-def prepare(args: argparse.Namespace) -> tuple[Callable[[], None], dict]:
-    """Builds and compiles the program.
-
-    Args:
-      args: the command line.
-
-    Returns:
-      A function that runs one repetition to its end, and what is known before running.
-    """
-    import jax
-    import numpy as np
-    import optax
-    from jax import numpy as jnp
-
-    import maxvit_jax
-    from common.train.optimizer import OptimizerConfig, make_optimizer
-    from common.train.state import create_state, make_train_step
-
-    model = maxvit_jax.create_model(args.model, dtype=args.dtype, remat=args.remat)
-    shape = (args.batch, args.size, args.size, 3)
-    rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.standard_normal(shape), jnp.float32)
-    labels = jnp.asarray(rng.integers(model.num_classes, size=args.batch))
-    variables = jax.jit(model.init)(jax.random.key(0), images[:1])
-    options = {}
-    if args.settings == "tuned" and jax.default_backend() == "cpu":
-        options = CPU_COMPILER_OPTIONS
-
-    class SyntheticTask:
-        def loss(self, variables, batch, rng):
-            logits, updates = model.apply(
-                variables,
-                batch["image"],
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": rng},
-            )
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-            return loss, (updates.get("batch_stats", {}), {})
-
-    start = time.perf_counter()
-    if args.mode == "infer":
-        forward = jax.jit(model.apply).lower(variables, images)
-        compiled = forward.compile(compiler_options=options)
-
-        def run() -> None:
-            compiled(variables, images).block_until_ready()
-    else:
-        optimizer = make_optimizer(
-            OptimizerConfig(learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0),
-            optax.constant_schedule(1e-3),
-        )
-        state = create_state(variables, optimizer, ema=False)
-        step = make_train_step(SyntheticTask(), optimizer, seed=0)
-        batch = {"image": images, "label": labels}
-        lowered = jax.jit(step, donate_argnums=0).lower(state, batch)
-        compiled = lowered.compile(compiler_options=options)
-
-        def run() -> None:
-            nonlocal state
-            state, metrics = compiled(state, batch)
-            jax.block_until_ready((state, metrics))
-
-    device = jax.devices()[0]
-    result = {
-        "model": args.model,
-        "mode": args.mode,
-        "size": args.size,
-        "batch": args.batch,
-        "dtype": args.dtype,
-        "remat": args.remat,
-        "settings": args.settings,
-        "device": device.device_kind,
-        "platform": device.platform,
-        "jax": jax.__version__,
-        "compile_seconds": time.perf_counter() - start,
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
-    }
-    return run, result
-
-
-def timm_name(model: str, size: int) -> str:
-    """Returns timm's name of a model.
-
-    Raises:
-      UserError: timm has no such model.
-    """
-    if model.startswith("maxvit_"):
-        return f"{model}_tf_{size}"
-    if not model.startswith(IN_TIMM):
-        raise UserError(f"timm has no {model}: leave --peer_python out")
-    return model
+    return result
 
 
 def peak_memory() -> int:
     """Returns the device's peak in bytes where it counts, else the process's."""
-    import jax
-
     stats = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-class Peer:
-    """The same measurement of timm in another process, one repetition at a time.
-
-    Args:
-      args: the command line.
-      mode: of `launch/tools/benchmark_timm.py`.
-    """
-
-    def __init__(self, args: argparse.Namespace, mode: str):
-        script = pathlib.Path(__file__).parent / "tools" / "benchmark_timm.py"
-        command = [args.peer_python, str(script), f"--peer_mode={mode}", f"--warmup={args.warmup}"]
-        command.append(f"--model={timm_name(args.model, args.size)}")
-        for name in ("size", "batch", "mode", "dtype"):
-            command.append(f"--{name}={getattr(args, name)}")
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        except OSError as error:
-            raise UserError(f"can't run {args.peer_python}: {error.strerror}") from error
-        if self._process.stdout.readline().strip() != "ready":
-            raise UserError(f"the peer did not start: {' '.join(command)}")
-
-    def repetition(self) -> float:
-        """Runs one repetition and returns its seconds."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-
-def _timed(run: Callable[[], None]) -> float:
+def timed(run: Callable[[], object]) -> float:
+    """Returns the seconds that a call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -219,17 +162,29 @@ def _positive(text: str) -> int:
 def _parse() -> argparse.Namespace:
     parser = _Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="maxvit_tiny")
+    parser.add_argument("--models", nargs="+", help="names or patterns: a table of all")
     parser.add_argument("--size", type=_positive, default=224, help="side of the images in pixels")
+    parser.add_argument(
+        "--resolutions",
+        nargs="*",
+        type=_positive,
+        help="several sides: a table of what they cost (default: 224 to 1024)",
+    )
     parser.add_argument("--batch", type=_positive, default=8)
     parser.add_argument("--mode", choices=("infer", "train"), default="infer")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--remat", action="store_true", help="recompute blocks when training")
+    parser.add_argument(
+        "--pad_inputs", action="store_true", help="pad what a model's windows don't fit"
+    )
     parser.add_argument("--settings", choices=("default", "tuned"), default="default")
     parser.add_argument("--warmup", type=_positive, default=2)
     parser.add_argument("--repeats", type=_positive, default=9)
+    parser.add_argument("--output", nargs="+", type=Path, default=[], help="files of a table")
     parser.add_argument("--input", action="store_true", help="only that: see `--input --help`")
+    parser.add_argument("--compare", choices=("timm",), help="with the same models of others")
     parser.add_argument("--peer_python", help="Python of an environment with PyTorch and timm")
-    parser.add_argument("--peer_modes", nargs="+", default=["eager", "channels_last", "compile"])
+    parser.add_argument("--peer_modes", nargs="+", choices=peer.MODES, default=list(peer.MODES))
     return parser.parse_args()
 
 

@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
         target_root=_TARGET.value,
         check=False,  # what is wrong with them is said, and no obstacle
     )
+    print(f"to compare: {pairs.summary}")
     problems = [f"{kind}: {file}" for kind, files in pairs.found.items() for file in files]
     place = fresh_folder(_OUTPUT.value)
     try:

@@ -11,12 +11,19 @@ A run is evaluated on its own evaluation split, with its moving-average weights;
 `--config.data.eval_split=...` and other fields override it. Its mesh does not matter: all devices
 here split the batch, unless `--config.mesh...` says otherwise.
 
+Classes are those of the run or the weights, as far as these name them: data that has the same in
+another order is matched by name, other data is refused.
+
 Classifiers given as weights are evaluated on ImageNet's validation split; `--config` names other
 data. Images are prepared as the weights say (a run's, or what `launch.convert` stored), or else as
 the model was published; `--config.data.image_size=384` and other fields override it. A config of
 your own is taken as it is.
 
 Restoration models are evaluated on whole images by `--protocol` (docs/restoration_evaluation.md).
+
+Until a report is complete its folder is hidden (`.eval.unfinished` beside where `eval` will be).
+That is what an interruption leaves, and the same command goes on with it (docs/reliability.md).
+
 Status 1 means that examples were left out because they can't be read or measured.
 """
 
@@ -31,7 +38,8 @@ from common.news import announced
 from common.report import report_folder
 from common.task import Report
 from common.train.checkpoint import restore_variables
-from common.train.run_directory import read_labels, require_same_labels, unknown_to_run
+from common.train.labels import match_labels, unknown_to_run
+from common.train.run_directory import read_labels
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import make_mesh
 from launch.evaluated_config import config_of_run, default_config, is_named
@@ -70,9 +78,9 @@ def _evaluate_run(workdir: str) -> Report:
     mesh = make_mesh(parse_trainer_sections(config.to_dict())["mesh"])
     with announced("looking at the data", "looked at it"):
         task = make_task(config.to_dict())
-    stored, found = read_labels(workdir), task.labels()
-    require_same_labels(workdir, stored, found)
-    for line in unknown_to_run(workdir, stored, found):
+    stored = read_labels(workdir)
+    match_labels(task, workdir, stored)
+    for line in unknown_to_run(workdir, stored, task.labels()):
         print(line)
     options = _REPORT.options(type(task))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")

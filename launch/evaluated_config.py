@@ -16,10 +16,11 @@ import launch
 from common.advice import for_config
 from common.errors import UserError
 from common.model_fields import refuse_code
+from common.train.run_directory import read_labels
 from common.train.sharding import MeshConfig
 from launch import run_config
 from launch.config_files import with_home
-from launch.tasks import task_of_model
+from launch.tasks import task_of, task_of_model
 
 
 def config_of_run(workdir: str, asked: Mapping[str, Any]) -> ConfigDict:
@@ -37,6 +38,9 @@ def config_of_run(workdir: str, asked: Mapping[str, Any]) -> ConfigDict:
     given = {field.removeprefix("model.") for field in asked}
     with for_config():
         refuse_code(workdir, config.model.to_dict(), given)
+    if "class_names" in read_labels(workdir):  # compared with the data's, which says more
+        for field in {*task_of(config).open_fields} - given:
+            config.model[field] = None
     for axis, size in dataclasses.asdict(MeshConfig()).items():
         if f"mesh.{axis}" not in asked:
             config.mesh[axis] = size

@@ -31,7 +31,7 @@ from common.photo_table import PhotoTable, photo_table, unfinished
 from common.pictures import encoded
 from common.progress import Pace, ProgressReport
 from common.regular_files import read_file
-from common.report import write_bytes
+from common.unfinished import write_bytes
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags

@@ -12,8 +12,6 @@ and outputs mean stand in the file. docs/export.md has a reader for each format.
 """
 
 import dataclasses
-import os
-import shutil
 from pathlib import Path
 
 import jax
@@ -23,6 +21,7 @@ from common.config import require
 from common.errors import UserError
 from common.export import onnx, saved_model, stablehlo
 from common.program import Program
+from common.unfinished import scratch_folder
 from launch.main import run_main
 from launch.tasks import job_of_flags
 
@@ -48,21 +47,16 @@ def main(argv: list[str]) -> None:
     require(not writer.SUFFIX or output.suffix == writer.SUFFIX, f"--output={output}: {suffix}")
     program = _program()
     _check_sides(program)
-    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    scratch.parent.mkdir(parents=True, exist_ok=True)
     try:
-        writer.write(scratch, program)
-        scratch.rename(output)
+        with scratch_folder(output) as folder:
+            writer.write(folder / output.name, program)
+            (folder / output.name).rename(output)
     except (OSError, UserError):
         raise
     except Exception as error:  # whatever a converter says of what it doesn't know
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         others = "other formats may take it" if _TO.value != "stablehlo" else "please report it"
         raise UserError(f"--to={_TO.value} can't write this model ({reason}); {others}") from error
-    finally:
-        if scratch.is_dir():
-            shutil.rmtree(scratch)
-        scratch.unlink(missing_ok=True)
     for name, given in program.inputs.items():
         print(f"input {name}: {given.dtype} [{', '.join(map(str, given.shape))}]")
     for name, meaning in program.outputs.items():

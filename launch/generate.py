@@ -11,7 +11,6 @@ Image 5 of seed 0 is the same, to a grey level, whatever the count and the batch
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from common.config import require
 from common.errors import did_you_mean
 from common.pictures import captioned_sheet, encoded, save_png
 from common.progress import ProgressReport
-from common.report import write_bytes, write_json
+from common.report import write_json
+from common.unfinished import unfinished_folder, write_bytes
 from common.video import write_video
 from launch.main import compilation_cache, run_main
 from launch.tasks import weights_of_flags
@@ -61,18 +61,12 @@ def main(argv: list[str]) -> None:
     sampler = Sampler(model, variables, batch_size=min(_BATCH_SIZE.value, _COUNT.value))
     bound = np.inf if truncation is None else truncation
     latents = draw_latents(_SEED.value, np.arange(_COUNT.value), model.latent_dim, bound)
-    scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    scratch.mkdir()
-    try:
+    with unfinished_folder(output) as folder:
         if _VIDEO.value:
-            write_video(scratch / "interpolation.mp4", _frames(sampler, latents), rate=_RATE)
-        _write_images(epath.Path(scratch), sampler, latents)
+            write_video(folder / "interpolation.mp4", _frames(sampler, latents), rate=_RATE)
+        _write_images(folder, sampler, latents)
         made_with = {"model": name, "weights": str(weights), "seed": _SEED.value}
-        write_json(epath.Path(scratch) / "made_with.json", made_with | {"truncation": truncation})
-        scratch.rename(output)
-    finally:
-        if scratch.exists():
-            epath.Path(scratch).rmtree()
+        write_json(folder / "made_with.json", made_with | {"truncation": truncation})
     print(f"{_COUNT.value} images of {model.image_size} pixels are in {output}")
 
 

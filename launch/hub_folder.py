@@ -1,10 +1,9 @@
 """A run as a folder for the Hugging Face Hub: weights, config, and a model card as its README."""
 
-import os
-
 from etils import epath
 
 from common.train.run_directory import read_config, read_labels, read_model_name
+from common.unfinished import unfinished_folder
 from common.weights.io import require_free
 from launch.model_card import model_card
 from launch.tasks import task_of
@@ -34,13 +33,8 @@ def push(workdir: str, output: epath.PathLike, license: str = "unknown") -> None
     )
     info = classes | job.package.stored_info(name, workdir, model)
     card = model_card(job, name, model, variables, workdir, info, license)
-    scratch = output.parent / f".{output.name}.{os.getpid()}.push"
-    try:
-        job.package.save_pretrained(scratch, model, variables, task=job.kind, **info)
-        (scratch / "README.md").write_text(card)
+    with unfinished_folder(output) as folder:
+        job.package.save_pretrained(folder, model, variables, task=job.kind, **info)
+        (folder / "README.md").write_text(card)
         if output.exists():
             output.rmdir()  # it is empty
-        scratch.rename(output)
-    finally:
-        if scratch.exists():
-            scratch.rmtree()

@@ -29,11 +29,17 @@ _TOLD_BETTER = {"asyncio", "huggingface_hub", "orbax", "tensorflow_datasets"}
 # What the operating system says when a path is the user's mistake or the disk is full.
 _ENVIRONMENT = {
     errno.EACCES,
+    errno.EDQUOT,
     errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
     errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
     errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
+    errno.ENOTEMPTY,
     errno.EPERM,
     errno.EROFS,
 }
@@ -157,8 +163,8 @@ def _explain(error: Exception, argv: list[str]) -> str:
     last = str(error).strip().splitlines()[-1]
     if absent := re.search(r"--(\w+) must have a value other than None", last):
         return f"--{absent[1]} is missing"
-    if UserError.__name__ in last:  # raised by get_config, whose traceback came as text
-        return last.partition(": ")[2]
+    if UserError.__name__ in last:  # raised by get_config, with its traceback before it
+        return last.rpartition(f"{UserError.__name__}: ")[2]
     for arg in argv:
         if arg.startswith("--config."):
             field = arg.removeprefix("--config.").partition("=")[0]

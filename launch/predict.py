@@ -24,14 +24,15 @@ beside it. Other models leave videos out, and name them.
 Until all is done, the table is called `predictions.unfinished.csv` (`all.unfinished.csv` for
 `all.csv`). That is what an interruption leaves, and the same command goes on with it.
 
-Exit status: 0 all is done, 1 some files could not be read (they are named), 2 a mistake in the
-arguments.
+Exit status: 0 all is done, 1 some files could not be read, or are videos with damaged frames (they
+are named), 2 a mistake in the arguments.
 """
 
 import contextlib
 import errno
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,18 @@ from common.errors import TooLarge, UserError
 from common.news import announced
 from common.photo_names import image_ids, places, relative_paths, shown
 from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
-from common.predict import FilePredictor, Predictor, VideoPredictor
-from common.predicted_video import predict_video, table_of
+from common.predict import FilePredictor, Predictor
+from common.predicted_video import predict_video
 from common.progress import Pace, ProgressReport
 from common.regular_files import read_file
-from common.report import write_bytes
-from common.video import VIDEO_SUFFIXES, count_frames, written_name
+from common.unfinished import write_bytes
+from common.video import VIDEO_SUFFIXES, written_name
+from common.video_parts import remove_parts
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.options import JobFlags
 from launch.tasks import job_of_flags
+from launch.video_files import write_videos
 
 _MODEL = flags.DEFINE_string("model", None, "Model name, such as caformer_s18.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights: a path, an address or a name.")
@@ -102,8 +105,11 @@ def main(argv: list[str]) -> None:
 
         failed = _predict_photos(predictor, todo, write)
         targets = {video: written_name(folder / inside[video]) for video in videos}
-        targets = {video: t for video, t in targets.items() if not table_of(t).exists()}
-        failed += _predict_videos(predictor, targets)
+        for target in filter(Path.exists, targets.values()):
+            remove_parts(target)
+        targets = {video: target for video, target in targets.items() if not target.exists()}
+        failed_videos, damaged = write_videos(targets, partial(predict_video, predictor))
+        failed += failed_videos
         if folder:
             with announced("writing the files about all photos", "written"):
                 _write_all(folder, "", predictor.closing_files(folder))
@@ -114,10 +120,11 @@ def main(argv: list[str]) -> None:
         f"predicted {len(todo) - len(failed)} of {len(everything)} {kinds}"
         + f", {earlier} were there already" * bool(earlier)
         + f", {len(failed)} could not be read" * bool(failed)
+        + f", {len(damaged)} of damaged files" * bool(damaged)
         + f"; the table is in {path}" * bool(path and path.exists())
         + f"; left out, as this model takes no videos: {_listed(left_out)}" * bool(left_out)
     )
-    if failed:
+    if failed or damaged:
         sys.exit(1)
 
 
@@ -202,21 +209,6 @@ def _predict_photos(
                         progress.log(f"can't write the files of {shown(photo)}: {error.strerror}")
                 named, prepared = [], []
             pace(done)
-    return failed
-
-
-def _predict_videos(predictor: VideoPredictor, targets: Mapping[Path, Path]) -> list[Path]:
-    """Writes every video with what is found in it; returns those that can't be."""
-    failed = []
-    for video, target in targets.items():
-        try:
-            total = count_frames(video)
-            with ProgressReport(total, unit="frame") as progress:
-                summary = predict_video(predictor, video, target, Pace(progress, total))
-            print(f"{shown(video)}: {summary}; the result is {shown(target)}")
-        except UserError as error:
-            failed.append(video)
-            print(f"failed: {shown(video)}: {error}")
     return failed
 
 

@@ -11,8 +11,11 @@ of a classification job: a folder with one folder of images per class (`--config
 weights say. A run of another job is given as weights too: its backbone is probed.
 
 The report is a folder: `probe.json`, and the embeddings with names and labels (docs/explain.md).
+Until it is complete it is hidden (`.probe.unfinished`). That is what an interruption leaves, and
+the same command goes on with it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +24,19 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from common.config import require
-from common.report import fresh_folder, write_json
+from common.evaluation_settings import evaluation_settings
+from common.report import write_json
 from common.task import Variables
 from common.train.checkpoint import restore_variables
-from common.train.run_directory import read_labels, require_same_labels
+from common.train.labels import match_labels
+from common.train.run_directory import read_labels
 from common.train.sections import parse_trainer_sections
 from common.train.sharding import make_mesh
+from common.unfinished_report import unfinished_report
 from launch.evaluated_config import config_of_run, default_config, is_named
 from launch.main import compilation_cache, load_config, overrides, run_main
 from launch.tasks import model_and_weights, task_of
-from maxvit_jax.embeddings import FORMATS, write_embeddings
+from maxvit_jax.embeddings import FORMATS, Embeddings, write_embeddings
 from maxvit_jax.probe import linear_probe, neighbour_accuracy
 from maxvit_jax.tasks.embedding import EmbeddingTask
 
@@ -52,11 +58,20 @@ def main(argv: list[str]) -> None:
     require(bool(_WORKDIR.value) != given, "give either --workdir, or --model and --weights")
     probed = _of_run(_WORKDIR.value) if _WORKDIR.value else _of_weights()
     mesh = make_mesh(parse_trainer_sections(probed.config.to_dict())["mesh"])
-    found = probed.task.embeddings(probed.variables, mesh)
+    datasets = probed.task.eval_data()
+    settings = evaluation_settings(probed.task, probed.variables, datasets)
+    with unfinished_report(probed.folder, settings) as unfinished:
+        found = probed.task.embeddings(probed.variables, mesh, datasets, unfinished.kept)
+        said = _write(unfinished.folder, probed, found)
+    print("\n".join(said))
+    print(f"the report is in {unfinished.folder}")
+
+
+def _write(folder: epath.Path, probed: "_Probed", found: Mapping[str, Embeddings]) -> list[str]:
+    """Writes what the features of both sets say; returns what to print."""
     linear = linear_probe(found["train"], found["eval"])
     k, data = _NEIGHBOURS.value, probed.config.data
     nearest = neighbour_accuracy(found["train"], found["eval"], k)
-    folder = fresh_folder(probed.folder)
     report = {
         "weights": probed.weights,
         "data": {key: data[key] for key in ("source", "root", "name", "train_split", "eval_split")},
@@ -70,13 +85,13 @@ def main(argv: list[str]) -> None:
             path = Path(folder) / f"{part}.{_FORMAT.value}"
             write_embeddings(path, embeddings, probed.task.class_names, _FORMAT.value)
     write_json(folder / "probe.json", report)
-    print(f"{report['images']['train']:,} training and {report['images']['eval']:,} other images")
-    chosen = f"C={linear.c:g}, chosen on held-out training images"
-    print(f"linear probe: {linear.accuracy:.2%} ({chosen})")
-    if not linear.converged:
-        print("the linear probe did not converge: a smaller C, or fewer images, may do better")
-    print(f"{k} nearest neighbours: {nearest:.2%}")
-    print(f"the report is in {folder}")
+    badly = "the linear probe did not converge: a smaller C, or fewer images, may do better"
+    return [
+        f"{report['images']['train']:,} training and {report['images']['eval']:,} other images",
+        f"linear probe: {linear.accuracy:.2%} (C={linear.c:g}, chosen on held-out training images)",
+        *([] if linear.converged else [badly]),
+        f"{k} nearest neighbours: {nearest:.2%}",
+    ]
 
 
 class _Probed(NamedTuple):
@@ -96,7 +111,7 @@ def _of_run(workdir: str) -> _Probed:
     other = f"{workdir} is a run of {kind}: give --model=<its backbone> --weights={workdir}"
     require(kind == EmbeddingTask.kind, other)
     task = EmbeddingTask(config.to_dict())
-    require_same_labels(workdir, read_labels(workdir), task.labels())
+    match_labels(task, workdir, read_labels(workdir))
     step, variables = restore_variables(workdir, best=_CHECKPOINT.value == "best")
     folder = epath.Path(_OUTPUT.value or epath.Path(workdir) / "report" / f"step_{step}" / "probe")
     return _Probed(task, variables, config, f"{workdir}, step {step}", folder)

@@ -20,6 +20,12 @@ CPU_COMPILER_OPTIONS = {
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
+def compiler_options(settings: str) -> dict[str, str]:
+    """Returns what `"tuned"` or `"default"` settings pass to the compiler of this process."""
+    tuned = settings == "tuned" and jax.default_backend() == "cpu"
+    return CPU_COMPILER_OPTIONS if tuned else {}
+
+
 def has_cpu_alone() -> bool:
     """Whether JAX will compute on the CPU, told before JAX starts: no plugin of a device is
     installed, or `JAX_PLATFORMS` says so. libtpu alone is none: it also compiles for TPUs that are

@@ -12,20 +12,18 @@ sizes share few compiled programs (--few_sizes); those that memory does not suff
 in tiles (--tile). Names, bit depth, gray, transparency, pages, color description, texts and EXIF
 are kept, and what can't be is named; see docs/restoring.md. Videos need PyAV.
 
-Exit status: 0 all is restored, 1 some files could not be (their names are printed), 2 a mistake in
-the arguments.
+Exit status: 0 all is restored, 1 some files could not be, or are videos with damaged frames (their
+names are printed), 2 a mistake in the arguments.
 """
 
 import errno
 import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -40,9 +38,12 @@ from common.photo_names import shown
 from common.pictures import comparison_sheet
 from common.progress import Pace, ProgressReport
 from common.video import VIDEO_SUFFIXES
+from common.video_parts import VideoParts, remove_parts
+from common.weights.checksum import checksum
 from launch.input_files import input_files
 from launch.main import compilation_cache, run_main
 from launch.tasks import weights_of_flags
+from launch.video_files import write_videos
 from maxim_jax.checkpoints import checkpoint_table
 from maxim_jax.inference import Restorer
 from maxim_jax.photo_info import PhotoInfo
@@ -93,27 +94,36 @@ def main(argv: list[str]) -> None:
     photos, videos = ([job for job in jobs if _is_video(job[0]) == kind] for kind in (False, True))
     require(not (_COMPARE.value and not photos), "--compare is for photos")
     rest = [[job for job in kind if _to_do(job[1])] for kind in (photos, videos)]
-    failed = []
+    for video_job in videos:
+        if video_job not in rest[1]:
+            remove_parts(video_job[1])
+    failed, damaged = [], []
     if rest[0] or rest[1]:
         restorer, settings = _restorer()
         _plan(restorer, photos, rest[0])
-        failed = _restore_photos(restorer, rest[0]) + _restore_videos(restorer, settings, rest[1])
+        failed = _restore_photos(restorer, rest[0])
+        failed_videos, damaged = _restore_videos(restorer, settings, dict(rest[1]))
+        failed += failed_videos
     for kind, all_of_it, todo in zip(("photos", "videos"), (photos, videos), rest, strict=True):
         if all_of_it:
-            print(_summary(kind, len(all_of_it), todo, failed))
+            print(_summary(kind, len(all_of_it), todo, failed, damaged))
     if _COMPARE.value:
         folder = output if source.is_dir() else photos[0][1].parent
         _write_sheet([job for job in photos if job[0] not in failed], folder)
-    if failed:
+    if failed or damaged:
         sys.exit(1)
 
 
-def _summary(kind: str, count: int, todo: list[tuple[Path, Path]], failed: list[Path]) -> str:
-    lost, earlier = sum(path in failed for path, _ in todo), count - len(todo)
+def _summary(
+    kind: str, count: int, todo: list[tuple[Path, Path]], failed: list[Path], damaged: list[Path]
+) -> str:
+    lost, worse = (sum(path in some for path, _ in todo) for some in (failed, damaged))
+    earlier = count - len(todo)
     return (
         f"restored {len(todo) - lost} of {count} {kind}"
         + f", {earlier} were there already" * bool(earlier)
         + f", {lost} failed" * bool(lost)
+        + f", {worse} of damaged files" * bool(worse)
     )
 
 
@@ -124,10 +134,7 @@ def _restorer() -> tuple[Restorer, str]:
     require(maxim_jax.knows(name), f"{what}: {name} restores no photos; {hint}")
     model, variables = maxim_jax.load_pretrained(name, weights, dtype=_DTYPE.value)
     how = {"tile": _tile(), "overlap": _OVERLAP.value, "ensemble": _ENSEMBLE.value}
-    weights_sum = 0
-    for array in jax.tree.leaves(variables):
-        weights_sum = zlib.crc32(np.asarray(array).tobytes(), weights_sum)
-    return Restorer(model, variables, **how), f"{model} {weights_sum} {how}"
+    return Restorer(model, variables, **how), f"{model} {checksum(variables)} {how}"
 
 
 def _plan(
@@ -302,21 +309,15 @@ def _center(image: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- video
 
 
-def _restore_videos(restorer: Restorer, settings: str, jobs: list[tuple[Path, Path]]) -> list[Path]:
-    """Restores video by video; returns those that could not be."""
-    failed = []
-    for path, target in jobs:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            total = video.count_frames(path)
-            with ProgressReport(total, unit="frame") as progress:
-                pace, change = Pace(progress, total), partial(map, restorer)
-                summary = video.rewrite_video(path, target, change, pace, settings=settings)
-            print(f"{shown(path)}: {summary}")
-        except UserError as error:
-            failed.append(path)
-            print(f"failed: {shown(path)}: {error}")
-    return failed
+def _restore_videos(
+    restorer: Restorer, settings: str, targets: dict[Path, Path]
+) -> tuple[list[Path], list[Path]]:
+    """See `write_videos`."""
+
+    def restored(frames: Iterator[np.ndarray], _: VideoParts) -> Iterator[np.ndarray]:
+        return map(restorer, frames)
+
+    return write_videos(targets, partial(video.rewrite_video, change=restored, settings=settings))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ import numpy as np
 from etils import epath
 
 from common.errors import UserError
+from common.kept_results import KeptResults
 from common.metrics.evaluator import Evaluator
 from common.pictures import comparison_sheet, encoded
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.task import Dataset
+from common.unfinished import write_bytes
 from common.whole_images import Extremes, measure_images
 from maxim_jax.protocols import PROTOCOLS, Protocol, measure, picture
 from maxim_jax.report import report_page
@@ -71,6 +73,7 @@ def evaluate_pairs(
     folder: epath.PathLike,
     *,
     save_images: bool = False,
+    kept: KeptResults | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Any]:
     """Restores and measures whole images, and writes a report.
@@ -86,6 +89,7 @@ def evaluate_pairs(
       protocol: how to measure; the inputs are measured in the same way.
       folder: an existing directory.
       save_images: also write every restored image, as `restored/<name>.png` of 8 bits.
+      kept: of pairs that are not restored again (whose images are in the folder); gets the others.
       progress: called with the number of pairs done.
 
     Returns:
@@ -107,12 +111,19 @@ def evaluate_pairs(
         row |= _measure_both(restored, image, target, protocol) | {"seconds": seconds}
         if save_images:
             _save(folder / "restored", name, picture(restored, saved))
-        extremes.take(row["psnr"], lambda: (_panels(image, restored, target), _captions(row)))
-        return row
+        if not extremes.wants(row["psnr"]):
+            return {"row": row}
+        return {"row": row, "case": (_panels(image, restored, target), _captions(row))}
+
+    def take(found: dict[str, Any]) -> None:
+        if "case" in found:
+            extremes.take(found["row"]["psnr"], found["case"])
 
     columns = ["name", "width", "height", *METRICS, "seconds"]
     table = folder / "per_image.csv"
-    rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)
+    rows, skipped = measure_images(
+        dataset, measured, table, columns, take=take, kept=kept, progress=progress
+    )
     summary = {"protocol": protocol.describe(), **_summary(rows, protocol), "skipped": skipped}
     summary["seconds"] = sum(row["seconds"] for row in rows)
     sheets = {
@@ -154,7 +165,7 @@ def compare_pairs(
     def measured(name: str, pair: dict[str, Any]) -> dict[str, Any]:
         height, width = pair["target"].shape[:2]
         row = {"name": name, "width": width, "height": height}
-        return row | measure(pair["input"], pair["target"], protocol)
+        return {"row": row | measure(pair["input"], pair["target"], protocol)}
 
     columns, table = ["name", "width", "height", "psnr", "ssim"], folder / "per_image.csv"
     rows, skipped = measure_images(dataset, measured, table, columns, progress=progress)

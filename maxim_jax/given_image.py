@@ -7,7 +7,10 @@ import numpy as np
 from PIL import Image
 
 from common.config import require
+from common.data.given_array import given_array
+from common.data.images import corrupt_image
 from common.data.orientation import orient, orientation_of
+from common.errors import UserError
 
 _BEYOND = 0.5  # floats may leave 0..1 so far, as resized or restored images do
 _WANTED = "give [height, width, 3], or [height, width] of gray"
@@ -28,7 +31,8 @@ def unit_pixels(image: Any) -> np.ndarray:
         not isinstance(image, str | bytes | os.PathLike),
         f"{str(image)[:60]!r} is no image: read files by maxim_jax.photos.read_photo",
     )
-    pixels = _of_pillow(image) if isinstance(image, Image.Image) else _array(image)
+    is_pillow = isinstance(image, Image.Image)
+    pixels = _of_pillow(image) if is_pillow else given_array(image, _WANTED)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     _check_shape(pixels)
@@ -42,24 +46,19 @@ def unit_pixels(image: Any) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32, copy=False)
 
 
-def _array(image: Any) -> np.ndarray:
-    try:
-        pixels = np.asarray(image)
-    except ValueError:  # lists of different lengths
-        pixels = np.empty((), object)
-    is_image = pixels.dtype != object
-    require(is_image, f"a {type(image).__name__} is no image: {_WANTED}")
-    # NumPy knows bfloat16 by JAX's own type.
-    return pixels.astype(np.float32) if pixels.dtype.name == "bfloat16" else pixels
-
-
 def _of_pillow(image: Image.Image) -> np.ndarray:
     has_alpha = image.has_transparency_data
     require(not has_alpha, f"an image with transparency ({image.mode}): give image.convert('RGB')")
-    image.load()
-    is_plain = image.mode in ("L", "RGB") or image.mode.startswith("I;16")
-    pixels = np.asarray(image if is_plain else image.convert("RGB"))
-    return orient(pixels, orientation_of(image))
+    try:
+        image.load()
+        is_plain = image.mode in ("L", "RGB", "I", "F") or image.mode.startswith("I;16")
+        pixels = np.asarray(image if is_plain else image.convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise about any type on broken data
+        raise UserError(f"an image that can't be read: {corrupt_image(error)}") from error
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return orient(native, orientation_of(image))
 
 
 def _check_shape(pixels: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -121,7 +122,7 @@ class Restorer:
         if auto:
             tile = max(1, _AUTO_TILE // multiple) * multiple
         if tile is not None:
-            whole = all(isinstance(side, int) for side in (tile, overlap))
+            whole = all(isinstance(side, Integral) for side in (tile, overlap))
             require(whole, f"tile {tile!r} and overlap {overlap!r} must be whole numbers")
             require(
                 tile > 0 and tile % multiple == 0,

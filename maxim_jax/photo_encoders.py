@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 from PIL import TiffImagePlugin as tiff
 
 from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photo_iptc import IPTC_TAG
 from maxim_jax.photo_metadata import pillow_options, png_chunk, with_chunks
 
 _OPTIONS = {
@@ -114,6 +115,8 @@ def _tiff_page(samples: np.ndarray, info: PhotoInfo, *, is_first: bool) -> bytes
     if info.xmp:
         tags.tagtype[_XMP] = 1
         tags[_XMP] = info.xmp
+    if info.iptc:
+        tags[IPTC_TAG] = info.iptc
     tags[tiff.IMAGEWIDTH], tags[tiff.IMAGELENGTH] = width, height
     tags[tiff.BITSPERSAMPLE] = (8 * samples.itemsize,) * channels
     tags[tiff.SAMPLESPERPIXEL] = channels

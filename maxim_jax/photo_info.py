@@ -17,6 +17,7 @@ class PhotoInfo:
       icc_profile: of the colors.
       exif: an EXIF block, without orientation.
       xmp: an XMP packet, without orientation.
+      iptc: IPTC records.
       dpi: pixels per inch, horizontal and vertical.
       comment: of a JPEG or GIF file.
       png_chunks: kinds and contents of a PNG file's chunks about colours, and texts.
@@ -32,6 +33,7 @@ class PhotoInfo:
     icc_profile: bytes | None = None
     exif: bytes = b""
     xmp: bytes = b""
+    iptc: bytes = b""
     dpi: tuple[float, float] | None = None
     comment: bytes = b""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from maxim_jax.photo_info import PhotoInfo
+from maxim_jax.photo_iptc import IPTC_TAG, LARGEST_IN_JPEG, PHOTOSHOP_TAG, jpeg_segment, read_iptc
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = 33  # signature and IHDR
@@ -22,17 +23,19 @@ _OTHER_CHUNKS = {  # of pixels as they were stored, or read by other ways
     *(b"hIST", b"sPLT", b"tIME", b"pHYs", b"eXIf", b"iCCP", b"vpAg", b"orNT"),
 }
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_NOT_COPIED = (_XMP_KEYWORD, b"Raw profile type ")
+_RAW_PROFILE = b"Raw profile type "  # ImageMagick's way: a text of hexadecimal digits
+_NOT_COPIED = (_XMP_KEYWORD, _RAW_PROFILE)
+_READ_OTHERWISE = (_XMP_KEYWORD, _RAW_PROFILE + b"exif")
 _SRGB_GAMMA = 45_455
 _SRGB_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 
-# Tags about how a file stores pixels; XMP, Photoshop's block and ICC, which are kept apart.
+# Tags about how a file stores pixels; XMP, IPTC, Photoshop's block and ICC, which are kept apart.
 _LAYOUT_TAGS = {
     *range(254, 267),
     *(273, 274, *range(277, 282), 284, *range(288, 294), 301, 317),
     *range(320, 348),
     *range(512, 533),
-    *(700, 34377, 34675),
+    *(700, IPTC_TAG, PHOTOSHOP_TAG, 34675),
 }
 _EXTRA_SAMPLES = 338
 _PIXEL_SIZES = (0xA002, 0xA003)
@@ -69,8 +72,8 @@ def read_metadata(
     if xmp and _GAIN_MAP.search(xmp):
         lost.append("the gain map (HDR) and XMP, which describes it")
         xmp = b""
-    if "photoshop" in info:
-        lost.append("IPTC and Photoshop's data")
+    iptc, others = read_iptc(image)
+    lost += others
     tags = getattr(image, "tag_v2", {})
     if tags.get(_EXTRA_SAMPLES) == (0,) and not gray:
         lost.append("a fourth channel without a meaning")
@@ -80,6 +83,7 @@ def read_metadata(
     return {
         "icc_profile": icc_profile,
         "exif": _exif(image, data, size),
+        "iptc": iptc,
         "xmp": _mended_xmp(xmp, size),
         "dpi": tuple(float(x) for x in (dpi[::-1] if turned else dpi)) if dpi != _UNKNOWN else None,
         "comment": comment.encode() if isinstance(comment, str) else comment,
@@ -105,6 +109,10 @@ def unwritable(info: PhotoInfo, kind: str) -> list[str]:
         lost.append("EXIF, of more than 64 KiB")
     if kind == "JPEG" and len(info.xmp) > _MAX_JPEG_XMP:
         lost.append("XMP, of more than 64 KiB")
+    if kind not in ("JPEG", "TIFF") and info.iptc:
+        lost.append("IPTC")
+    if kind == "JPEG" and len(info.iptc) > LARGEST_IN_JPEG:
+        lost.append("IPTC, of more than 64 KiB")
     if kind in ("BMP", "WEBP") and info.comment:
         lost.append("the comment")
     if kind == "WEBP" and info.dpi and not info.exif:
@@ -125,6 +133,8 @@ def pillow_options(info: PhotoInfo, kind: str) -> dict[str, Any]:
         options["dpi"] = info.dpi
     if info.comment and kind == "JPEG":
         options["comment"] = info.comment
+    if kind == "JPEG" and 0 < len(info.iptc) <= LARGEST_IN_JPEG:
+        options["extra"] = jpeg_segment(info.iptc)
     return options
 
 
@@ -169,8 +179,10 @@ def _kept_chunks(data: bytes, lost: list[str]) -> Iterator[tuple[bytes, bytes]]:
         if kind in _COLOR_CHUNKS or (kind == b"pHYs" and content[-1:] == b"\0"):  # shape of pixels
             yield kind, content
         elif kind in _TEXT_CHUNKS:
-            if not content.startswith(_NOT_COPIED):
+            if content.startswith(_RAW_PROFILE + b"iptc") or not content.startswith(_NOT_COPIED):
                 yield kind, content
+            elif not content.startswith(_READ_OTHERWISE):
+                lost.append(f"text ({_keyword(content)})")
         elif kind not in _OTHER_CHUNKS:
             lost.append(f"the PNG chunk {kind.decode('latin-1')}")
 

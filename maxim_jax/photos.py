@@ -21,7 +21,7 @@ from common.data.deep_images import is_tiff, read_deep, tiff_pages
 from common.data.images import CorruptImage
 from common.data.orientation import orient, orientation_of
 from common.errors import UserError
-from common.photo_names import temporary_name
+from common.unfinished import write_bytes
 from maxim_jax.photo_encoders import encode, encode_animation, encode_png16, encode_tiff
 from maxim_jax.photo_info import PhotoInfo
 from maxim_jax.photo_metadata import read_metadata, unwritable
@@ -173,17 +173,6 @@ def write_pages(
     write_bytes(path, data)
     shallower = [f"{first.bits} bits per sample, of which {min(first.bits, deepest)} are written"]
     return (*first.lost, *(shallower if first.bits > deepest else []), *unwritable(first, kind))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name first; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(temporary_name(path))
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- reading

@@ -8,8 +8,9 @@ from etils import epath
 from common.confusion_picture import confusion_picture
 from common.metrics.classification import ClassificationEvaluator, Classified, ClassScores
 from common.pictures import encoded, photo_sheet
-from common.report import write_bytes, write_rows
+from common.report import write_rows
 from common.report_page import image, page, share, table
+from common.unfinished import write_bytes
 
 MISTAKES = 24  # on the sheet
 CONFUSED = 12  # pairs of classes that the page lists

@@ -8,7 +8,9 @@ from common.data import preprocess
 from common.data.augment import RandAugment
 from common.data.augment_increasing import IncreasingRandAugment
 from common.data.image_transform import EvalTransform, TrainTransform
+from common.data.images import CHANNELS
 from common.task import LoaderConfig
+from maxvit_jax.models.backbone import Backbone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class ClassifierImages(LoaderConfig):
       randaugment_magnitude: their strength.
       eval_method: `"official"`, `"standard"` or `"resize"`.
       eval_crop_fraction: of `"standard"`.
-      mean: subtracted, per channel on the 0..255 scale.
+      mean: subtracted, per channel on the 0..255 scale: one number for gray, three for RGB, four
+        for RGB and alpha, which is what the model sees then.
       std: divided by, on the same scale.
     """
 
@@ -58,7 +61,22 @@ class ClassifierImages(LoaderConfig):
         require(0 <= self.shift < min(preprocess.height_width(self.image_size)), sides)
         require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
         require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
-        preprocess.check_normalization(self.mean, self.std)
+        preprocess.check_normalization(self.mean, self.std, CHANNELS)
+        alpha = self.channels == 4 and self.randaugment_layers > 0
+        require(not alpha, "config.data.randaugment_layers: images with alpha need 0")
+
+    @property
+    def channels(self) -> int:
+        """Of images, see `common.data.images.decode`."""
+        return len(self.mean)
+
+    def require_fits(self, model: Backbone) -> None:
+        """Raises UserError unless a model takes images as they are prepared."""
+        require(
+            model.in_channels == self.channels,
+            f"config.model.in_channels={model.in_channels}, but config.data.mean and std have"
+            f" {self.channels} numbers: give one for gray, 3 for RGB, 4 for RGB and alpha",
+        )
 
     def train_transform(self) -> TrainTransform:
         """Returns what turns an example and a generator into arrays."""
@@ -70,6 +88,7 @@ class ClassifierImages(LoaderConfig):
             flip=self.flip,
             shift=self.shift,
             randaugment=self._randaugment() if self.randaugment_layers else None,
+            channels=self.channels,
         )
 
     def eval_transform(self) -> EvalTransform:
@@ -80,6 +99,7 @@ class ClassifierImages(LoaderConfig):
             method=self.eval_method,
             crop_fraction=self.eval_crop_fraction,
             interpolation="bicubic" if of_training else self.interpolation,
+            channels=self.channels,
         )
 
     def _randaugment(self) -> RandAugment | IncreasingRandAugment:
@@ -90,7 +110,7 @@ class ClassifierImages(LoaderConfig):
                 interpolation="bicubic"
                 if self.interpolation == "legacy_bicubic"
                 else self.interpolation,
-                fill=tuple(round(value) for value in self.mean),
+                fill=tuple(round(value) for value in self.mean * 3)[:3],
             )
         # Shifts and cuts are pixels of images of 224 and more; of small ones nothing was left.
         scale = min(1.0, min(preprocess.height_width(self.image_size)) / 224)

@@ -118,7 +118,10 @@ def fields_of_weights(
 
 
 def data_of_weights(
-    name: str, path: epath.PathLike, image_size: ImageSize | None = None
+    name: str,
+    path: epath.PathLike,
+    image_size: ImageSize | None = None,
+    channels: int = 3,
 ) -> tuple[DataDefaults, list[str] | None]:
     """Returns how images are prepared for some weights, and the names of their classes.
 
@@ -126,6 +129,8 @@ def data_of_weights(
       name: of the model that they are for.
       path: anything that `load_pretrained` reads.
       image_size: side in pixels, if it is to be another one.
+      channels: of the images that the model takes; where the weights don't say how these are
+        normalised, gray and alpha are as the average of RGB.
 
     Returns:
       What a run was evaluated with, and the class names of its data where that is at hand; what
@@ -140,17 +145,14 @@ def data_of_weights(
     from common.weights import io
 
     path = maxvit_jax.weight_path(path)
-    stored, class_names, hub = None, None, read_hub(path)
+    stored, class_names, hub = None, class_names_of_weights(path), read_hub(path)
     foreign = not io.is_own(path) and not (path / "checkpoints").is_dir()
     if io.is_own(path):
-        config = io.read_config(path)
-        stored, class_names = config.get("preprocessing"), config.get("class_names")
+        stored = io.read_config(path).get("preprocessing")
     elif not foreign:
-        stored, class_names = _data_of_run(str(path))
+        stored = _data_of_run(str(path))
     elif hub:
-        stored, class_names = _data_of_timm(path, hub), hub.class_names
-    if not _are_names(class_names):
-        raise UserError(f"the names of classes stored in {path} are damaged: no list of texts")
+        stored = _data_of_timm(path, hub)
     found = {"num_classes": hub.config.get("num_classes")} if hub else {}
     if stored is None:
         data, found = _like_published(name, path, image_size)
@@ -163,11 +165,39 @@ def data_of_weights(
             logging.info("%s names no classes: taken to be ImageNet's %s", path, f"{count:,}")
     if stored and image_size not in (None, data.image_size):
         logging.info("images of %d pixels as asked, %s has %d", image_size, path, data.image_size)
+    if channels in (1, 4) and len(data.mean) == 3:
+        logging.info("%s says how RGB is normalised: gray or alpha as the average", path)
+        data = dataclasses.replace(
+            data, mean=_with_average(data.mean, channels), std=_with_average(data.std, channels)
+        )
     return dataclasses.replace(data, image_size=image_size or data.image_size), class_names
 
 
+def class_names_of_weights(path: epath.PathLike) -> list[str] | None:
+    """Returns the names of their classes that some weights bring along; None if they don't.
+
+    Args:
+      path: anything that `load_pretrained` reads.
+
+    Raises:
+      UserError: they are damaged.
+    """
+    from common.train.labels import stored_names
+    from common.train.run_directory import read_config, read_labels
+    from common.weights import io
+
+    path = maxvit_jax.weight_path(path)
+    if io.is_own(path):
+        return stored_names(str(path), io.read_config(path))
+    if (path / "checkpoints").is_dir():
+        names = stored_names(str(path), read_labels(str(path)))
+        return names or _class_names(read_config(str(path)).get("data", {}))
+    hub = read_hub(path)
+    return stored_names(str(path), {"class_names": hub.class_names}) if hub else None
+
+
 def fill_data_section(
-    section: Any, name: str, path: epath.PathLike, asked: Mapping[str, Any]
+    section: Any, name: str, path: epath.PathLike, asked: Mapping[str, Any], channels: int
 ) -> None:
     """Sets how images are prepared in a config as some weights want it, but for what is asked.
 
@@ -176,8 +206,9 @@ def fill_data_section(
       name: of the model that the weights are for.
       path: anything that `load_pretrained` reads.
       asked: what the command line sets, such as `"data.image_size"`.
+      channels: of the images that the model takes.
     """
-    data, _ = data_of_weights(name, path, asked.get("data.image_size"))
+    data, _ = data_of_weights(name, path, asked.get("data.image_size"), channels)
     for field, value in dataclasses.asdict(data).items():
         if f"data.{field}" not in asked:
             section[field] = value
@@ -194,11 +225,17 @@ def stored_info(
       model: that they were read into.
       image_size: side in pixels that they are for, if it is to be another one.
     """
-    data, class_names = data_of_weights(name, path, image_size)
+    data, class_names = data_of_weights(name, path, image_size, model.in_channels)
     info = {"preprocessing": dataclasses.asdict(data)}
     if class_names and len(class_names) == model.num_classes:
         info["class_names"] = list(class_names)
     return info
+
+
+def _with_average(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Numbers of RGB as one of gray, or with one of alpha."""
+    average = sum(values) / len(values)
+    return (average,) if channels == 1 else (*values, average)
 
 
 def _like_published(
@@ -225,8 +262,8 @@ def _published_names(name: str, num_classes: int | None) -> list[str] | None:
     return list(names) if names else None
 
 
-def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]:
-    from common.train.run_directory import read_config, read_labels
+def _data_of_run(workdir: str) -> dict[str, Any] | None:
+    from common.train.run_directory import read_config
 
     section = read_config(workdir).get("data", {})
     names = {field.name for field in dataclasses.fields(DataDefaults)}
@@ -234,8 +271,7 @@ def _data_of_run(workdir: str) -> tuple[dict[str, Any] | None, list[str] | None]
     if stored.get("interpolation") in ("legacy_bicubic", "random"):  # of training crops alone
         stored["interpolation"] = "bicubic"
     complete = stored.keys() >= {"image_size", "mean", "std"}
-    class_names = read_labels(workdir).get("class_names") or _class_names(section)
-    return stored if complete else None, class_names
+    return stored if complete else None
 
 
 def _data_of_timm(path: epath.Path, hub: Hub) -> dict[str, Any] | None:
@@ -276,11 +312,6 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
         TypeError,
     ):  # it has moved, or its examples have no classes
         return None
-
-
-def _are_names(value: Any) -> bool:
-    texts = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    return value is None or texts
 
 
 def _parse(stored: Any, path: epath.Path) -> DataDefaults:

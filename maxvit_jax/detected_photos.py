@@ -49,6 +49,11 @@ class DetectedPhotos:
             require(name in self._names, f"--classes: there is no class {name!r}; {hint}")
         self._kept = [not wanted or name in wanted for name in self._names]
 
+    @property
+    def settings(self) -> str:
+        """See `common.predict.VideoPredictor`."""
+        return f"{self._detector.settings} {self._score} {self._kept}"
+
     def prepare(self, photo: bytes | np.ndarray) -> np.ndarray:
         """See `common.predict.Predictor`."""
         return decode(photo)

@@ -6,6 +6,7 @@ detector = Detector(model, variables, canvas, meaning)
 found = detector(photo)  # boxes in the photo's own pixels
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from common.data.detection_transform import EvalDetection
 from common.data.image_files import Photo, read_photo
 from common.detections import Detections, in_original_pixels
 from common.errors import UserError
+from common.weights.checksum import checksum
 from maxvit_jax.dense_weights import normalized
 from maxvit_jax.detector_info import Canvas, Meaning
 from maxvit_jax.models.detection import DetectionModel
@@ -62,6 +64,7 @@ class Detector:
     ):
         """Puts the variables on the device."""
         self.meaning, self.num_classes = meaning, model.num_classes
+        self._model, self._canvas = model, canvas
         self._transform = EvalDetection(size=canvas.image_size, resize=canvas.resize)
         self._variables = jax.device_put(variables)
 
@@ -85,6 +88,11 @@ class Detector:
           UserError: something that is no image, or a result that is not finite.
         """
         return next(self.of_batch([read_photo(photo, "look for objects in")]))
+
+    @functools.cached_property
+    def settings(self) -> str:
+        """What results depend on beside the photos, in words."""
+        return f"{self._model} {checksum(self._variables)} {self._canvas} {self.meaning}"
 
     def of_batch(self, photos: Sequence[np.ndarray]) -> Iterator[Detections]:
         """Yields the objects of each of some photos, uint8 `[height, width, 3]`."""

@@ -16,8 +16,9 @@ from common.metrics.average_precision import AveragePrecision
 from common.metrics.detection import DetectionEvaluator
 from common.metrics.detection_errors import KINDS, ErrorCounts, find_errors, truths_by_image
 from common.pictures import box_overlay, comparison_sheet, curve_plot, encoded
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.report_page import image, page, table
+from common.unfinished import write_bytes
 from common.whole_images import Extremes
 
 SHOWN = 4  # images on each of the two sheets
@@ -89,14 +90,11 @@ def _look(
         found = found.above(min_score)
         errors = find_errors(found, truths[image_id])
         counts.add(errors, found, truths[image_id])
-        if np.isfinite(errors.f1):
-            extremes.take(
-                errors.f1,
-                lambda image_id=image_id, found=found, f1=errors.f1: (
-                    _drawn(photo(image_id), found, _truth(evaluator, image_id), names, palette),
-                    [f"image {image_id}: found (F1 score {f1:.2f})", "truth"],
-                ),
-            )
+        if np.isfinite(errors.f1) and extremes.wants(errors.f1):
+            truth = _truth(evaluator, image_id)
+            drawn = _drawn(photo(image_id), found, truth, names, palette)
+            captions = [f"image {image_id}: found (F1 score {errors.f1:.2f})", "truth"]
+            extremes.take(errors.f1, (drawn, captions))
     return counts, extremes
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from common.config import require
 from common.metrics.evaluator import Evaluator
+from common.unfinished import unfinished_file
 
 FORMATS = ("npz", "parquet")
 
@@ -75,16 +76,15 @@ def write_embeddings(
       kind: `"npz"`: arrays `vectors`, `labels`, `names` and `class_names`, which need no pickle; or
         `"parquet"`: columns `name`, `label`, `class` and `vector`, a row per image.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     vectors, labels, names = embeddings
-    if kind == "npz":
-        with temporary.open("wb") as file:
-            arrays = {"vectors": vectors, "labels": labels}
-            texts = {"names": np.array(names, str), "class_names": np.array(class_names, str)}
-            np.savez(file, **arrays, **texts)
-    else:
-        _write_parquet(temporary, embeddings, class_names)
-    temporary.replace(path)
+    with unfinished_file(path) as temporary:
+        if kind == "npz":
+            with temporary.open("wb") as file:
+                arrays = {"vectors": vectors, "labels": labels}
+                texts = {"names": np.array(names, str), "class_names": np.array(class_names, str)}
+                np.savez(file, **arrays, **texts)
+        else:
+            _write_parquet(temporary, embeddings, class_names)
 
 
 def _write_parquet(path: Path, embeddings: Embeddings, class_names: Sequence[str]) -> None:

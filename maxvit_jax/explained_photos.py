@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from common.config import require
+from common.data.images import decode
 from common.data.preprocess import normalize
 from common.errors import did_you_mean
 from common.explanation import Explanation
@@ -81,7 +82,7 @@ class _Photo(NamedTuple):
       name: of the photo.
       title: the class in question and its probability.
       target: that class.
-      images: `[1, height, width, 3]`, normalised.
+      images: `[1, height, width, channels]`, normalised.
       shown: uint8 `[height, width, 3]`.
       pixel: row and column of the position asked for; None if there is none.
     """
@@ -154,7 +155,7 @@ class ExplainedPhotos:
         called = names[target] if names else None
         title = f"{called or f'class {target}'}, {probability:.1%}"
 
-        shown = np.rint(np.clip(prepared, 0, 255)).astype(np.uint8)
+        shown = decode(np.rint(np.clip(prepared, 0, 255)).astype(np.uint8))
         images = normalize(prepared[None], self._data.mean, self._data.std)
         pixel = self._pixel(shown.shape[:2])
         drawn = self._draw(_Photo(name, title, target, images, shown, pixel))

@@ -16,8 +16,10 @@ from PIL.Image import Image as PillowImage
 
 from common.compiled import announcing, sides
 from common.config import require
+from common.data.given_array import given_array
+from common.data.image_files import IMAGE_WANTED
 from common.data.image_transform import EvalTransform
-from common.data.images import CorruptImage
+from common.data.images import CHANNELS, CorruptImage
 from common.data.preprocess import normalize
 from common.errors import UserError
 from common.regular_files import read_file
@@ -73,9 +75,10 @@ class Classifier:
           batch_size: images that the model sees at once.
 
         Raises:
-          UserError: the model has no classifier, or another number of classes than there are names.
+          UserError: the model has no classifier, another number of classes than there are names, or
+            takes other images than photos can be.
         """
-        classes = model.num_classes
+        classes, channels = model.num_classes, model.in_channels
         require(classes > 0, "the model has no classifier: num_classes=0")
         require(batch_size > 0, f"batch_size={batch_size} must be positive")
         if class_names is not None:
@@ -83,6 +86,10 @@ class Classifier:
                 len(class_names) == classes,
                 f"{len(class_names)} class names for a model with {classes} classes",
             )
+        kinds = "photos have 1 (gray), 3 (RGB) or 4 (RGB and alpha)"
+        require(channels in CHANNELS, f"the model takes images of {channels} channels; {kinds}")
+        numbers = f"mean and std have {len(data.mean)} numbers, the model's images {channels}"
+        require(len(data.mean) == channels, f"{numbers} channels: give one each")
         self.class_names = class_names
         self.batch_size = batch_size
         self.num_classes = classes
@@ -91,6 +98,7 @@ class Classifier:
             method=data.eval_method,
             crop_fraction=data.eval_crop_fraction,
             interpolation=data.interpolation,
+            channels=channels,
         )
         self._variables = jax.device_put(variables)
 
@@ -143,15 +151,16 @@ class Classifier:
         """Decodes, resizes and crops one image as the model wants it, not yet normalised.
 
         Returns:
-          `[image_size, image_size, 3]`, values 0..255, uint8 or float32.
+          `[image_size, image_size, in_channels]`, values 0..255, uint8 or float32; gray and alpha
+          as by `common.data.images.decode`.
 
         Raises:
-          CorruptImage: something that is no image.
+          CorruptImage, UserError: something that is no image.
         """
         if isinstance(image, str | os.PathLike):
             image = read_file(image)
         elif not isinstance(image, bytes | PillowImage):
-            image = np.asarray(image)
+            image = given_array(image, IMAGE_WANTED)
         return self._transform({"image": image, "label": 0, "name": ""})["image"]
 
     def classify_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:

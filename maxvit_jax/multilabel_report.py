@@ -7,8 +7,9 @@ from etils import epath
 
 from common.metrics.multilabel import Labelled, LabelScores, MultilabelEvaluator
 from common.pictures import encoded, photo_sheet
-from common.report import write_bytes, write_rows
+from common.report import write_rows
 from common.report_page import image, page, share, table
+from common.unfinished import write_bytes
 
 MISTAKES = 24  # images on the sheet
 _SIDE = 200  # of an image on it

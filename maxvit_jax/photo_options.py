@@ -54,7 +54,7 @@ def load_classifier(name: str, path: str, options: PhotoOptions, dtype: str) -> 
     if options.mixers:
         fields["mixers"] = tuple(options.mixers.split(","))
     model, variables = maxvit_jax.load_pretrained(name, path, **fields)
-    data, class_names = data_of_weights(name, path, options.image_size)
+    data, class_names = data_of_weights(name, path, options.image_size, model.in_channels)
     if options.class_names:
         text = Path(options.class_names).read_text(encoding="utf-8", errors="replace")
         class_names = text.splitlines()

@@ -41,7 +41,7 @@ def classifier(name: str, path: str, size: tuple[int, int] | None) -> Program:
     side = size[0] if size and size[0] == size[1] else None
     model, variables = maxvit_jax.load_pretrained(name, path, **fields_of_weights(name, path, side))
     require(model.num_classes > 0, f"{path} has no classifier: num_classes=0")
-    data, names = data_of_weights(name, path, side)
+    data, names = data_of_weights(name, path, side, model.in_channels)
 
     def run(variables: Any, inputs: Any) -> dict[str, Any]:
         return {"logits": class_logits(model, data, variables, inputs["image"])}
@@ -130,7 +130,8 @@ def image_input(model: Any, data: Any, size: tuple[int, int] | None) -> Input:
     """
     sides = size or model.only_size or multiples_of(model.smallest_size)
     by = f"mean {list(data.mean)} and deviation {list(data.std)}"
-    meaning = f"RGB, 0..255; it is normalised inside, by {by}"
+    kind = {1: "gray", 4: "RGB and alpha"}.get(model.in_channels, "RGB")
+    meaning = f"{kind}, 0..255; it is normalised inside, by {by}"
     return Input((BATCH, *sides, model.in_channels), "float32", meaning)
 
 

@@ -11,9 +11,9 @@ from etils import epath
 from common.data.score_distributions import moments
 from common.metrics.quality import Judged, earth_movers_distances
 from common.pictures import comparison_sheet, encoded
-from common.report import write_bytes
 from common.report_page import image, page, table
 from common.scatter_plot import scatter_plot
+from common.unfinished import write_bytes
 
 SHOWN = 8  # images on each of the two sheets
 SIDE = 240  # of an image on them

@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 
 from common.confusion_picture import confusion_picture
+from common.kept_results import KeptResults
 from common.metrics.segmentation import (
     SegmentationEvaluator,
     class_accuracy,
@@ -16,9 +17,10 @@ from common.metrics.segmentation import (
     scores,
 )
 from common.pictures import comparison_sheet, encoded, label_overlay
-from common.report import write_bytes, write_json
+from common.report import write_json
 from common.report_page import image, page, share, table
 from common.task import Dataset
+from common.unfinished import write_bytes
 from common.whole_images import Extremes, measure_images
 from maxvit_jax.segmentation import Segmenter
 
@@ -34,6 +36,7 @@ def evaluate_images(
     palette: np.ndarray,
     folder: epath.PathLike,
     *,
+    kept: KeptResults | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Any]:
     """Segments and measures whole images, and writes a report.
@@ -49,6 +52,7 @@ def evaluate_images(
       class_names: one per class.
       palette: uint8 `[classes, 3]`.
       folder: an existing directory.
+      kept: of images that are not segmented again; gets the others.
       progress: called with the number of images done.
 
     Returns:
@@ -65,23 +69,28 @@ def evaluate_images(
         photo, truth = example["image"], example["label_map"]
         predicted, _ = segmenter(photo)
         confusion = _counted(truth, predicted, len(class_names))
-        evaluator.add(confusion)
         height, width = truth.shape
         row = {"name": name, "width": width, "height": height, **scores(confusion)}
-        if np.isfinite(row["miou"]):
-            maps = {"predicted": predicted, "truth": truth}
-            extremes.take(
-                row["miou"],
-                lambda: (
-                    [photo, *(label_overlay(photo, m, palette) for m in maps.values())],
-                    [name, f"predicted: mIoU {row['miou']:.3f}", "truth"],
-                ),
-            )
-        return row
+        pairs = np.flatnonzero(confusion)  # few of all
+        found = {"row": row, "pairs": pairs, "counts": confusion.ravel()[pairs]}
+        if np.isfinite(row["miou"]) and extremes.wants(row["miou"]):
+            pictures = [photo, *(label_overlay(photo, m, palette) for m in (predicted, truth))]
+            captions = [name, f"predicted: mIoU {row['miou']:.3f}", "truth"]
+            found["case"] = pictures, captions
+        return found
+
+    def take(found: dict[str, Any]) -> None:
+        confusion = np.zeros_like(evaluator.confusion)
+        confusion.ravel()[found["pairs"]] = found["counts"]
+        evaluator.add(confusion)
+        if "case" in found:
+            extremes.take(found["row"]["miou"], found["case"])
 
     columns = ["name", "width", "height", *SegmentationEvaluator.metrics[:3]]
     place = folder / "per_image.csv"
-    rows, skipped = measure_images(dataset, measured, place, columns, progress=progress)
+    rows, skipped = measure_images(
+        dataset, measured, place, columns, take=take, kept=kept, progress=progress
+    )
     summary = evaluator.compute()
     of_images = [row["miou"] for row in rows if np.isfinite(row["miou"])]
     summary["mean_image_miou"] = float(np.mean(of_images))

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from common import video_parts
 from common.errors import UserError
 from common.predicted_video import predict_video, table_of
 from tests.test_video import make_video, read_video
@@ -16,6 +17,7 @@ class Brightness:
     """Knows frames but dark ones, and pictures their negative."""
 
     batch_size = 5
+    settings = "brightness"
     columns = ("level", "shape")
 
     def __init__(self, darkest=50):
@@ -63,6 +65,29 @@ def test_every_frame_in_batches(tmp_path, source):
 def test_nothing_found(tmp_path, source):
     predict_video(Brightness(darkest=255), source, tmp_path / "out.mkv", print)
     assert rows(tmp_path / "out.mkv") == [["frame", "level", "shape"]]
+
+
+def test_an_interrupted_video_goes_on_with_its_table(tmp_path, source, monkeypatch):
+    """Frames in complete parts, and their rows, are not looked for again."""
+    monkeypatch.setattr(video_parts, "FRAMES", 4)
+
+    class Interrupted(Brightness):
+        def rows(self, frame):
+            if len(self.batches) == 2:
+                raise KeyboardInterrupt
+            return super().rows(frame)
+
+    whole, target = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    predict_video(Brightness(), source, whole, print)
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(Interrupted(), source, target, print)
+    assert not target.exists() and not table_of(target).exists()
+    predictor = Brightness()
+    summary = predict_video(predictor, source, target, print)
+    assert predictor.batches == [5, 3] and summary.frames == 12  # frames 4 to 11
+    assert table_of(target).read_bytes() == table_of(whole).read_bytes()
+    levels = [frame.mean() for frame in read_video(target)[0]]
+    np.testing.assert_allclose(levels, 255 - LEVELS, atol=2)
 
 
 def test_a_failure_leaves_nothing(tmp_path, source):

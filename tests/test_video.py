@@ -1,7 +1,9 @@
 """Small files made here, with sound, odd rates and rotation; PyAV says what came out."""
 
+import os
+import re
+import shutil
 from fractions import Fraction
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from common import video, video_frames, video_parts
 from common.errors import UserError
 from common.video import count_frames, rewrite_video
+from tests.full_disk import largest_file
 
 av = pytest.importorskip("av")
 
@@ -81,9 +84,11 @@ def centers(frames):
     return np.float32(frames)[:, 8::16, 8::16]
 
 
-def rewrite(source, target, change, *progress):
+def rewrite(source, target, change, *progress, settings=""):
     """Changes every frame by itself."""
-    return rewrite_video(source, target, partial(map, change), *progress)
+    return rewrite_video(
+        source, target, lambda frames, _: map(change, frames), *progress, settings=settings
+    )
 
 
 def identity(image):
@@ -198,11 +203,11 @@ def test_frames_may_be_taken_ahead(tmp_path):
     times = [*range(6), *range(9, 15)]
     source = make_video(tmp_path / "in.mp4", times=times)
 
-    def in_fives(frames):
+    def in_fives(frames, _):
         while batch := list(islice(frames, 5)):
             yield from batch
 
-    summary = rewrite_video(source, tmp_path / "out.mp4", in_fives)
+    summary = rewrite_video(source, tmp_path / "out.mp4", in_fives, settings="")
     assert (summary.frames, summary.copied) == (COUNT, 1)
     old, new = read_video(source), read_video(tmp_path / "out.mp4")
     np.testing.assert_allclose(new[1], old[1], atol=2e-3)
@@ -218,6 +223,35 @@ def test_damaged_and_truncated_files(tmp_path):
     summary = rewrite(source, tmp_path / "out.mkv", identity)
     assert 0 < summary.frames < COUNT == count_frames(make_video(tmp_path / "whole.mkv"))
     assert count_frames(source) < COUNT
+    assert not summary.is_whole
+    damaged = make_video(tmp_path / "damaged.mkv", sound=None, times=range(0, 360, 30))
+    with av.open(str(damaged)) as file:
+        place = [packet.pos for packet in file.demux(video=0) if packet.size][COUNT // 2]
+    data = bytearray(damaged.read_bytes())
+    data[place + 40 : place + 80] = bytes(40)
+    damaged.write_bytes(data)
+    summary = rewrite(damaged, tmp_path / "out.mkv", identity)
+    assert not summary.is_whole and summary.damaged + summary.concealed > 0, summary
+
+
+def test_damaged_sound_does_not_cost_the_pictures(tmp_path):
+    """No sampling rate is known by the number 15."""
+    source = make_video(tmp_path / "in.ts")
+    frequency = re.compile(rb"\xff\xf1(.)", re.DOTALL)
+    data = frequency.sub(lambda m: b"\xff\xf1" + bytes([m[1][0] | 0x3C]), source.read_bytes())
+    source.write_bytes(data)
+    summary = rewrite(source, tmp_path / "out.ts", identity)
+    assert summary.frames == len(read_video(tmp_path / "out.ts")[0]) == COUNT
+    assert summary.dropped == ("audio",) and not summary.is_whole
+
+
+def test_whole_files(tmp_path):
+    """A frame a second, the last of which stays on; a tone that goes on after the pictures."""
+    slow = make_video(tmp_path / "slow.mkv", times=range(0, 360, 30), rate=1, sound=None)
+    tone = make_video(tmp_path / "tone.mkv", times=range(2), frames=FRAMES[:2])
+    for source in (slow, tone, make_video(tmp_path / "slow.mp4", times=range(0, 360, 30), rate=1)):
+        summary = rewrite(source, tmp_path / "out.mkv", identity)
+        assert summary.is_whole, summary
 
 
 # ---------------------------------------------------------------- what files are like
@@ -300,6 +334,43 @@ def test_what_is_left_out_is_named(tmp_path):
     assert str(summary) == "1 frames, copied 0 sound tracks, left out: transparency"
 
 
+def make_hdr_video(path, parameters):
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx265", rate=25, options={"x265-params": parameters})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p10le"
+        for time, frame in enumerate(FRAMES[:2]):
+            picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            picture.pts, picture.time_base = time, Fraction(1, 25)  # else x265 makes some up
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+    return path
+
+
+def light_of(path):
+    """What FFmpeg reads of HDR, by kind."""
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+    kinds = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+    return {side.type.name: bytes(side) for side in frame.side_data if side.type.name in kinds}
+
+
+def test_light_of_hdr(tmp_path):
+    """By x264, which is not x265; what has no place is named."""
+    display = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    source = make_hdr_video(
+        tmp_path / "in.mp4", f"{display}:max-cll=1000,400:bframes=0:log-level=none"
+    )
+    summary = rewrite(source, tmp_path / "out.mp4", identity)
+    assert len(light_of(source)) == 2 and not summary.dropped
+    assert light_of(tmp_path / "out.mp4") == light_of(source)
+    summary = rewrite(source, tmp_path / "out.webm", identity)
+    bits = "10 bits per sample, of which 8 are written"
+    assert summary.dropped == ("HDR metadata", bits) and not light_of(tmp_path / "out.webm")
+    np.testing.assert_allclose(
+        centers(read_video(tmp_path / "out.webm")[0]), centers(FRAMES[:2]), atol=12
+    )
+
+
 def test_sizes_that_change_are_named(tmp_path):
     """And made that of the first; streams may be written one after the other."""
     halves = [make_video(tmp_path / "a.ts"), make_video(tmp_path / "b.ts", frames=SMALL)]
@@ -325,18 +396,19 @@ def test_colors_of_full_resolution_stay(tmp_path):
 
 
 def test_titles_and_languages(tmp_path):
-    plain = make_video(tmp_path / "plain.mkv")
-    with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w") as new:
-        new.metadata["title"] = "Holiday"
-        tracks = [new.add_stream_from_template(stream) for stream in old.streams]
-        tracks[1].metadata.update({"language": "fra", "title": "comments"})
+    """Texts of any bytes, and sound before the pictures."""
+    plain, texts = make_video(tmp_path / "plain.mkv"), {"metadata_errors": "surrogateescape"}
+    with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w", **texts) as new:
+        new.metadata["title"] = os.fsdecode(b"Caf\xe9")
+        tracks = [new.add_stream_from_template(stream) for stream in reversed(old.streams)]
+        tracks[0].metadata.update({"language": "fra", "title": "comments"})
         for packet in old.demux():
             if packet.dts is not None:
-                packet.stream = tracks[packet.stream.index]
+                packet.stream = tracks[1 - packet.stream.index]
                 new.mux(packet)
-    rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity)
-    with av.open(str(tmp_path / "out.mkv")) as file:
-        assert file.metadata["title"] == "Holiday"
+    assert rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", identity).frames == COUNT
+    with av.open(str(tmp_path / "out.mkv"), **texts) as file:
+        assert os.fsencode(file.metadata["title"]) == b"Caf\xe9"
         sound = file.streams.audio[0].metadata
         assert (sound["language"], sound["title"]) == ("fra", "comments")
         assert file.streams.video[0].average_rate == Fraction(30000, 1001)
@@ -359,7 +431,7 @@ def test_an_interrupted_video_goes_on(tmp_path, monkeypatch):
             calls.append(image)
             return image
 
-        return rewrite_video(source, target, partial(map, change), settings=settings)
+        return rewrite(source, target, change, settings=settings)
 
     for count in (8, 5):  # six frames are kept, then nine
         calls.clear()
@@ -381,7 +453,54 @@ def test_an_interrupted_video_goes_on(tmp_path, monkeypatch):
     assert len(calls) == COUNT
 
 
+def test_two_processes(tmp_path):
+    """The second is refused, and the first one's parts stay."""
+    source, target = make_video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+
+    def change(image):
+        with pytest.raises(UserError, match=r"out\.mp4 is being written by another process"):
+            rewrite(source, target, identity, settings="another model")
+        video_parts.remove_parts(target)
+        return image
+
+    assert rewrite(source, target, change).frames == COUNT
+    assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "out.mp4"}
+
+
+@pytest.mark.parametrize("removed", [(), ("lock",), ("settings.txt",), ("first",)])
+def test_parts_of_a_complete_video(tmp_path, monkeypatch, removed):
+    """A process that is killed while it removes them leaves any of them."""
+    monkeypatch.setattr(video_parts, "FRAMES", 3)
+    source, target = make_video(tmp_path / "in.mp4", sound=None), tmp_path / "out.mp4"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        rewrite(source, target, identity)
+    folder = tmp_path / ".out.mp4.parts"
+    first = min(path.name for path in folder.glob("*.mp4"))
+    for name in removed:
+        (folder / {"first": first}.get(name, name)).unlink()
+    assert rewrite(source, target, identity).frames == len(read_video(target)[0]) == COUNT
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / first).touch()
+    video_parts.remove_parts(target)
+    assert not folder.exists()
+
+
 # ---------------------------------------------------------------- mistakes
+
+
+def test_full_disk(tmp_path):
+    """The error names the result; nothing else is there, and it goes on when there is room."""
+    noise = [RNG.randint(0, 256, (48, 64, 3)).astype(np.uint8) for _ in range(COUNT)]
+    source, target = make_video(tmp_path / "in.mp4", frames=noise, sound=None), tmp_path / "out.mp4"
+    with largest_file(10_000), pytest.raises(OSError, match="File too large") as caught:
+        rewrite(source, target, identity)
+    assert caught.value.filename == str(target)
+    with largest_file(10_000), pytest.raises(OSError, match="File too large") as caught:
+        video.write_video(target, iter(noise), rate=10)
+    assert caught.value.filename == str(target)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_mistakes(tmp_path):

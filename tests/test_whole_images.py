@@ -70,13 +70,16 @@ def test_every_image_is_measured_or_named(tmp_path):
     extremes, done = Extremes(1), []
 
     def measure(name, example):
-        extremes.take(example["value"], lambda: name)
-        return {"name": name, "height": len(example["image"]), "value": example["value"] / 3}
+        row = {"name": name, "height": len(example["image"]), "value": example["value"] / 3}
+        return {"row": row, "case": name}
+
+    def take(found):
+        extremes.take(found["row"]["value"], found["case"])
 
     table = epath.Path(tmp_path) / "table.csv"
     dataset = Dataset(Squares(), lambda example: example)
     rows, left_out = measure_images(
-        dataset, measure, table, ["name", "height", "value"], progress=done.append
+        dataset, measure, table, ["name", "height", "value"], take=take, progress=done.append
     )
     assert left_out == [{"name": "square 1", "reason": "no image"}] and done == [1, 2, 3, 4]
     with (tmp_path / "table.csv").open() as file:

@@ -39,7 +39,7 @@ def read_deep(data: bytes, page: int = 0) -> np.ndarray | None:
 
     Returns:
       `[height, width, channels]` with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); uint16
-      of 65535, also from whole numbers of 10 to 32 bits, or float32 in 0..1. Colours are not
+      of 65535, also from whole numbers of other depths, or float32 in 0..1. Colours are not
       multiplied by alpha and zero is black, whatever the file has. None if Pillow reads it.
 
     Raises:
@@ -107,12 +107,18 @@ def _count_pages(data: bytes) -> int:
 def _read_tiff(data: bytes, index: int) -> np.ndarray | None:
     with _open_tiff(data) as file:
         page = file.pages[index]
-        if page.bitspersample <= 8 and page.samplesperpixel <= 4:
+        if page.bitspersample <= 8 and page.samplesperpixel <= 4 and not _is_gray_by_alpha(page):
             return None
         _check(page, len(data))
         samples = _samples(page, data)
         orientation = page.tags.valueof(274, 1)
     return orient(_plain_colors(samples, page), orientation)
+
+
+def _is_gray_by_alpha(page: "TiffPage") -> bool:
+    """Whether gray is multiplied by alpha, which Pillow reads since version 13."""
+    gray = page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK)
+    return gray and page.samplesperpixel == 2 and _ASSOCIATED in page.extrasamples
 
 
 def _check(page: "TiffPage", size: int) -> None:

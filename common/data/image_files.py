@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image
 
 from common.data.crops import image_size, open_array
+from common.data.given_array import given_array
 from common.data.images import CorruptImage, decode
 from common.errors import UserError
 from common.regular_files import read_file
 
 # What users give; or what NumPy makes an array of: Pillow's images, JAX's arrays.
 Photo = np.ndarray | bytes | str | os.PathLike
+IMAGE_WANTED = "give uint8 [height, width, 3], or an image file or its content"
 _NAMED = 3  # files of each kind that a message names
 
 
@@ -44,7 +46,8 @@ def read_photo(photo: Photo, purpose: str) -> np.ndarray:
     try:
         if isinstance(photo, str | os.PathLike):
             photo = read_file(photo)
-        return decode(photo if isinstance(photo, bytes | Image.Image) else np.asarray(photo))
+        is_whole = isinstance(photo, bytes | Image.Image)
+        return decode(photo if is_whole else given_array(photo, IMAGE_WANTED))
     except CorruptImage as error:
         raise UserError(f"can't {purpose} what is no image: {error}") from error
 

@@ -23,8 +23,8 @@ _CROPS = {
 class TrainTransform:
     """Decode, crop, flip, shift, RandAugment.
 
-    Called with an example and a generator, returns `image` uint8 `[height, width, 3]` and the
-    example's targets.
+    Called with an example and a generator, returns `image` uint8 `[height, width, channels]` and
+    the example's targets.
 
     Attributes:
       size: side in pixels, or height and width.
@@ -34,7 +34,8 @@ class TrainTransform:
       interpolation: of the resize; `"random"`: bilinear or bicubic.
       flip: mirror half of the images left to right.
       shift: move by up to that many pixels.
-      randaugment: applied last; None: not at all.
+      randaugment: of RGB or gray, applied last; None: not at all.
+      channels: of images, see `common.data.images.decode`.
     """
 
     size: int | tuple[int, int]
@@ -44,15 +45,17 @@ class TrainTransform:
     flip: bool
     shift: int
     randaugment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None
+    channels: int = 3
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         interpolation = preprocess.draw_interpolation(self.interpolation, rng)
         if self.crop == "resize":
-            image = decode(example["image"])
+            image = decode(example["image"], channels=self.channels)
             image = preprocess.resize_only(image, self.size, interpolation)
         else:
             area = (self.min_area, 1.0)
-            image = decode(example["image"], min_side=preprocess.draft_side(self.size, area))
+            side = preprocess.draft_side(self.size, area)
+            image = decode(example["image"], min_side=side, channels=self.channels)
             crop = _CROPS[self.crop]
             image = crop(image, self.size, rng, area=area, interpolation=interpolation)
         if self.flip:
@@ -60,7 +63,8 @@ class TrainTransform:
         if self.shift:
             image = preprocess.random_shift(image, rng, self.shift)
         if self.randaugment:
-            image = self.randaugment(np.ascontiguousarray(image), rng)
+            image = self.randaugment(decode(image), rng)
+            image = decode(image, channels=self.channels)
         return {"image": np.ascontiguousarray(image), **targets(example)}
 
 
@@ -68,7 +72,7 @@ class TrainTransform:
 class EvalTransform:
     """Decode and resize without randomness.
 
-    Called with an example, returns `image` `[height, width, 3]`, values 0..255 (float32 for
+    Called with an example, returns `image` `[height, width, channels]`, values 0..255 (float32 for
     `"official"`, uint8 otherwise), and the example's targets.
 
     Attributes:
@@ -77,15 +81,17 @@ class EvalTransform:
         shorter side, crop the centre) or `"resize"` (the whole image).
       crop_fraction: of `"standard"`.
       interpolation: of `"standard"` and `"resize"`.
+      channels: of images, see `common.data.images.decode`.
     """
 
     size: int | tuple[int, int]
     method: Literal["official", "standard", "resize"]
     crop_fraction: float
     interpolation: str
+    channels: int = 3
 
     def __call__(self, example: Example) -> dict[str, np.ndarray]:
-        image = decode(example["image"])
+        image = decode(example["image"], channels=self.channels)
         if self.method == "official":
             image = preprocess.eval_official(image, self.size)
         elif self.method == "standard":

@@ -1,4 +1,4 @@
-"""Decoding image files of every common kind to 8-bit RGB.
+"""Decoding image files of every common kind to 8-bit RGB, or gray, or RGB with alpha.
 
 Pillow reads everything but what has more than 8 bits, which it reduces by dropping the low byte
 (or can't read at all): `common.data.deep_images`.
@@ -15,6 +15,7 @@ from common.data.corrupt_images import CorruptImage, corrupt_image
 from common.data.deep_images import read_deep
 from common.data.orientation import orient, orientation_of
 
+CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGB and alpha
 _WHITE = 255
 # For each byte of a file: JPEG takes a bit for 64 pixels at least, deflate repeats at most 1,032
 # times what may have 8 pixels in a byte.
@@ -22,7 +23,9 @@ _MOST_PIXELS = {"JPEG": 8 * 64, "PNG": 8 * 1032}
 _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = None) -> np.ndarray:
+def decode(
+    data: bytes | np.ndarray | Image.Image, *, min_side: int | None = None, channels: int = 3
+) -> np.ndarray:
     """Decodes an image to RGB as a person would see it.
 
     EXIF orientation is applied, transparent pixels show a white background, CMYK JPEGs are read
@@ -46,20 +49,21 @@ def decode(data: bytes | np.ndarray | Image.Image, *, min_side: int | None = Non
         file's bytes can hold).
     """
     if isinstance(data, np.ndarray):
-        return _rgb8(data)
+        return _of_samples(data, channels)
     quiet_pillow()
     try:
         is_opened = isinstance(data, Image.Image)
         if not is_opened and (samples := read_deep(data)) is not None:
             is_float = samples.dtype == np.float32
-            return _rgb8(np.uint16(np.rint(samples * 65535)) if is_float else samples)
+            deep = np.uint16(np.rint(samples * 65535)) if is_float else samples
+            return _of_samples(deep, channels)
         image = data if is_opened else Image.open(io.BytesIO(data))
         if not is_opened:
             _require_plausible(image, len(data))
         if min_side and image.format == "JPEG":
             image.draft(None, (min_side, min_side))
         image.load()
-        pixels = read_rgb8(image)
+        pixels = _of_image(image, channels)
         orientation = orientation_of(image)  # after load: Pillow has turned TIFFs by then
     except MemoryError:
         raise
@@ -89,11 +93,23 @@ def read_rgb8(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return _rgb8(np.asarray(image))
     if image.has_transparency_data:
-        plain = image.convert("LA") if image.mode == "La" else image  # Pillow's only way to RGBA
-        return _rgb8(np.asarray(plain.convert("RGBA")))
+        return _rgb8(_rgba(image))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     return np.asarray(image.convert("RGB"))
+
+
+def _of_image(image: Image.Image, channels: int) -> np.ndarray:
+    """A loaded 8-bit image as uint8 `[height, width, channels]`."""
+    if channels == 4 and image.has_transparency_data:
+        return _rgba(image)
+    return _of_samples(read_rgb8(image), channels)
+
+
+def _rgba(image: Image.Image) -> np.ndarray:
+    """A loaded 8-bit image with transparency as uint8 `[height, width, 4]`."""
+    plain = image.convert("LA") if image.mode == "La" else image  # Pillow's only way to RGBA
+    return np.asarray(plain.convert("RGBA"))
 
 
 def is_deep(image: Image.Image, data: bytes) -> bool:
@@ -105,17 +121,17 @@ def is_deep(image: Image.Image, data: bytes) -> bool:
     return image.mode.startswith("I;16")
 
 
+def _of_samples(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Gray, gray-alpha, RGB or RGBA pixels of 8 or 16 bits as uint8 `[height, width, channels]`."""
+    if channels == 4:
+        return _rgba8(pixels)
+    rgb = _rgb8(pixels)
+    return rgb if channels == 3 else np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+
+
 def _rgb8(pixels: np.ndarray) -> np.ndarray:
-    """Gray, gray-alpha, RGB or RGBA pixels of 8 or 16 bits as uint8 `[height, width, 3]`."""
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
-        wanted = "[height, width], or [height, width, channels] of 1 to 4 channels"
-        raise CorruptImage(f"pixels of shape {pixels.shape} are not an image: {wanted}")
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise CorruptImage(
-            f"pixels of type {pixels.dtype}: uint8 (0..255) or uint16 (0..65535) wanted"
-        )
+    """Such pixels as uint8 `[height, width, 3]`, on white."""
+    pixels = _checked(pixels)
     top = np.iinfo(pixels.dtype).max
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.float64) / top
@@ -127,3 +143,28 @@ def _rgb8(pixels: np.ndarray) -> np.ndarray:
     if color.dtype != np.uint8:
         color = np.rint(color).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
+
+
+def _rgba8(pixels: np.ndarray) -> np.ndarray:
+    """Such pixels as uint8 `[height, width, 4]`."""
+    pixels = _checked(pixels)
+    if pixels.dtype == np.uint16:
+        pixels = np.rint(pixels * (_WHITE / 65535)).astype(np.uint8)
+    if pixels.shape[2] in (1, 3):
+        pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+    color = np.broadcast_to(pixels[..., :-1], (*pixels.shape[:2], 3))
+    return np.concatenate([color, pixels[..., -1:]], axis=-1)
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    """`[height, width, channels]` of what may be an image."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
+        wanted = "[height, width], or [height, width, channels] of 1 to 4 channels"
+        raise CorruptImage(f"pixels of shape {pixels.shape} are not an image: {wanted}")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise CorruptImage(
+            f"pixels of type {pixels.dtype}: uint8 (0..255) or uint16 (0..65535) wanted"
+        )
+    return pixels

@@ -8,12 +8,14 @@ them, the others are from memory; none with the downloads themselves.
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from common.config import require
-from common.data.folder_files import files_in
+from common.data.folder_files import FolderFiles, files_in
+from common.data.found_files import left_out_line
 from common.data.sources import IMAGE_SUFFIXES
 from common.errors import UserError, did_you_mean
 
@@ -141,12 +143,14 @@ class FoundPairs(NamedTuple):
       targets: as many paths of targets, below theirs.
       problems: kind of problem -> paths, such as files without a partner.
       has_splits: whether the split chose the files.
+      left_out: what is no mistake, by kind, in words (`common.data.found_files.left_out_line`).
     """
 
     inputs: list[str]
     targets: list[str]
     problems: dict[str, list[str]]
     has_splits: bool
+    left_out: str = ""
 
 
 def find_pairs(layout: Layout, root: Path, split: str) -> FoundPairs:
@@ -205,8 +209,28 @@ def image_paths(root: Path, below: str = "") -> list[str]:
       root: what paths are relative to.
       below: folder below `root` to search.
     """
-    found = files_in(root / below).files
-    return sorted(os.path.relpath(path, root) for path in found if path.lower().endswith(_SUFFIXES))
+    return image_paths_of(root, files_in(root / below))
+
+
+def image_paths_of(root: Path, found: FolderFiles) -> list[str]:
+    """Returns, as `image_paths`, which of the files in a folder are images."""
+    return sorted(os.path.relpath(path, root) for path in found.files if _is_image(path))
+
+
+def left_out_of(walked: Collection[FolderFiles], others: Mapping[str, int] | None = None) -> str:
+    """Says, as `common.data.found_files.left_out_line`, what in some folders is no image.
+
+    Args:
+      walked: what the folders hold.
+      others: kind of what else is left out -> how many.
+    """
+    files = [path for found in walked for path in found.files]
+    counts = sum((found.others for found in walked), Counter(others or {}))
+    return left_out_line([*filter(_is_image, files)], files, counts)
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(_SUFFIXES)
 
 
 def _match(
@@ -214,8 +238,14 @@ def _match(
 ) -> FoundPairs:
     """Pairs the files whose paths agree in the fields that both patterns have."""
     common = sorted(set(_FIELD.findall(input_pattern)) & set(_FIELD.findall(target_pattern)))
-    inputs, odd_inputs = _keyed(input_root, input_pattern, common)
-    targets, odd_targets = _keyed(target_root, target_pattern, common)
+    places = input_root / _fixed(input_pattern), target_root / _fixed(target_pattern)
+    walked = {place: files_in(place) for place in places}
+    paths = [
+        image_paths_of(root, walked[place])
+        for root, place in zip((input_root, target_root), places, strict=True)
+    ]
+    inputs, odd_inputs = _keyed(paths[0], input_pattern, common)
+    targets, odd_targets = _keyed(paths[1], target_pattern, common)
     candidates: dict[tuple, list[str]] = {}
     for path, key in targets.items():
         candidates.setdefault(key, []).append(path)
@@ -226,27 +256,35 @@ def _match(
             pairs.append((path, min(options, key=lambda o: _suffix(o) != _suffix(path))))
     used = {target for _, target in pairs}
     unpaired_inputs = [path for path, key in inputs.items() if key not in candidates]
-    unpaired_targets = [] if shared else [path for path in targets if path not in used]
+    unused = [str(target_root / path) for path in targets if path not in used]
     # Where inputs and targets share a folder, each is odd to the other's pattern.
     odd = {input_root / path for path in odd_inputs} | {target_root / path for path in odd_targets}
     odd -= {input_root / path for path in inputs} | {target_root / path for path in targets}
     problems = {
         "input without target": [str(input_root / path) for path in unpaired_inputs],
-        "target without input": [str(target_root / path) for path in unpaired_targets],
+        "target without input": [] if shared else unused,
         "file whose name fits no rule": sorted(map(str, odd)),
     }
     found = [list(side) for side in zip(*pairs, strict=True)] or [[], []]
-    return FoundPairs(*found, {k: v for k, v in problems.items() if v}, has_splits=False)
+    problems = {kind: files for kind, files in problems.items() if files}
+    others = {"targets without input": len(unused)} if shared and unused else {}
+    left_out = left_out_of(walked.values(), others)
+    return FoundPairs(*found, problems, has_splits=False, left_out=left_out)
+
+
+def _fixed(pattern: str) -> str:
+    """The folder that all files of a pattern are in."""
+    return os.path.dirname(pattern.split("{")[0])
 
 
 def _keyed(
-    root: Path, pattern: str, fields: list[str]
+    paths: Sequence[str], pattern: str, fields: list[str]
 ) -> tuple[dict[str, tuple[str, ...]], set[str]]:
     """Paths that match with the values of their fields, and those odd ones in the same folders."""
     whole = re.compile(_expression(pattern))
     folder = re.compile(_expression(os.path.dirname(pattern)))
     keys, odd = {}, set()
-    for path in image_paths(root, os.path.dirname(pattern.split("{")[0])):
+    for path in paths:
         stem = path.removesuffix(_suffix(path))
         if match := whole.fullmatch(stem):
             keys[path] = tuple(match[field] for field in fields)

@@ -12,14 +12,16 @@ from typing import NotRequired, Protocol, TypedDict
 import numpy as np
 
 from common.data.crops import image_size, read_crop
+from common.data.folder_files import files_in
 from common.data.held_out import part_by_name
 from common.data.image_files import checked_size, raise_problems, read_content
 from common.data.pair_layouts import (
     FoundPairs,
     find_pairs,
     find_partners,
-    image_paths,
+    image_paths_of,
     layout_of,
+    left_out_of,
 )
 from common.data.sidd_blocks import SiddBlocks
 from common.errors import UserError, did_you_mean
@@ -127,6 +129,7 @@ def make_pair_source(
                 found.inputs,
                 roots[0],
                 problems=found.problems,
+                left_out=found.left_out,
                 crop_targets=spec.shared_targets,
             )
         case _:
@@ -171,7 +174,11 @@ class ImageFiles:
       inputs: as many paths of degraded images; None: there are none.
       input_root: their folder.
       problems: found on the way here, for `check`: kind of problem -> files; stays as `found`.
+      left_out: in words, what else the folders hold.
       crop_targets: cut a target that is larger than its input at the centre.
+
+    Attributes:
+      summary: what there is and what was left out, in a line.
     """
 
     def __init__(
@@ -182,6 +189,7 @@ class ImageFiles:
         input_root: str | os.PathLike[str] = "",
         *,
         problems: Mapping[str, list[str]] | None = None,
+        left_out: str = "",
         crop_targets: bool = False,
     ):
         # Fixed-width bytes: lists of a million strings would cost each worker much more memory.
@@ -191,6 +199,8 @@ class ImageFiles:
             self._inputs = np.array([os.fsencode(path) for path in inputs])
         self._target_root, self._input_root = Path(target_root), Path(input_root)
         self.found, self._crop_targets = dict(problems or {}), crop_targets
+        count = f"{len(self):,} {'photos' if inputs is None else 'pairs'}"
+        self.summary = "; ".join(filter(None, [count, left_out]))
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -269,12 +279,14 @@ def _clean_folder(root: Path, split: str, train_split: str, holdout: float) -> I
             f"{root} has {split!r} but no {train_split!r} folder; add it, or name another as"
             " config.data.train_split"
         )
-    paths = image_paths(root, split if has_splits else "")
+    folder = root / split if has_splits else root
+    found = files_in(folder)
+    paths, left_out = image_paths_of(root, found), left_out_of([found])
     if not paths:
-        raise UserError(f"no images in {root / split if has_splits else root}")
+        raise UserError("; ".join(filter(None, [f"no images in {folder}", left_out])))
     if holdout and not has_splits:
         paths = [paths[i] for i in _part(paths, holdout, training=split == train_split)]
-    return ImageFiles(paths, root)
+    return ImageFiles(paths, root, left_out=left_out)
 
 
 def _part_of_pairs(found: FoundPairs, holdout: float, *, training: bool) -> FoundPairs:

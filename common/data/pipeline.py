@@ -97,6 +97,7 @@ def eval_batches(
     groups: np.ndarray | None = None,
     *,
     batch_size: int,
+    start_batch: int = 0,
     num_workers: int = 0,
     prefetch: int = 4,
     parts: Parts = ((0,), 1),
@@ -110,6 +111,7 @@ def eval_batches(
       transform: turns an example into a dict of arrays of fixed shapes; otherwise as for training.
       groups: as for training.
       batch_size: examples per step over all processes.
+      start_batch: the first one to yield; costs nothing.
       num_workers: as for training.
       prefetch: as for training.
       parts: as for training.
@@ -128,7 +130,7 @@ def eval_batches(
     order = eval_order(groups, batch_size)
     stream = grain.MapDataset.source(order).map(_EvalExample(source, transform, groups))
     stream = _BatchParts(stream, batch_size, parts)
-    return _prefetched(stream.batch(stream.per_batch), num_workers, prefetch)
+    return _prefetched(stream.batch(stream.per_batch)[start_batch:], num_workers, prefetch)
 
 
 def _check(source: Source, groups: np.ndarray | None, batch_size: int, parts: Parts) -> None:

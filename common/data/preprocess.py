@@ -54,10 +54,14 @@ def check_image_size(size: int | tuple[int, ...], where: str) -> None:
     )
 
 
-def check_normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Raises UserError unless `config.data.mean` and `std` fit images of three channels."""
-    channels = len(mean) == len(std) == 3 and min(std) > 0
-    require(channels, "config.data.mean and std: three numbers each, std positive")
+def check_normalization(
+    mean: tuple[float, ...], std: tuple[float, ...], channels: tuple[int, ...] = (3,)
+) -> None:
+    """Raises UserError unless `config.data.mean` and `std` fit images of so many channels."""
+    fits = len(mean) == len(std) and len(mean) in channels and min(std) > 0
+    *first, last = map(str, channels)
+    counts = " or ".join(filter(None, [", ".join(first), last]))
+    require(fits, f"config.data.mean and std: {counts} numbers each, std positive")
 
 
 def eval_official(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
@@ -180,12 +184,12 @@ def resize_only(
     """Resizes the whole image, whatever its aspect; for data sets of one small size.
 
     Args:
-      image: uint8 `[height, width, 3]`.
+      image: uint8 `[height, width, channels]`, of 1, 3 or 4 (the last alpha).
       size: side of the result in pixels, or its height and width.
       interpolation: "nearest", "bilinear", "bicubic" or "lanczos"; antialiased.
 
     Returns:
-      uint8 `[height, width, 3]` of the wanted size.
+      uint8 `[height, width, channels]` of the wanted size.
     """
     height, width = height_width(size)
     if interpolation not in RESAMPLING:
@@ -193,7 +197,9 @@ def resize_only(
         raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), RESAMPLING[interpolation]))
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    resized = picture.resize((width, height), RESAMPLING[interpolation])
+    return np.asarray(resized).reshape(height, width, -1)
 
 
 def train_inception_crop(

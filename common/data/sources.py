@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 from common.data.class_folders import class_folders, order_line, refuse_splits
+from common.data.class_maps import named_folders
 from common.data.folder_files import files_of
 from common.data.found_files import classes_line, left_out_line
 from common.data.held_out import BY_NAMES, HELD_OUT, part_of_classes
@@ -176,7 +177,7 @@ class FolderSource:
         *,
         train_split: str = "train",
         holdout: float = 0.1,
-        classes: Sequence[str] = (),
+        classes: Sequence[str] | str = (),
     ):
         """Lists the files; reads none.
 
@@ -185,7 +186,8 @@ class FolderSource:
           split: name of a split folder, or of a part as above.
           train_split: the split folder that defines the classes.
           holdout: share of each class held out when there are no split folders, in (0, 1).
-          classes: names of the class folders in the order of their numbers; (): sorted as text.
+          classes: names of the class folders in the order of their numbers, or a file that lists
+            them (`common.data.class_maps`); (): sorted as text.
 
         Raises:
           UserError: a missing folder or split, no classes, an empty class, a class that the
@@ -203,22 +205,23 @@ class FolderSource:
             )
         if not classes:
             refuse_splits(self._root, train_split)
-        self.class_names = class_folders(self._root if flat else self._root / train_split, classes)
+        names = named_folders(self._root if flat else self._root / train_split, classes)
+        self.class_names, numbered = [*names.values()], [*names]
         folder = self._root if flat else self._split_folder(split)
-        if unknown := sorted(set(class_folders(folder)) - set(self.class_names)):
+        if unknown := sorted(set(class_folders(folder)) - set(numbered)):
             raise UserError(
                 f"class {unknown[0]!r} of {folder} is not in {self._root / train_split} "
                 f"({len(unknown)} such); every class needs training images"
             )
         prefix = os.fsencode(self._root / "_")[:-1]
         # An evaluation split may lack classes.
-        labels = [i for i, name in enumerate(self.class_names) if (folder / name).is_dir()]
-        found = files_of([folder / self.class_names[label] for label in labels])
+        labels = [i for i, name in enumerate(numbered) if (folder / name).is_dir()]
+        found = files_of([folder / numbered[label] for label in labels])
         images = [images_of(part.files) for part in found]
         for label, files, part in zip(labels, images, found, strict=True):
             if not files:
                 lost = left_out_line(files, *part)
-                none = f"class folder {folder / self.class_names[label]} has no images"
+                none = f"class folder {folder / numbered[label]} has no images"
                 lost += "; " * bool(lost)
                 raise UserError(
                     f"{none} ({', '.join(IMAGE_SUFFIXES)}); {lost}add some or remove it"
@@ -230,7 +233,7 @@ class FolderSource:
         self._paths, self.labels = np.array(paths), labels
         others = sum((part.others for part in found), Counter())
         everything = [file for part in found for file in part.files]
-        notes = [order_line(self.class_names), left_out_line(used, everything, others)]
+        notes = [order_line(numbered), left_out_line(used, everything, others)]
         self.held_out = BY_NAMES if flat else ""
         if flat:
             self._keep_part(split, train_split, holdout)
@@ -358,7 +361,7 @@ def _folder(
     split: str = "train",
     train_split: str = "train",
     holdout: float = 0.1,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | str = (),
     **_,
 ) -> Source:
     _require("folder", "root", root)

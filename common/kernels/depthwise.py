@@ -2,7 +2,7 @@
 
 XLA's CPU backend runs a grouped convolution as a naive loop. Adding up k * k shifted copies of the
 input, each times one filter row, is some 30 times faster, the hand-written gradients below some 10
-times (docs/benchmarks.md).
+times (docs/experiments.md).
 """
 
 from functools import partial

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,6 +38,16 @@ class Evaluator(abc.ABC):
           Arrays without a batch axis, which `update` gets among the outputs.
         """
         return {}
+
+    def condensed(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Does what takes long on the host, a function of its arguments alone, to a batch.
+
+        Returns:
+          What `update` gets: arrays and JSON values, which an interrupted evaluation keeps.
+        """
+        return outputs, batch
 
     @abc.abstractmethod
     def update(self, outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> None:

@@ -4,8 +4,9 @@ Which network that is decides what a number means; none of these is an FID unles
 Inception network of FID's authors. Means and covariances are float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -114,12 +115,20 @@ class GenerationEvaluator(Evaluator):
         names += [self._score, f"{self._score}_std", "class_coverage"] if has_logits else []
         self.metrics = tuple(names)
 
-    def update(self, outputs: dict[str, np.ndarray], batch: dict[str, np.ndarray]) -> None:
-        """See `Evaluator`."""
-        kept = batch["mask"].astype(bool)
-        for images, found in zip((batch["image"], outputs["image"]), self._found, strict=True):
-            features, logits = self._features(images)
-            found.append((features[kept], None if logits is None else logits[kept]))
+    def condensed(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See `Evaluator`: images are their features."""
+        images = {"real": batch["image"], "made": outputs["image"]}
+        found = {name: self._features(each) for name, each in images.items()}
+        return found, {"mask": batch["mask"]}
+
+    def update(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
+        """See `Evaluator`; takes what `condensed` returns."""
+        real = batch["mask"].astype(bool)
+        for name, found in zip(("real", "made"), self._found, strict=True):
+            features, logits = outputs[name]
+            found.append((features[real], None if logits is None else logits[real]))
 
     def compute(self) -> dict[str, float]:
         """See `Evaluator`."""

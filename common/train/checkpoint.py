@@ -21,6 +21,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from common.config import require
 from common.errors import UserError
+from common.file_locks import locked
 from common.news import announced
 from common.task import Variables
 from common.train.manifest import find_damage, write_manifest
@@ -31,7 +32,7 @@ from common.weights.refusals import require_plain
 
 _METRICS = "metrics/metrics"  # written by Orbax
 _TIMES = "_CHECKPOINT_METADATA"  # written by Orbax after the checksums
-_HELD = ".reading-"  # how folders of links begin
+_HELD, _LOCK = ".reading-", "lock"  # how folders of links begin; of their reader
 _TRIES = 20  # to read a checkpoint that a trainer doesn't remove meanwhile
 
 
@@ -70,6 +71,8 @@ class Checkpoints:
         self._folder = epath.Path(workdir).resolve() / CHECKPOINTS
         self._saving: int | None = None
         self._failed = False
+        if jax.process_index() == 0:
+            _remove_left_by_readers(self._folder.parent)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -242,12 +245,14 @@ def restore_variables(workdir: str, *, best: bool = False) -> tuple[int, Variabl
       UserError: there is no checkpoint, or each is removed before it is read.
     """
     folder = epath.Path(workdir).resolve() / CHECKPOINTS
-    for attempt in range(_TRIES):
+    _remove_left_by_readers(folder.parent)
+    for _ in range(_TRIES):
         steps = checkpoint_steps(workdir)
         try:
             for step in _order(folder, steps, best):
-                with _held(folder / str(step), links=attempt > 0) as held:
-                    if _is_intact(held):
+                checkpoint = folder / str(step)
+                with _held(checkpoint) as held:
+                    if _is_intact(checkpoint, held=held):
                         logging.info("restoring step %d of %s", step, workdir)
                         return step, _published(held)
             raise UserError(f"{workdir} holds no checkpoint that is intact")
@@ -274,23 +279,33 @@ def _order(folder: epath.Path, steps: list[int], best: bool) -> list[int]:
 
 
 @contextlib.contextmanager
-def _held(checkpoint: epath.Path, *, links: bool) -> Iterator[epath.Path]:
-    """The folder of a checkpoint, or one of hard links, which no trainer removes while it is read.
+def _held(checkpoint: epath.Path) -> Iterator[epath.Path]:
+    """A folder of hard links to a checkpoint, which no trainer removes while it is read.
 
-    Where the file system has no links, or nothing may be written, it is the checkpoint's own.
+    Where the file system has no links, or nothing may be written, it is the checkpoint's own: if
+    that is removed, threads of TensorStore print tracebacks, whatever is done about it here.
     """
     root = checkpoint.parent.parent
-    if not links or "://" in str(root):
+    if "://" in str(root):
         yield checkpoint
         return
     with contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix=_HELD, dir=root))
+            stack.enter_context(locked(epath.Path(place) / _LOCK, place))
             held = epath.Path(place) / checkpoint.name
             shutil.copytree(checkpoint, held, copy_function=os.link)
-        except (OSError, shutil.Error):
+        except (OSError, shutil.Error, UserError):
             held = checkpoint
         yield held
+
+
+def _remove_left_by_readers(root: epath.Path) -> None:
+    """Removes the links of readers that were killed; those at work hold a lock."""
+    for place in root.glob(f"{_HELD}*"):
+        with contextlib.suppress(OSError, UserError), locked(place / _LOCK, place) as held:
+            if held:
+                place.rmtree()
 
 
 def _published(checkpoint: epath.Path) -> Variables:
@@ -324,8 +339,10 @@ def _first_intact(folder: epath.Path, steps: list[int]) -> int:
     raise UserError(f"{folder.parent} holds no checkpoint that is intact")
 
 
-def _is_intact(folder: epath.Path, only: str | None = None) -> bool:
-    problem = find_damage(folder, only) or _odd_times(folder)
+def _is_intact(folder: epath.Path, only: str | None = None, held: epath.Path | None = None) -> bool:
+    """Whether a checkpoint, or its file `only`, is intact; read in the place where it is held."""
+    place = held or folder
+    problem = find_damage(place, only) or _odd_times(place)
     if problem and folder.exists():  # else a trainer removed it
         logging.warning("checkpoint %s is damaged: %s; doing without it", folder, problem)
     return problem is None

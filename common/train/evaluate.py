@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from common.compiled import announcing, sides
 from common.data.pipeline import eval_batches
 from common.errors import UserError
+from common.kept_results import KeptResults
 from common.news import Activity
 from common.task import Batch, Dataset, Evaluator, Task, Variables
 from common.train import sharding
@@ -67,6 +68,7 @@ class EvalLoop:
         progress: Callable[[int], None] = lambda examples: None,
         *,
         pictures: bool = True,
+        kept: KeptResults | None = None,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Evaluates one data set.
 
@@ -76,6 +78,7 @@ class EvalLoop:
           evaluators: fresh ones of the task's.
           progress: called with the number of examples done after every batch.
           pictures: make pictures of a few examples, from all over the data set.
+          kept: of the first batches, which are not evaluated again; gets what the others give.
 
         Returns:
           The evaluators' metrics, and the pictures.
@@ -84,32 +87,50 @@ class EvalLoop:
           UserError: the data set is empty, or more than `data.max_corrupt` examples are unreadable.
         """
         step = self._step(evaluators, pictures)
-        shown, done = [], 0
+        shown, first, done = [], 0, 0
         corrupt = CorruptCounter(dataset.source, self._task.data.max_corrupt)
+        places = self._places(dataset) if pictures else np.array([], np.int64)
+
+        def take(found: dict[str, Any]) -> int:
+            index = {"index": found["flags"]["index"]}
+            for evaluator, (outputs, inputs) in zip(evaluators, found["results"], strict=True):
+                evaluator.update(outputs, inputs | index)
+            shown.extend(found["shown"])
+            return int(found["mask"].sum())
+
+        while kept is not None and (found := kept.get(first)) is not None:
+            corrupt.take(dict(found["flags"]))
+            first, done = first + 1, done + take(found)
+        if first:
+            kept.say_going_on(done, len(dataset.source), "examples")
+            progress(done)
         batches = eval_batches(
             *dataset,
             batch_size=self._batch_size,
+            start_batch=first,
             num_workers=self._task.data.num_workers,
             parts=sharding.process_parts(self._mesh),
         )
-        places = self._places(dataset) if pictures else np.array([], np.int64)
         with closing(batches):
-            for batch in batches:
+            for number, batch in enumerate(batches, first):
                 inputs = sharding.put_batch(batch, self._mesh)
                 flags = {name: inputs.pop(name) for name in _BOOKKEEPING}
                 gather = partial(multihost_utils.process_allgather, tiled=True)
                 flags = (gather if jax.process_count() > 1 else jax.device_get)(flags)
-                index = flags["index"]
-                chosen = np.flatnonzero(np.isin(index, places) & ~flags["corrupt"].astype(bool))
-                corrupt.take(flags)
-                results, mask, examples = step(variables, inputs, _padded(chosen, len(places)))
+                chosen = np.isin(flags["index"], places) & ~flags["corrupt"].astype(bool)
+                chosen = np.flatnonzero(chosen)
+                corrupt.take(dict(flags))
+                results, mask, some = step(variables, inputs, _padded(chosen, len(places)))
                 results, mask = jax.device_get((results, mask))
-                for evaluator, (outputs, inputs) in zip(evaluators, results, strict=True):
-                    evaluator.update(outputs, inputs | {"index": index})
+                pairs = zip(evaluators, results, strict=True)
+                results = [evaluator.condensed(*result) for evaluator, result in pairs]
+                found = {"flags": flags, "results": results, "mask": mask, "shown": []}
                 if count := len(chosen):
-                    some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(examples))
-                    shown.append(some)
-                done += int(mask.sum())
+                    some = jax.tree.map(lambda x, n=count: x[:n], jax.device_get(some))
+                    found["shown"] = [list(some)]
+                done += take(found)
+                if kept is not None:
+                    kept.keep(number, found)
                 progress(done)
         metrics = {}
         for evaluator in evaluators:

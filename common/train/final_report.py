@@ -5,6 +5,7 @@ from jax.sharding import Mesh
 from common.report import report_folder
 from common.task import Task
 from common.train.checkpoint import restore_variables
+from common.unfinished_report import has_report
 
 
 def write_final_report(task: Task, workdir: str, mesh: Mesh) -> list[str]:
@@ -21,7 +22,7 @@ def write_final_report(task: Task, workdir: str, mesh: Mesh) -> list[str]:
     step, variables = restore_variables(workdir, best=True)
     options = task.report_options()
     folder = report_folder(workdir, step, task.report_name(options))
-    if folder.exists():
+    if has_report(folder):
         return []
     best = f"the best checkpoint, of step {step}:"
     return [best, *task.report(variables, folder, mesh, options).lines]

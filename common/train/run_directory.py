@@ -14,9 +14,9 @@ from typing import Any
 
 from etils import epath
 
-from common.data.class_folders import class_difference
 from common.errors import UserError
 from common.json_files import read_json
+from common.train.labels import require_same_labels, unknown_to_run
 from common.train.manifest import find_damage
 
 CHECKPOINTS = "checkpoints"
@@ -62,7 +62,7 @@ def open_run(
         field added since an older run does by default what was done before.
       resumable: fields or sections that may differ, beside `RESUMABLE`.
       labels: what the numbers in outputs mean, such as `{"class_names": [...]}`: kept with the run,
-        which goes on with the same alone.
+        which goes on with the same alone (`common.train.labels.match_order` makes them so).
 
     Yields:
       Lines on what changed within bounds, to be printed.
@@ -112,43 +112,6 @@ def read_labels(workdir: str) -> dict[str, Any]:
     return labels
 
 
-def require_same_labels(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raises UserError unless classes mean what they did.
-
-    Args:
-      place: where the stored ones are from, for the message.
-      stored: with `class_names`, if anything is known.
-      found: what a task's data says, as `Task.labels`.
-    """
-    old, new = (labels.get("class_names") for labels in (stored, found))
-    if old is not None and new is not None and list(old) != list(new):
-        raise UserError(
-            f"{place} has other classes than the data: {_difference(old, new)}; use the data that"
-            " it was made for, with these names in that order"
-        )
-
-
-def unknown_to_run(place: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Returns lines on what a run is too old to keep, so that the data may be read in another way.
-
-    Args:
-      place: the run.
-      stored: what it keeps (`read_labels`).
-      found: what a task's data says, as `Task.labels`.
-    """
-    lines = []
-    if "class_names" in found and "class_names" not in stored:
-        lines.append(
-            f"note: {place} keeps no names of its classes: numbers get those that the data has now"
-        )
-    if found.get("held_out") not in (None, stored.get("held_out")):
-        lines.append(
-            f"note: {place} was trained before images were held out {found['held_out']}: some that"
-            " are evaluated now were trained on"
-        )
-    return lines
-
-
 def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> list[str]:
     """Writes what numbers mean, or makes sure that they mean what they did; lines on doubts."""
     if not checkpoint_steps(root):
@@ -161,14 +124,6 @@ def _keep_labels(root: epath.Path, labels: Mapping[str, Any]) -> list[str]:
         kept = {name: value for name, value in labels.items() if name != "held_out"}
         _write_json(root / LABELS_FILE, kept)
     return unknown_to_run(str(root), old, labels)
-
-
-def _difference(old: Sequence[str], new: Sequence[str]) -> str:
-    """Says where two lists differ first, and which names only one has."""
-    pairs = enumerate(zip(old, new, strict=False))
-    first = [f"number {i} is {a!r} there and {b!r} here" for i, (a, b) in pairs if a != b][:1]
-    counts = [f"{len(old)} there and {len(new)} here"] * (len(old) != len(new))
-    return "; ".join([*first, *counts, class_difference(old, new)])
 
 
 def checkpoint_steps(workdir: epath.PathLike) -> list[int]:

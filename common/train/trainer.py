@@ -29,12 +29,13 @@ from common.train.evaluate import EvalLoop, Evaluating
 from common.train.final_report import write_final_report
 from common.train.fresh import fresh_variables
 from common.train.introduction import introduction
+from common.train.labels import match_order
 from common.train.length import in_steps
 from common.train.optimizer import hold_frozen, make_optimizer
 from common.train.patience import Patience, logged_scores
 from common.train.processes import failing_together, require_same
 from common.train.profile import Profile
-from common.train.run_directory import open_run
+from common.train.run_directory import checkpoint_steps, open_run, read_labels
 from common.train.schedule import make_schedule
 from common.train.sections import TRAINER_SECTIONS, parse_trainer_sections
 from common.train.sharding import put_batch
@@ -116,6 +117,8 @@ class _Job:
 def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
     """Refuses what doesn't hold together: sizes, data, rules of sharding, names of metrics."""
     parse_trainer_sections(plain)
+    if checkpoint_steps(workdir):  # it goes on
+        match_order(task, workdir, read_labels(workdir))
     dataset, size = task.train_data(), task.data.batch_size
     plain = in_steps(plain, examples=len(dataset.source), batch_size=size, workdir=workdir)
     sections = parse_trainer_sections(plain)

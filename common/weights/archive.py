@@ -3,12 +3,14 @@
 import re
 import shutil
 import tarfile
-import uuid
 import zlib
 from pathlib import Path
 
+from etils import epath
+
 from common.config import require
 from common.errors import UserError
+from common.unfinished import scratch_folder
 from common.weights.download import MOST_BYTES
 
 ENDINGS = (".tar.gz", ".tgz")
@@ -29,19 +31,15 @@ def unpacked(archive: Path) -> Path:
     """
     folder = archive.with_name(f"{archive.name}.unpacked")
     if not folder.exists():
-        scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-        scratch.mkdir()
-        try:
-            _unpack(archive, scratch)
-            if not folder.exists():  # another process may have been faster
+        with scratch_folder(folder, wait=True) as scratch:
+            if not folder.exists():  # while another process was at it
+                _unpack(archive, scratch)
                 scratch.rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     files = list(folder.iterdir())
     return files[0] if len(files) == 1 else folder
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: epath.Path) -> None:
     size = 0
     try:
         with tarfile.open(archive, "r|gz") as tar:  # a stream: one pass, whatever it holds

@@ -15,7 +15,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,7 @@ from typing import IO, Any
 from common.config import require
 from common.errors import UserError
 from common.progress import ProgressReport
+from common.unfinished import write_bytes
 
 CACHE_VARIABLE = "MULTI_AXIS_JAX_CACHE"
 MOST_BYTES = 16 << 30  # the largest published checkpoint, with its optimizer's slots, has half
@@ -208,9 +208,7 @@ def _check(url: str, place: Path, wanted: str) -> None:
     known = place.with_name(f"{place.name}.sha256")
     if not known.exists():
         if not wanted or found == wanted:
-            temporary = _beside(place, f".{uuid.uuid4().hex}.sum")
-            temporary.write_text(f"{found}  {place.name}\n")
-            temporary.replace(known)
+            write_bytes(known, f"{found}  {place.name}\n".encode())
     elif known.read_text().split()[:1] != [found]:
         again = f"remove both, and it is downloaded again from {url}"
         raise UserError(f"{place} is not what was downloaded, by the sum in {known.name}: {again}")

@@ -8,12 +8,12 @@ import json
 import posixpath
 import re
 import urllib.parse
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import require
 from common.errors import UserError
+from common.unfinished import write_bytes
 from common.weights.download import (
     INSTEAD,
     Unreachable,
@@ -62,10 +62,7 @@ def public_weights(address: str) -> Path | None:
         files, ending = found
     places = [fetch(f"{_HOST}/{bucket}/{urllib.parse.quote(name)}") for name in files]
     if not known.exists():
-        known.parent.mkdir(parents=True, exist_ok=True)
-        temporary = known.with_name(f".{known.name}.{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps([files, ending]))
-        temporary.replace(known)
+        write_bytes(known, json.dumps([files, ending]).encode())
     first = places[0]
     return first.parent if ending is None else first.with_name(first.name.removesuffix(ending))
 

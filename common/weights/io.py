@@ -6,7 +6,6 @@ they are for, and carries the SHA-256 of the arrays.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from etils import epath
 
 from common.errors import UserError
 from common.json_files import read_json
+from common.unfinished import unfinished_folder
 from common.weights.hub_folder import CONFIG, read_hub
 from common.weights.readers import WeightFile, as_float32
 from common.weights.refusals import require_plain
@@ -56,17 +56,11 @@ def save(
         **config,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    scratch.mkdir(parents=True)
-    try:
-        (scratch / ARRAYS).write_bytes(data)
-        (scratch / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    with unfinished_folder(path) as folder:
+        (folder / ARRAYS).write_bytes(data)
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         if path.exists():
             path.rmtree()
-        scratch.rename(path)
-    finally:
-        if scratch.exists():
-            scratch.rmtree()
 
 
 def load(path: epath.PathLike) -> tuple[WeightFile, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Weight files for other frameworks: safetensors, PyTorch, NumPy and TensorFlow."""
 
+import errno
 import os
 from collections.abc import Mapping
 
@@ -7,6 +8,7 @@ import numpy as np
 from etils import epath
 
 from common.errors import UserError
+from common.unfinished import scratch_folder, unfinished_file
 from common.weights.io import require_free, to_safetensors
 from common.weights.readers import EMA_SUFFIX
 
@@ -23,9 +25,7 @@ def write_state_dict(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> 
     """
     path = epath.Path(path)
     require_free(path)
-    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with unfinished_file(path) as temporary:
         if path.suffix in (".pth", ".pt"):
             try:
                 import torch
@@ -33,13 +33,10 @@ def write_state_dict(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> 
                 needed = "needs PyTorch: pip install 'multi-axis-jax[torch]'"
                 raise UserError(f"writing {path} {needed}") from error
             tensors = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
-            with scratch.open("wb") as file:
+            with temporary.open("wb") as file:
                 torch.save(tensors, file)
         else:
-            scratch.write_bytes(to_safetensors(arrays))
-        scratch.rename(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+            temporary.write_bytes(to_safetensors(arrays))
 
 
 def write_npz(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -54,14 +51,8 @@ def write_npz(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """
     path = epath.Path(path)
     require_free(path)
-    scratch = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with scratch.open("wb") as file:  # a file object: savez appends ".npz" to names
-            np.savez(file, **arrays)
-        scratch.rename(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with unfinished_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # a file object: savez appends ".npz" to names
 
 
 def write_tensorflow(prefix: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -82,10 +73,15 @@ def write_tensorflow(prefix: epath.PathLike, arrays: Mapping[str, np.ndarray]) -
     prefix = epath.Path(prefix)
     for path in (prefix, epath.Path(f"{prefix}.index")):
         require_free(path)
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=[name + EMA_SUFFIX for name in arrays],
-        shape_and_slices=[""] * len(arrays),
-        tensors=[tf.constant(a) for a in arrays.values()],
-    )
+    with scratch_folder(prefix) as folder:
+        try:
+            tf.raw_ops.SaveV2(
+                prefix=str(folder / prefix.name),
+                tensor_names=[name + EMA_SUFFIX for name in arrays],
+                shape_and_slices=[""] * len(arrays),
+                tensors=[tf.constant(a) for a in arrays.values()],
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(prefix)) from error
+        for file in sorted(folder.iterdir()):  # the index last: without it there is no checkpoint
+            file.rename(prefix.parent / file.name)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,8 +30,10 @@ from common.config import require
 from common.errors import UserError
 from common.export import onnx
 from common.program import BATCH, Input, Program, multiples_of
-from launch.benchmark import PAUSE, Peer, prepare
-from launch.process_settings import tune_allocator
+from launch.benchmark import PAUSE, timed
+from launch.peer import Peer
+from launch.process_settings import compiler_options, tune_allocator
+from launch.timed_program import timed_program
 
 Repetition = Callable[[], float]  # runs once and returns its seconds
 
@@ -64,22 +67,22 @@ def contestants(args: argparse.Namespace, model: str, batch: int) -> dict[str, R
     Raises:
       UserError: there is no such model, it doesn't take the size, or timm doesn't have it.
     """
-    fields = {"mode": "infer", "dtype": "float32", "remat": False, "warmup": 2}
-    ours = argparse.Namespace(**vars(args) | fields, model=model, batch=batch)
-    run, _ = prepare(ours)
-    found = {"JAX": _timed(run)}
+    options = compiler_options(args.settings)
+    ours = timed_program(model, size=args.size, batch=batch, options=options)
+    found = {"JAX": partial(timed, ours.run)}
     program, rng = _program(model, args.size), np.random.default_rng(0)
     images = rng.standard_normal((batch, args.size, args.size, 3), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         fixed, opened = Path(folder, "fixed.onnx"), Path(folder, "opened.onnx")
         onnx.write(fixed, _fixed(program, images))
         onnx.write(opened, program)
-        found["onnxruntime"] = _timed(_in_onnxruntime(fixed, images))
-        found["onnxruntime, open sides"] = _timed(_in_onnxruntime(opened, images))
+        found["onnxruntime"] = partial(timed, _in_onnxruntime(fixed, images))
+        found["onnxruntime, open sides"] = partial(timed, _in_onnxruntime(opened, images))
         if find_spec("openvino"):
-            found["OpenVINO"] = _timed(_in_openvino(fixed, images))
+            found["OpenVINO"] = partial(timed, _in_openvino(fixed, images))
     if args.peer_python:
-        found["timm, torch.compile"] = Peer(ours, "compile").repetition
+        work = {"size": args.size, "batch": batch, "mode": "infer", "dtype": "float32", "warmup": 2}
+        found["timm, torch.compile"] = Peer(args.peer_python, model, "compile", **work).repetition
     return found
 
 
@@ -130,15 +133,6 @@ def _in_openvino(path: Path, images: np.ndarray) -> Callable[[], object]:
     # As all others: where the CPU has bfloat16, OpenVINO takes that if it isn't told.
     compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda: compiled({"image": images})
-
-
-def _timed(run: Callable[[], object]) -> Repetition:
-    def repetition() -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return repetition
 
 
 def _parse() -> argparse.Namespace:

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from common.errors import UserError
-from launch.process_settings import CPU_COMPILER_OPTIONS, tune_allocator
+from launch.process_settings import compiler_options, tune_allocator
 
 
 def main() -> None:
@@ -53,8 +53,7 @@ def _compare(args: argparse.Namespace) -> dict[str, Any]:
         name.removeprefix("opt/target/"): jnp.asarray(array, args.dtype)
         for name, array in maxim_jax.export_weights(model, variables, "official").items()
     }
-    tuned = args.settings == "tuned" and jax.default_backend() == "cpu"
-    options = CPU_COMPILER_OPTIONS if tuned else {}
+    options = compiler_options(args.settings)
     fields = model.shared()
     programs = {
         "ours": jax.jit(lambda v, x: model.apply(v, x)[-1][0]).lower(variables, images),

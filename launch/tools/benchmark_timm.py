@@ -1,7 +1,6 @@
-"""The peer of launch/benchmark.py: the same model of timm, one repetition per line on stdin.
+"""The peer of launch.benchmark: the same model of timm, one repetition per line on stdin.
 
-Run by `launch.benchmark --peer_python`, in an environment with PyTorch and timm and nothing of
-this project.
+Run by `launch/peer.py`, in an environment with PyTorch and timm and nothing of this project.
 """
 
 import argparse
@@ -16,7 +15,10 @@ import torch
 
 
 def main() -> None:
-    """Prints `ready`, then the seconds of one repetition for every line read."""
+    """Prints `ready` and the seconds of the first repetition, then for every line those of one.
+
+    The first one compiles, where it is to.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", help="as timm calls it")
     parser.add_argument("--size", type=int)
@@ -57,9 +59,8 @@ def main() -> None:
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    for _ in range(args.warmup):
-        timed()
-    print("ready", flush=True)
+    first, *_ = [timed() for _ in range(args.warmup)]
+    print("ready", first, flush=True)
     for _ in sys.stdin:
         print(timed(), flush=True)
 

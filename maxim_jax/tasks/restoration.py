@@ -20,14 +20,15 @@ from common.data.pair_transform import EvalPair, TrainPair
 from common.data.pairs import ImageFiles, PairSource, make_pair_source
 from common.demo.demos import Demo
 from common.errors import UserError, nearest_valid
+from common.evaluation_settings import evaluation_settings
 from common.explanation import Explainer
 from common.metrics.psnr_ssim import psnr
 from common.pictures import comparison_sheet
 from common.predict import Predictor
 from common.program import Program
 from common.progress import ProgressReport
-from common.report import fresh_folder
 from common.task import Batch, Dataset, InitConfig, LoaderConfig, Report, Task, Variables, option
+from common.unfinished_report import unfinished_report
 from maxim_jax.checkpoints import CHECKPOINTS
 from maxim_jax.evaluation import METRICS, RestorationEvaluator, evaluate_pairs
 from maxim_jax.explained_photos import ExplainedPhotos, ExplainOptions
@@ -295,6 +296,7 @@ class RestorationTask(Task):
             check=False,  # what is wrong with them is said, and no obstacle
         )
         if isinstance(pairs, ImageFiles):
+            logging.info("to evaluate on: %s", pairs.summary)
             for kind, files in pairs.problems().items():
                 more = ", ..." if len(files) > 3 else ""
                 logging.warning("%d of kind %r: %s%s", len(files), kind, ", ".join(files[:3]), more)
@@ -319,21 +321,22 @@ class RestorationTask(Task):
             key: getattr(options, key) for key in ("tile", "overlap", "ensemble", "few_sizes")
         }
         restorer = Restorer(self.model, variables, **settings)
-        dataset, place = self.whole_eval_data(), fresh_folder(folder)
-        with ProgressReport(len(dataset.source), unit="image") as progress:
-            try:
-                summary = evaluate_pairs(
-                    restorer,
-                    dataset,
-                    protocol,
-                    place,
-                    save_images=options.save_images,
-                    progress=progress.advance,
-                )
-            except UserError:
-                if not any(place.iterdir()):
-                    place.rmdir()
-                raise
+        dataset = self.whole_eval_data()
+        how = dataclasses.replace(options, protocol=protocol.name)
+        depends_on = evaluation_settings(self, variables, {"eval": dataset}, how)
+        with (
+            unfinished_report(folder, depends_on) as report,
+            ProgressReport(len(dataset.source), unit="image") as progress,
+        ):
+            summary = evaluate_pairs(
+                restorer,
+                dataset,
+                protocol,
+                report.folder,
+                save_images=options.save_images,
+                kept=report.kept(),
+                progress=progress.advance,
+            )
         lines = ["; ".join(f"{key}: {text}" for key, text in protocol.describe().items() if text)]
         for key in METRICS:
             mean, deviation = summary["mean"][key], summary["std"][key]
@@ -348,7 +351,7 @@ class RestorationTask(Task):
                 lines.append(
                     f"published weights of {row.model}: PSNR {row.psnr:.2f}, SSIM {row.ssim:.3f}"
                 )
-        lines.append(f"the report is in {place}")
+        lines.append(f"the report is in {report.folder}")
         return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
 
     @classmethod
@@ -382,7 +385,7 @@ class RestorationTask(Task):
 
     def _make_source(self, split: str) -> PairSource:
         data = self.data
-        return make_pair_source(
+        source = make_pair_source(
             data.source,
             layout=data.layout,
             root=data.root,
@@ -393,6 +396,10 @@ class RestorationTask(Task):
             holdout=data.holdout,
             max_corrupt=data.max_corrupt,
         )
+        if isinstance(source, ImageFiles):
+            what = "train" if split == data.train_split else "evaluate"
+            logging.info("to %s on: %s", what, source.summary)
+        return source
 
     def _pairs(self, rng: Array, batch: Batch) -> tuple[Array, Array]:
         """Inputs and targets in 0..1, blended if this batch is to be."""

@@ -21,6 +21,7 @@ from common.data.erase import random_erase
 from common.data.images import decode
 from common.data.mix import mix
 from common.data.preprocess import normalize
+from common.data.renumbered import RenumberedImages
 from common.data.sources import SOURCES, Source, make_source
 from common.demo.demos import Demo
 from common.errors import UserError, did_you_mean
@@ -29,13 +30,19 @@ from common.metrics.classification import ClassificationEvaluator
 from common.pictures import captioned_sheet
 from common.program import Program
 from common.task import Batch, Dataset, HeadInit, Task, Variables, option
+from common.train.labels import match_labels, require_as_many
 from maxvit_jax import programs
 from maxvit_jax.classification_report import write_classification_report
 from maxvit_jax.classified_photos import ClassifiedPhotos
 from maxvit_jax.classifier_demo import ClassifierDemo
 from maxvit_jax.classifier_images import ClassifierImages
-from maxvit_jax.data_defaults import fields_of_weights, fill_data_section
+from maxvit_jax.data_defaults import (
+    class_names_of_weights,
+    fields_of_weights,
+    fill_data_section,
+)
 from maxvit_jax.explained_photos import ExplainedPhotos, ExplainOptions
+from maxvit_jax.imagenet_classes import in_words_of
 from maxvit_jax.inference import Classifier, class_logits
 from maxvit_jax.photo_options import PhotoOptions, load_classifier
 
@@ -55,8 +62,8 @@ class ClassificationData(ClassifierImages):
       train_split: split to train on.
       eval_split: split to evaluate on.
       holdout: share of each class kept for evaluation when `root` has no split folders.
-      classes: of `"folder"`: names of the class folders in the order of their numbers; (): sorted
-        as text.
+      classes: of `"folder"`: names of the class folders in the order of their numbers, or a file
+        that lists them (`common.data.class_maps`); (): sorted as text.
       sampling: how often training shows a class: `"natural"`, as often as it has images, or
         `"balanced"`, all equally often.
     """
@@ -68,7 +75,7 @@ class ClassificationData(ClassifierImages):
     train_split: str = "train"
     eval_split: str = "validation"
     holdout: float = 0.1
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] | str = ()
     sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self):
@@ -135,7 +142,8 @@ class ClassificationTask(Task):
     hub_task = "image-classification"
     package = maxvit_jax
     sections = {"init": HeadInit, "task": LossConfig, "data": ClassificationData}
-    resumable = (*Task.resumable, "data.root", "data.data_dir")  # data that moved
+    # Data that moved, or has the classes in another order.
+    resumable = (*Task.resumable, "data.root", "data.data_dir", "data.classes")
     best_metric = "eval/accuracy_top1"
     shown = SHEET_IMAGES
     weights_config = "evaluate.py:model={name}"
@@ -161,6 +169,7 @@ class ClassificationTask(Task):
         self.model = self.create_model(
             num_classes=len(self.class_names) if classes is None else classes
         )
+        self.data.require_fits(self.model)
 
     @property
     def class_names(self) -> list[str]:
@@ -172,13 +181,17 @@ class ClassificationTask(Task):
         rule = getattr(self.eval_source(), "held_out", "")
         return {"class_names": list(self.class_names), **({"held_out": rule} if rule else {})}
 
+    def number_classes(self, names: Sequence[str]) -> None:
+        """See `common.task.Task`."""
+        self._eval_source = RenumberedImages(self.eval_source(), names)
+
     # ---------------------------------------------------------------- training
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
         height, width = preprocess.height_width(self.data.image_size)
         return {
-            "image": jax.ShapeDtypeStruct((size, height, width, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, height, width, self.data.channels), np.uint8),
             "label": jax.ShapeDtypeStruct((size,), np.int32),
         }
 
@@ -206,6 +219,7 @@ class ClassificationTask(Task):
         """Returns the labelled images to train on, each once."""
         if self._train_source is None:
             self._train_source = self._make_source(self.data.train_split)
+        self._train_source = RenumberedImages.as_in(self._train_source, self.class_names)
         _require_same_classes(self._train_source.class_names, self.class_names)
         names = list(self.class_names)
         require(len(names) > 1, f"one class, {', '.join(names)}: nothing to tell apart, add others")
@@ -249,7 +263,7 @@ class ClassificationTask(Task):
             ]
             pixels = batch["image"]
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-        return {"images": captioned_sheet(pixels, captions)}
+        return {"images": captioned_sheet(np.stack([*map(decode, pixels)]), captions)}
 
     # ---------------------------------------------------------------- what users run
 
@@ -257,7 +271,10 @@ class ClassificationTask(Task):
     def of_weights(
         cls, name: str, path: str, config: Any, asked: Mapping[str, Any] | None, options: Any
     ) -> tuple["ClassificationTask", Variables]:
-        """See `common.task.Task`: on ImageNet's validation split, prepared as the weights say."""
+        """See `common.task.Task`: on ImageNet's validation split, prepared as the weights say.
+
+        Classes are those of the weights, by name if these bring names along.
+        """
         held = config.model.name
         require(held == name, f"--config is for {held}, not {name}: add --config.model.name={name}")
         given = {n: v for n, v in dict(config.model).items() if v is not None}
@@ -271,10 +288,15 @@ class ClassificationTask(Task):
         classes = given.get("num_classes", model.num_classes)
         require(classes == model.num_classes, f"{path} has {model.num_classes} classes: {classes=}")
         if asked is not None:
-            fill_data_section(config.data, name, path, asked)
+            fill_data_section(config.data, name, path, asked, model.in_channels)
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
-        return cls({**config.to_dict(), "model": section}), variables
+        left_out = ("parent", "num_classes")  # the data says how many, and which
+        section = {n: v for n, v in fields.items() if n not in left_out} | {"name": name}
+        task = cls({**config.to_dict(), "model": section})
+        names = in_words_of(task.class_names, class_names_of_weights(path))
+        match_labels(task, path, {"class_names": names})
+        require_as_many(path, model.num_classes, task.labels())
+        return task, variables
 
     def write_report(
         self,

@@ -2,13 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from common.config import require
+from common.data.renumbered import Renumbered
 from common.registry import BACKBONE_AND_HEAD
 from common.task import InitConfig, Task, Variables
-from common.train.run_directory import require_same_labels
+from common.train.labels import match_labels, require_as_many, require_same_labels
 from maxvit_jax.dense_weights import (
     Preparation,
     backbone_of_weights,
@@ -41,12 +42,14 @@ class DenseTask(Task):
 
     Attributes, beside those of `Task`:
       preparation: dataclass of how photos are prepared.
+      renumbered: sources of its kind, with the classes in another order.
 
     Raises:
       UserError: a section that doesn't hold together, or data that isn't there.
     """
 
     preparation: ClassVar[type[Preparation]]
+    renumbered: ClassVar[type[Renumbered]]
 
     model: DenseModel
 
@@ -79,6 +82,8 @@ class DenseTask(Task):
         """Returns what there is to train on."""
         if self._train_source is None:
             self._train_source = self._checked_source(self.data.train_split)
+        known = self.labels()["class_names"]
+        self._train_source = self.renumbered.as_in(self._train_source, known)
         names = {"class_names": list(self._train_source.class_names)}
         require_same_labels("the evaluation data", self.labels(), names)
         return self._train_source
@@ -88,6 +93,10 @@ class DenseTask(Task):
         if self._eval_source is None:
             self._eval_source = self._checked_source(self.data.eval_split)
         return self._eval_source
+
+    def number_classes(self, names: Sequence[str]) -> None:
+        """See `common.task.Task`."""
+        self._eval_source = self.renumbered(self.eval_source(), names)
 
     def load(self, model: DenseModel, path: str) -> Variables:
         """See `common.task.Task`: of weights with the same head all, of others the backbone."""
@@ -110,10 +119,11 @@ class DenseTask(Task):
             stored = cls.stored_data(path, model.num_classes, data)
             data = data | {n: v for n, v in stored.items() if f"data.{n}" not in asked}
         fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
-        section = {n: v for n, v in fields.items() if n != "parent"} | {"name": name}
+        left_out = ("parent", "num_classes")  # the data says how many, and which
+        section = {n: v for n, v in fields.items() if n not in left_out} | {"name": name}
         task = cls({**config, "model": section, "data": data})
-        if "class_names" in info:
-            require_same_labels(path, info, task.labels())
+        match_labels(task, path, info)
+        require_as_many(path, model.num_classes, task.labels())
         return task, variables
 
     def _checked_source(self, split: str) -> Any:

@@ -23,6 +23,7 @@ from common.data.detection_transform import (
     decoded,
     orientations,
 )
+from common.data.renumbered import RenumberedObjects
 from common.errors import UserError, did_you_mean
 from common.metrics.detection import DetectionEvaluator
 from common.metrics.evaluator import Evaluator
@@ -148,6 +149,7 @@ class DetectionTask(DenseTask):
     package = detectors
     sections = {"init": DenseInit, "task": DetectionConfig, "data": DetectionData}
     preparation = Canvas
+    renumbered = RenumberedObjects
     resumable = (*Task.resumable, "data.root", "data.annotations", "data.images", "data.data_dir")
     best_metric = "eval/box_ap"
     shown = SHEET_ROWS

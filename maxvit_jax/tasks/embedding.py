@@ -1,6 +1,6 @@
 """Vectors of a classification job's images, training and evaluation set alike, to be probed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax import Array
@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 import maxvit_jax
 from common.data.sources import LabelledExample, Source
+from common.kept_results import KeptResults
 from common.progress import ProgressReport
 from common.task import Batch, Dataset, Variables
 from common.train.evaluate import EvalLoop
@@ -39,8 +40,9 @@ class EmbeddingTask(ClassificationTask):
         fields |= {n: value for n, value in config.model.items() if f"model.{n}" in given}
         model, variables = maxvit_jax.load_pretrained(name, path, **fields | {"num_classes": 0})
         if asked is not None:
-            fill_data_section(config.data, name, path, asked)
-        task = cls({**config.to_dict(), "model": {"name": name}})
+            fill_data_section(config.data, name, path, asked, model.in_channels)
+        section = {"name": name, "in_channels": model.in_channels}
+        task = cls({**config.to_dict(), "model": section})
         task.model = model
         return task, variables
 
@@ -60,21 +62,30 @@ class EmbeddingTask(ClassificationTask):
         """See `common.task.Task`."""
         return [EmbeddingCollector()]
 
-    def embeddings(self, variables: Variables, mesh: Mesh) -> dict[str, Embeddings]:
-        """Returns the vectors of `train` and `eval`; unreadable images are not among them.
+    def embeddings(
+        self,
+        variables: Variables,
+        mesh: Mesh,
+        datasets: Mapping[str, Dataset],
+        kept: Callable[[str], KeptResults],
+    ) -> dict[str, Embeddings]:
+        """Returns the vectors of data sets; unreadable images are not among them.
 
         Args:
           variables: of the model.
           mesh: batches are split over it.
+          datasets: of `eval_data`.
+          kept: from the name of one to what an interruption left of its results.
 
         Raises:
           UserError: more than `data.max_corrupt` images are unreadable, or vectors not finite.
         """
         loop, found = EvalLoop(self, mesh, variables), {}
-        for part, dataset in self.eval_data().items():
+        for part, dataset in datasets.items():
             (collector,) = evaluators = self.evaluators()
             with ProgressReport(len(dataset.source), unit=f"{part} image") as progress:
-                loop.run(variables, dataset, evaluators, progress.advance, pictures=False)
+                advance, results = progress.advance, kept(part)
+                loop.run(variables, dataset, evaluators, advance, pictures=False, kept=results)
             found[part] = collector.collected(dataset.source)
         return found
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from common.data.images import decode
 from common.data.label_tables import read_label_csv
 from common.data.labelled_files import LabelledFiles
 from common.data.preprocess import height_width, normalize
+from common.data.renumbered import RenumberedTags
 from common.data.table_files import Parts, only_csv
 from common.metrics.multilabel import MultilabelEvaluator
 from common.model_fields import refuse_code
@@ -27,6 +28,7 @@ from common.pictures import captioned_sheet
 from common.predict import PhotoPredictor
 from common.task import Batch, Dataset, HeadInit, Task, Variables, option
 from common.train.checkpoint import restore_variables
+from common.train.labels import stored_names
 from common.train.run_directory import LABELS_FILE, read_config, read_labels
 from maxvit_jax.classifier_images import ClassifierImages
 from maxvit_jax.inference import class_logits
@@ -114,7 +116,8 @@ class MultilabelTask(Task):
     kind = "multilabel"
     package = maxvit_jax
     sections = {"init": HeadInit, "task": MultilabelConfig, "data": MultilabelData}
-    resumable = (*Task.resumable, "data.root", "data.table", "data.images")  # data that moved
+    # Data that moved, or has the classes in another order.
+    resumable = (*Task.resumable, "data.root", "data.table", "data.images", "data.class_names")
     best_metric = "eval/map"
     shown = SHEET_IMAGES
     predict_options = MultilabelOptions
@@ -132,6 +135,7 @@ class MultilabelTask(Task):
         self._class_names = class_names
         classes = self.model_config.get("num_classes")
         self.model = self.create_model(num_classes=classes or len(self.class_names))
+        self.data.require_fits(self.model)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -142,13 +146,17 @@ class MultilabelTask(Task):
         """See `common.task.Task`: the names of the classes."""
         return {"class_names": [*self.class_names]}
 
+    def number_classes(self, names: Sequence[str]) -> None:
+        """See `common.task.Task`."""
+        self._eval_source = RenumberedTags(self.eval_source(), names)
+
     # ---------------------------------------------------------------- training
 
     def abstract_batch(self, size: int) -> Batch:
         """See `common.task.Task`."""
         height, width = height_width(self.data.image_size)
         return {
-            "image": jax.ShapeDtypeStruct((size, height, width, 3), np.uint8),
+            "image": jax.ShapeDtypeStruct((size, height, width, self.data.channels), np.uint8),
             "labels": jax.ShapeDtypeStruct((size, self.model.num_classes), np.float32),
         }
 
@@ -171,6 +179,7 @@ class MultilabelTask(Task):
         """See `common.task.Task`."""
         if self._train_source is None:
             self._train_source = self._make_source(training=True)
+        self._train_source = RenumberedTags.as_in(self._train_source, self.class_names)
         self._check_classes(self._train_source)
         return Dataset(self._train_source, self.data.train_transform())
 
@@ -208,7 +217,7 @@ class MultilabelTask(Task):
                 "!" * (not r) + self._names(row) for r, row in zip(right, given, strict=True)
             ]
         pixels = np.clip(np.rint(images), 0, 255).astype(np.uint8)
-        return {"images": captioned_sheet(pixels, captions)}
+        return {"images": captioned_sheet(np.stack([*map(decode, pixels)]), captions)}
 
     # ---------------------------------------------------------------- what users run
 
@@ -231,22 +240,25 @@ class MultilabelTask(Task):
         )
 
     @classmethod
+    def of_run(cls, path: str, dtype: str) -> tuple[Self, Variables]:
+        """See `common.task.Task`: the run knows its classes, wherever its data is."""
+        config = read_config(path)
+        refuse_code(path, config["model"])
+        names = stored_names(path, read_labels(path))
+        require(bool(names), f"{path} lacks {LABELS_FILE}, which names its classes")
+        model = config["model"] | {"dtype": dtype, "num_classes": len(names)}
+        task = cls(config | {"model": model}, class_names=names)
+        return task, restore_variables(path)[1]
+
+    @classmethod
     def predictor(
         cls, name: str, path: str, options: MultilabelOptions, *, batch_size: int, dtype: str
     ) -> PhotoPredictor:
-        """See `common.task.Task`: the run knows its classes, wherever its data is."""
-        del name
-        config = read_config(path)
-        refuse_code(path, config["model"])
-        names = read_labels(path).get("class_names")
-        require(bool(names), f"{path} lacks {LABELS_FILE}, which names its classes")
-        model = config["model"] | {"dtype": dtype, "num_classes": len(names)}
-        asked = {} if options.threshold is None else {"threshold": options.threshold}
-        settings = {"model": model, "task": config["task"] | asked}
-        _, variables = restore_variables(path)
-        return PhotoPredictor(
-            cls(config | settings, class_names=names), variables, batch_size=batch_size
-        )
+        """See `common.task.Task`."""
+        task, variables = cls.of_run(path, dtype)
+        if options.threshold is not None:
+            task.task_config = dataclasses.replace(task.task_config, threshold=options.threshold)
+        return PhotoPredictor(task, variables, batch_size=batch_size)
 
     def example_of_photo(self, photo: bytes | np.ndarray) -> dict[str, np.ndarray]:
         """See `common.task.Task`."""

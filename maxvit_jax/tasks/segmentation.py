@@ -15,15 +15,18 @@ from common.config import require
 from common.data import preprocess
 from common.data.label_map_transform import EvalLabelMap, TrainLabelMap
 from common.data.label_maps import KINDS, LabelMapSource, make_label_map_source
+from common.data.renumbered import RenumberedLabelMaps
 from common.errors import UserError, did_you_mean
+from common.evaluation_settings import evaluation_settings
 from common.layers.resize import bilinear
 from common.metrics.segmentation import SegmentationEvaluator
 from common.pictures import comparison_sheet, label_overlay
 from common.predict import FilePredictor
 from common.program import Program
 from common.progress import ProgressReport
-from common.report import fresh_folder, result_lines
+from common.report import result_lines
 from common.task import Batch, Dataset, LoaderConfig, Report, Task, Variables, option
+from common.unfinished_report import unfinished_report
 from maxvit_jax import programs, segmenters
 from maxvit_jax.dense_weights import (
     Preparation,
@@ -155,6 +158,7 @@ class SegmentationTask(DenseTask):
     package = segmenters
     sections = {"init": DenseInit, "task": LossConfig, "data": SegmentationData}
     preparation = Preparation
+    renumbered = RenumberedLabelMaps
     resumable = (*Task.resumable, "data.root", "data.classes")
     best_metric = "eval/miou"
     shown = SHEET_ROWS
@@ -283,23 +287,24 @@ class SegmentationTask(DenseTask):
         """See `common.task.Task`: whole images, compared at the labels' own size."""
         del mesh  # images of many sizes: one at a time
         segmenter = Segmenter(self.model, variables, self.data, **options.settings())
-        dataset, place = Dataset(self.eval_source(), EvalLabelMap(size=None)), fresh_folder(folder)
-        with ProgressReport(len(dataset.source), unit="image") as progress:
-            try:
-                summary = evaluate_images(
-                    segmenter,
-                    dataset,
-                    self.class_names,
-                    self.eval_source().palette,
-                    place,
-                    progress=progress.advance,
-                )
-            except UserError:
-                if not any(place.iterdir()):
-                    place.rmdir()
-                raise
+        dataset = Dataset(self.eval_source(), EvalLabelMap(size=None))
+        settings = evaluation_settings(self, variables, {"eval": dataset}, options)
+        with (
+            unfinished_report(folder, settings) as report,
+            ProgressReport(len(dataset.source), unit="image") as progress,
+        ):
+            summary = evaluate_images(
+                segmenter,
+                dataset,
+                self.class_names,
+                self.eval_source().palette,
+                report.folder,
+                kept=report.kept(),
+                progress=progress.advance,
+            )
         lines = result_lines({f"eval/{key}": summary[key] for key in SegmentationEvaluator.metrics})
-        lines.append(f"compiled for {len(segmenter.compiled)} size(s); the report is in {place}")
+        sizes = len(segmenter.compiled)
+        lines.append(f"compiled for {sizes} size(s); the report is in {report.folder}")
         return Report(lines, [f"{row['name']}: {row['reason']}" for row in summary["skipped"]])
 
     @classmethod

@@ -130,15 +130,15 @@ def build_step(config):
     assert all(value.shape == () for value in metrics.values())
 
 
-def shortened(config):
-    """The recipe of a model with one block per stage, or one stage and group."""
+def shortened(config, blocks=1):
+    """The recipe of a model with at most so many blocks per stage, or stages of one group each."""
     model = make_task(config.copy_and_resolve_references()).model
     if "depths" in config.model:
-        config.model.depths = (1,) * len(model.depths)
+        config.model.depths = tuple(min(depth, blocks) for depth in model.depths)
     elif "backbone_fields" in config.model:
         depths = model.make_backbone().depths
-        config.model.backbone_fields.depths = (1,) * len(depths)
+        config.model.backbone_fields.depths = tuple(min(depth, blocks) for depth in depths)
     else:
-        for field in ("num_stages", "num_groups", "num_bottleneck_blocks"):
-            config.model[field] = 1
+        config.model.num_stages = min(model.num_stages, blocks)
+        config.model.num_groups = config.model.num_bottleneck_blocks = 1
     return config

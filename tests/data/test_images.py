@@ -253,3 +253,36 @@ def test_decompression_bomb(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RGB[..., 0].size // 2 - 1)
     with pytest.raises(CorruptImage, match="bomb"):
         decode(data)
+
+
+# ---------------------------------------------------------------- gray, and with alpha
+
+
+def test_gray_is_pillows_luma():
+    for data in (encode(Image.fromarray(RGB)), RGB, Image.fromarray(RGB)):
+        gray = decode(data, channels=1)
+        np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(RGB).convert("L")))
+    flat = RGB[..., 0]
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(flat)), channels=1)[..., 0], flat)
+    deep = deep_png(DEEP[..., :1], 0)
+    np.testing.assert_array_equal(decode(deep, channels=1), to8(DEEP[..., :1]))
+
+
+def test_alpha_is_read_and_colours_stay():
+    rgba = np.dstack([RGB, RNG.randint(0, 256, RGB.shape[:2]).astype(np.uint8)])
+    for data in (encode(Image.fromarray(rgba)), rgba):
+        np.testing.assert_array_equal(decode(data, channels=4), rgba)
+    np.testing.assert_array_equal(decode(deep_png(DEEP, 6), channels=4), to8(DEEP))
+    gray = Image.fromarray(rgba[..., [0, 3]])  # LA
+    np.testing.assert_array_equal(decode(encode(gray), channels=4), rgba[..., [0, 0, 0, 3]])
+    paletted = Image.fromarray(RGB).quantize(8)
+    found = decode(encode(paletted, transparency=3), channels=4)
+    np.testing.assert_array_equal(found[..., 3] == 0, np.asarray(paletted) == 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_what_has_no_alpha_is_opaque(kind):
+    data = encode(Image.fromarray(RGB), kind)
+    found = decode(data, channels=4)
+    assert found.shape == (*RGB.shape[:2], 4) and (found[..., 3] == 255).all()
+    np.testing.assert_array_equal(found[..., :3], decode(data))

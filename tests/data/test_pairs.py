@@ -173,6 +173,28 @@ def test_two_folders(tmp_path):
         make_pair_source("pairs", input_root=roots["input_root"])
 
 
+def test_what_is_left_out_is_said_by_kind(tmp_path):
+    for name in ("noisy/a.png", "clean/a.png", "clean/@eaDir/a.png"):
+        save(tmp_path / name)
+    for name in ("noisy/a.txt", "noisy/b.heic", "clean/b.heic", "clean/.hidden"):
+        (tmp_path / name).touch()
+    roots = {"input_root": str(tmp_path / "noisy"), "target_root": str(tmp_path / "clean")}
+    expected = "left out: 3 of 5 files (2 .heic, 1 .txt), 1 folders @eaDir"
+    assert make_pair_source("pairs", **roots).summary == f"1 pairs; {expected}"
+    photos = make_pair_source("folder", root=str(tmp_path / "clean"), split="")
+    assert photos.summary == "1 photos; left out: 1 of 2 files (1 .heic), 1 folders @eaDir"
+    (tmp_path / "noisy" / "a.png").unlink()
+    with pytest.raises(UserError, match=r"no images in .*noisy; left out: 2 of 2 files"):
+        make_pair_source("folder", root=str(tmp_path / "noisy"))
+
+
+def test_targets_that_no_input_has_are_counted_where_inputs_share_them(tmp_path):
+    for name in ("ITS/hazy/1_1.png", "ITS/clear/1.png", "ITS/clear/2.png"):
+        save(tmp_path / name)
+    source = make_pair_source("pairs", layout="reside_indoor", root=str(tmp_path))
+    assert source.summary == "1 pairs; left out: 1 targets without input"
+
+
 def test_patterns_of_ones_own(tmp_path):
     """In one tree and in two folders; what fits no rule is a problem as ever."""
     names = [f"train/{kind}_{i}.png" for kind in ("low", "high") for i in (1, 2)]

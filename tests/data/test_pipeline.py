@@ -196,6 +196,15 @@ def test_eval_processes_have_equally_many_batches(examples):
     assert_same(concatenated(parts), whole)
 
 
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_evaluation_begins_at_a_batch(start):
+    """Also behind the last of the four."""
+    whole = list(eval_batches(Source(), plain, batch_size=BATCH))
+    assert_same(
+        list(eval_batches(Source(), plain, batch_size=BATCH, start_batch=start)), whole[start:]
+    )
+
+
 def test_eval_masks_corrupt_examples():
     batches = list(eval_batches(Source(broken={0, 9}), plain, batch_size=BATCH))
     merged = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

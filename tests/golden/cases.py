@@ -17,11 +17,12 @@ import functools
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from tests.golden.weights import make_image, make_weight
 
@@ -38,6 +39,27 @@ full_jit = functools.partial(
         "xla_cpu_use_fusion_emitters": True,
     },
 )
+
+# Small cases that are compared so, one of each family; those of full size are besides.
+AS_USERS_COMPILE = {"tf_micro", "micro_cls", "caformer_micro", "micro_nocross_nobias_64x64"}
+
+
+def golden_jit(name: str) -> Callable[..., Any]:
+    """`full_jit`, or `jax.jit` for further small cases: their limits are the same."""
+    return jax.jit if "micro" in name and name not in AS_USERS_COMPILE else full_jit
+
+
+def logits_and_maps(
+    model: nn.Module, variables: Mapping[str, Any], images: Any
+) -> tuple[Any, dict[str, Any]]:
+    """What a backbone returns, and the maps that it made on the way: traced once for both."""
+    logits, kept = model.apply(
+        variables,
+        images,
+        capture_intermediates=lambda _, method: method == "features",
+        mutable=["intermediates"],
+    )
+    return logits, kept["intermediates"]["features"][0]
 
 
 @dataclasses.dataclass(frozen=True)

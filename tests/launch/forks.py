@@ -39,8 +39,7 @@ ENVIRONMENT = {
 
 # What the mains import, but for the modules that define flags.
 _IMPORTS = (
-    "common.report",
-    "common.report_page",
+    "common.evaluation_report",
     "common.train.trainer",
     "common.video",
     "configs.base.imagenet",

@@ -27,21 +27,23 @@ SMALL = (
 NAME = "--model=poolformer_s12+retinanet"
 
 
+def train(tmp, run, root="mine"):
+    data = f"--config.data.root={tmp}/{root}"
+    return ["launch.train", RECIPE, *SMALL, data, f"--workdir={tmp}/{run}"]
+
+
 def commands(tmp):
-    data = f"--config.data.root={tmp}/mine"
-    train = ["launch.train", RECIPE, *SMALL, data]
-    killed, run = f"--workdir={tmp}/killed", f"--workdir={tmp}/run"
+    run = f"--workdir={tmp}/run"
     predict = ["launch.predict", run, f"--input={tmp}/photos"]
     return {
-        "train": [*train, run],
-        "killed": ["tests.launch.killed", f"{tmp}/killed/checkpoints/15", *train, killed],
-        "resumed": [*train, killed],
+        "train": train(tmp, "run"),
         "evaluate": ["launch.evaluate", run, "--score=0.01"],
         "predict": [*predict, f"--output={tmp}/found", "--score=0.01"],
         "convert": ["launch.convert", NAME, f"--input={tmp}/run", f"--output={tmp}/own"],
         "evaluate weights": [
             *("launch.evaluate", NAME, f"--weights={tmp}/own", f"--output={tmp}/of_weights"),
-            *("--config.data.batch_size=2", "--config.data.holdout=0.3", data),
+            *("--config.data.batch_size=2", "--config.data.holdout=0.3"),
+            f"--config.data.root={tmp}/mine",
         ],
         "plan": [
             *("launch.plan", RECIPE, "--devices=2", "--config.model.num_classes=2"),
@@ -54,11 +56,7 @@ def commands(tmp):
         "bad score": [*predict, "--score=2", f"--output={tmp}/none"],
         "bad class": [*predict, "--classes=rde", f"--output={tmp}/none"],
         "not for it": [*predict, "--top=3"],
-        "no annotations": [
-            *train[:-1],
-            f"--config.data.root={tmp}/photos",
-            f"--workdir={tmp}/none",
-        ],
+        "no annotations": train(tmp, "none", root="photos"),
     }
 
 
@@ -77,7 +75,7 @@ def tmp(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detection")
     sizes = (40, 48), (36, 33)
     write_folder(folder / "mine", rectangles(24, sizes))
-    write_folder(folder / "renamed", rectangles(24, sizes, ("blue", "red")))
+    write_folder(folder / "renamed", rectangles(24, sizes, ("red", "green")))
     upright, turned = rectangles(sizes=((30, 50),))[0], rectangles(sizes=((20, 44),))[1]
     write_photos(folder / "photos", upright["image"], turned["image"])
     return folder
@@ -88,11 +86,24 @@ def results(tmp):
     return run_commands(commands(tmp), tmp / "results")
 
 
-def test_trained_killed_and_resumed_bit_for_bit(results, tmp):
-    succeeded(results["train"])
+@pytest.mark.slow
+def test_killed_and_resumed_bit_for_bit(tmp):
+    """As any job: of which one is among the fast, in test_new_job.py."""
+    command = train(tmp, "killed")
+    lines = {
+        "whole": train(tmp, "whole"),
+        "killed": ["tests.launch.killed", f"{tmp}/killed/checkpoints/15", *command],
+        "resumed": command,
+    }
+    results = run_commands(lines, tmp / "resumed")
+    succeeded(results["whole"])
     assert results["killed"].status == -signal.SIGKILL
     assert "continuing from step 15" in succeeded(results["resumed"]).out
-    tiny.assert_identical(tiny.stored(tmp / "killed", 30), tiny.stored(tmp / "run", 30))
+    tiny.assert_identical(tiny.stored(tmp / "killed", 30), tiny.stored(tmp / "whole", 30))
+
+
+def test_trained(results, tmp):
+    succeeded(results["train"])
     labels = json.loads((tmp / "run" / "labels.json").read_text())
     assert labels == {"class_names": ["red", "blue"], "category_ids": [1, 2]}
 
@@ -146,7 +157,7 @@ def test_planned_without_data(results):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("other classes", "number 0 is 'red' there and 'blue' here"),
+        ("other classes", "number 1 is 'blue' there and 'green' here"),
         ("bad score", "--score=2.0: a number from 0 to 1"),
         ("bad class", "--classes: there is no class 'rde'; did you mean 'red'"),
         ("not for it", "--top does not apply: it is for classification models"),

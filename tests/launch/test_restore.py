@@ -6,6 +6,7 @@ All commands run in `commands`, once and in turn; the tests look at what each le
 import functools
 import io
 import json
+import re
 
 import cv2
 import numpy as np
@@ -71,7 +72,7 @@ WORK = {
     ],
     "huge": restore("{tmp}/huge.png", "{tmp}/one"),
     "transparent as JPEG": restore("{tmp}/photos/alpha.png", "{tmp}/one/alpha.jpg"),
-    "video": restore("{tmp}/clip.mp4", "{tmp}/films"),
+    "video": restore("{tmp}/cut.mkv", "{tmp}/films"),
     "mixed": restore("{tmp}/mixed", "{tmp}/mixed_out", "--format=tif"),
 }
 
@@ -190,8 +191,11 @@ def tmp(tmp_path_factory):
     # An interrupted run before: one result, and a file it had not renamed yet.
     (folder / "restored" / "sub").mkdir(parents=True)
     Image.new("RGB", (1, 1), "red").save(folder / "restored" / "sub" / "one.png")
-    (folder / "restored" / ".deep.png.1234.tmp").write_text("half")
+    (folder / "restored" / ".deep.png.tmp").write_text("half")
     _write_clip(tmp / "clip.mp4")
+    _write_clip(tmp / "cut.mkv")
+    data = (tmp / "cut.mkv").read_bytes()
+    (tmp / "cut.mkv").write_bytes(data[: len(data) * 4 // 5])
     (tmp / "mixed").mkdir()
     (tmp / "mixed" / "clip.mp4").write_bytes((tmp / "clip.mp4").read_bytes())
     (tmp / "mixed" / "broken.wmv").write_text("no film")
@@ -212,10 +216,10 @@ def _many_pixels():
 def _write_clip(path):
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
+        stream = file.add_stream("libx264", rate=5)
         stream.height, stream.width, stream.pix_fmt = 40, 60, "yuv420p"
-        for i in range(5):
-            frame = np.full((40, 60, 3), 40 * i, np.uint8)
+        for _ in range(10):
+            frame = RNG.randint(0, 256, (40, 60, 3)).astype(np.uint8)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         file.mux(stream.encode(None))
 
@@ -290,8 +294,8 @@ def test_a_folder_is_restored_but_for_what_is_broken(commands, tmp):
     assert "photo 11/11  images/s " in result.out
     assert "Traceback" not in result.err and "arning" not in result.err, result.err
     written = {f"{name}.png" if name.endswith("gif") else name for name in NAMES}
-    left = {".deep.png.1234.tmp", "comparison.png", "comparison-2.png"}
-    assert files(tmp / "photos" / "restored") == written | left
+    sheets = {"comparison.png", "comparison-2.png"}
+    assert files(tmp / "photos" / "restored") == written | sheets
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"sub/one.png"}))
@@ -380,15 +384,13 @@ def test_no_transparency_is_lost(commands, tmp):
     assert files(tmp / "one") == {"palette.gif.png"}
 
 
-def test_video(commands, tmp):
-    av = pytest.importorskip("av")
+def test_a_damaged_video_is_no_success(commands, tmp):
     result = commands["video"]
-    assert result.status == 0, result.err
-    assert f"{tmp}/clip.mp4: 5 frames, copied 0 sound tracks\n" in result.out
-    assert "frame 5/5  images/s " in result.out
-    with av.open(str(tmp / "films" / "clip.mp4")) as file:
-        frames = list(file.decode(video=0))
-    assert len(frames) == 5 and (frames[0].height, frames[0].width) == (40, 60)
+    assert result.status == 1, result.err
+    found = re.search(r"/cut\.mkv: (\d) frames, .*the file announces .* seconds more", result.out)
+    assert 0 < int(found[1]) < 10
+    assert "restored 1 of 1 videos, 1 of damaged files\n" in result.out
+    assert files(tmp / "films") == {"cut.mkv"}
 
 
 def test_a_folder_of_everything(commands, tmp):
@@ -399,6 +401,11 @@ def test_a_folder_of_everything(commands, tmp):
     assert f"failed: {tmp}/mixed/broken.wmv: can't read" in result.out
     assert "restored 2 of 2 photos\n" in result.out
     assert "restored 1 of 2 videos, 1 failed\n" in result.out
+    clip = f"{tmp}/mixed/clip.mp4: 10 frames, copied 0 sound tracks; the result is {tmp}/mixed_out/"
+    assert clip in result.out and "frame 10/10  images/s " in result.out
+    with pytest.importorskip("av").open(str(tmp / "mixed_out" / "clip.mp4")) as file:
+        frames = list(file.decode(video=0))
+    assert len(frames) == 10 and (frames[0].height, frames[0].width) == (40, 60)
     assert files(tmp / "mixed_out") == {"clip.mp4", "moving.tif", "pages.tif"}
     for name in ("moving.tif", "pages.tif"):
         with Image.open(tmp / "mixed_out" / name) as image:

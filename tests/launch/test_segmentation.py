@@ -26,15 +26,15 @@ SMALL = (
 )
 
 
+def train(tmp, run, root="mine"):
+    data = f"--config.data.root={tmp}/{root}"
+    return ["launch.train", RECIPE, *SMALL, data, f"--workdir={tmp}/{run}"]
+
+
 def commands(tmp):
-    data = f"--config.data.root={tmp}/mine"
-    train = ["launch.train", RECIPE, *SMALL, data]
-    killed, run = f"--workdir={tmp}/killed", f"--workdir={tmp}/run"
-    of_outlines = f"--workdir={tmp}/outlines"
+    run, of_outlines = f"--workdir={tmp}/run", f"--workdir={tmp}/outlines"
     return {
-        "train": [*train, run],
-        "killed": ["tests.launch.killed", f"{tmp}/killed/checkpoints/2", *train, killed],
-        "resumed": [*train, killed],
+        "train": train(tmp, "run"),
         "evaluate": ["launch.evaluate", run, "--flip"],
         "in windows": ["launch.evaluate", run, "--tile=32", f"--output={tmp}/windows"],
         "predict": ["launch.predict", run, f"--input={tmp}/photos", f"--output={tmp}/masks"],
@@ -50,17 +50,17 @@ def commands(tmp):
         "evaluate weights": [
             *("launch.evaluate", "--model=poolformer_s12+semantic_fpn"),
             *(f"--weights={tmp}/own", f"--output={tmp}/of_weights", "--config.data.source=folder"),
-            f"--config.data.root={tmp}/mine",
+            *(f"--config.data.root={tmp}/mine", "--tile=32"),
         ],
         "other classes": [
             *("launch.evaluate", run, f"--config.data.classes={tmp}/renamed.txt"),
             f"--output={tmp}/none",
         ],
-        "outlines": [*train[:-1], f"--config.data.root={tmp}/label studio", of_outlines],
-        "evaluate outlines": ["launch.evaluate", of_outlines],
+        "outlines": train(tmp, "outlines", root="label studio"),
+        "evaluate outlines": ["launch.evaluate", of_outlines, "--tile=32"],
         "bad scales": ["launch.evaluate", run, "--scales=big", f"--output={tmp}/none"],
         "not for it": ["launch.predict", run, f"--input={tmp}/photos", "--top=3"],
-        "no masks": [*train[:-1], f"--config.data.root={tmp}/photos", f"--workdir={tmp}/none"],
+        "no masks": train(tmp, "none", root="photos"),
     }
 
 
@@ -76,7 +76,7 @@ def tmp(tmp_path_factory):
         Image.fromarray(example["label_map"]).save(folder / "mine" / "masks" / f"{i}.png")
     (folder / "mine" / "classes.txt").write_text("ground\nred\nblue\n")
     label_studio(folder / "label studio", count=8)
-    (folder / "renamed.txt").write_text("ground\nblue\nred\n")
+    (folder / "renamed.txt").write_text("ground\nred\ngreen\n")
     rng = np.random.default_rng(0)
     upright, turned = (rng.integers(0, 256, (*size, 3), np.uint8) for size in ((30, 50), (20, 44)))
     write_photos(folder / "photos", upright, turned)
@@ -88,11 +88,24 @@ def results(tmp):
     return run_commands(commands(tmp), tmp / "results")
 
 
-def test_trained_killed_and_resumed_bit_for_bit(results, tmp):
-    succeeded(results["train"])
+@pytest.mark.slow
+def test_killed_and_resumed_bit_for_bit(tmp):
+    """As any job: of which one is among the fast, in test_new_job.py."""
+    command = train(tmp, "killed")
+    lines = {
+        "whole": train(tmp, "whole"),
+        "killed": ["tests.launch.killed", f"{tmp}/killed/checkpoints/2", *command],
+        "resumed": command,
+    }
+    results = run_commands(lines, tmp / "resumed")
+    succeeded(results["whole"])
     assert results["killed"].status == -signal.SIGKILL
     assert "continuing from step 2" in succeeded(results["resumed"]).out
-    tiny.assert_identical(tiny.stored(tmp / "killed", 4), tiny.stored(tmp / "run", 4))
+    tiny.assert_identical(tiny.stored(tmp / "killed", 4), tiny.stored(tmp / "whole", 4))
+
+
+def test_trained(results, tmp):
+    succeeded(results["train"])
     labels = json.loads((tmp / "run" / "labels.json").read_text())
     assert labels["class_names"] == ["ground", "red", "blue"]
 
@@ -150,7 +163,7 @@ def test_converted_and_evaluated_as_weights(results, tmp):
 @pytest.mark.parametrize(
     "name, words",
     [
-        ("other classes", "number 1 is 'red' there and 'blue' here"),
+        ("other classes", "number 2 is 'blue' there and 'green' here"),
         ("bad scales", "--scales=big: numbers with commas between"),
         ("not for it", "--top does not apply: it is for classification models"),
         ("no masks", "masks"),

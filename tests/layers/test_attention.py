@@ -28,13 +28,18 @@ def test_bias_index_is_key_minus_query(window):
 
 def test_bias_gets_gradients_and_resizes():
     bias = RelativeBias(heads=2, window=(4, 4), bias_window=(3, 3))
-    variables = bias.init(jax.random.key(0))
+    variables = make_variables(bias)
+
+    @jax.jit
+    def run(variables):
+        gradient = jax.grad(lambda v: bias.apply(v)[0, 0, 0].sum())(variables)
+        return gradient["params"]["table"], resize_table(variables["params"]["table"], (4, 4))
+
     table = variables["params"]["table"]
     assert table.shape == (2, 5, 5)
-    gradient = jax.grad(lambda v: bias.apply(v)[0, 0, 0].sum())(variables)["params"]["table"]
-    assert jnp.abs(gradient[0]).sum() == pytest.approx(1.0)
-    assert jnp.all(gradient[1] == 0)
-    resized = resize_table(table, (4, 4))
+    gradient, resized = run(variables)
+    assert np.abs(gradient[0]).sum() == pytest.approx(1.0)
+    assert np.all(gradient[1] == 0)
     assert resized.shape == (2, 7, 7)
     np.testing.assert_allclose(resized[:, 3, 3], table[:, 2, 2], rtol=1e-6)  # centre stays
     assert resize_table(table, (3, 3)) is table
@@ -42,19 +47,24 @@ def test_bias_gets_gradients_and_resizes():
 
 def test_attention_equals_its_definition():
     module = WindowAttention(window=(2, 3), head_dim=4)
-    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 6, 8)), jnp.float32)
-    variables = module.init(jax.random.key(1), x)
-    p = jax.tree.map(lambda a: a + 0.1, variables["params"])  # biases away from zero
-    q, k, v = (
-        jnp.einsum("bgpc,cthd->tbgphd", x, p["qkv"]["kernel"])
-        + p["qkv"]["bias"][:, None, None, None]
-    )
-    logits = jnp.einsum("bgqhd,bgkhd->bghqk", q / np.sqrt(4), k)
-    table = p["relative_bias"]["table"].reshape(2, -1)
-    logits += table[:, relative_index((2, 3))]
-    mixed = jnp.einsum("bghqk,bgkhd->bgqhd", jax.nn.softmax(logits), v)
-    expected = jnp.einsum("bgqhd,hdc->bgqc", mixed, p["out"]["kernel"]) + p["out"]["bias"]
-    np.testing.assert_allclose(module.apply({"params": p}, x), expected, rtol=1e-5, atol=1e-5)
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 8)).astype(np.float32)
+
+    @jax.jit
+    def both(variables, x):
+        p = variables["params"]
+        q, k, v = (
+            jnp.einsum("bgpc,cthd->tbgphd", x, p["qkv"]["kernel"])
+            + p["qkv"]["bias"][:, None, None, None]
+        )
+        logits = jnp.einsum("bgqhd,bgkhd->bghqk", q / np.sqrt(4), k)
+        table = p["relative_bias"]["table"].reshape(2, -1)
+        logits += table[:, relative_index((2, 3))]
+        mixed = jnp.einsum("bghqk,bgkhd->bgqhd", jax.nn.softmax(logits), v)
+        expected = jnp.einsum("bgqhd,hdc->bgqc", mixed, p["out"]["kernel"]) + p["out"]["bias"]
+        return module.apply(variables, x), expected
+
+    found, expected = both(make_variables(module, x), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_are_those_that_values_are_mixed_by():
@@ -112,44 +122,46 @@ def test_every_implementation_of_attention_is_the_same(masked):
 
 def test_softmax_is_float32_under_bfloat16():
     module = WindowAttention(window=(4,), head_dim=4, dtype=jnp.bfloat16)
-    x = jnp.ones((1, 1, 4, 8), jnp.bfloat16)
-    variables = module.init(jax.random.key(0), x)
-    text = str(jax.make_jaxpr(lambda x: module.apply(variables, x))(x))
+    x = jax.ShapeDtypeStruct((1, 1, 4, 8), jnp.bfloat16)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    text = str(jax.make_jaxpr(module.apply)(variables, x))
     exponentials = [line for line in text.splitlines() if " exp " in line]
     assert exponentials and all("f32" in line for line in exponentials)
-    assert module.apply(variables, x).dtype == jnp.bfloat16
+    assert jax.eval_shape(module.apply, variables, x).dtype == jnp.bfloat16
+
+
+@partial(jax.jit, static_argnums=0)
+def run(module, variables, x):
+    return module.apply(variables, x, train=False)
 
 
 @pytest.mark.parametrize("kind", ["block", "grid"])
 def test_padding_changes_nothing_where_the_size_fits(kind):
-    x = jax.random.normal(jax.random.key(0), (2, 8, 12, 8))
+    x = np.random.default_rng(0).standard_normal((2, 8, 12, 8)).astype(np.float32)
     plain = MultiAxisAttention(kind, (4, 4), head_dim=4)
     padded = plain.clone(pad_inputs=True)
-    variables = plain.init(jax.random.key(1), x, train=False)
-    np.testing.assert_array_equal(
-        plain.apply(variables, x, train=False), padded.apply(variables, x, train=False)
-    )
+    variables = make_variables(plain, x, train=False)
+    np.testing.assert_array_equal(run(plain, variables, x), run(padded, variables, x))
 
 
 @pytest.mark.parametrize("kind", ["block", "grid"])
 def test_padded_keys_are_not_attended_to(kind):
     """The 5 x 4 map in windows of 4: the last row's window holds one real row alone."""
     module = MultiAxisAttention(kind, (4, 4), head_dim=4, pad_inputs=True)
-    x = jax.random.normal(jax.random.key(0), (1, 5, 4, 8))
-    variables = module.init(jax.random.key(1), x, train=False)
-    y = module.apply(variables, x, train=False)
-    assert y.shape == x.shape and bool(jnp.all(jnp.isfinite(y)))
+    x = np.random.default_rng(0).standard_normal((1, 5, 4, 8)).astype(np.float32)
+    variables = make_variables(module, x, train=False)
+    y = run(module, variables, x)
+    assert y.shape == x.shape and np.all(np.isfinite(y))
     if kind == "block":
         # Alone in its window, the last row must not see what the others hold.
-        other = module.apply(variables, x.at[:, :4].set(7.0), train=False)
-        np.testing.assert_allclose(y[:, 4], other[:, 4], rtol=1e-6)
+        others = x.copy()
+        others[:, :4] = 7.0
+        np.testing.assert_allclose(y[:, 4], run(module, variables, others)[:, 4], rtol=1e-6)
         # Attention of one row over itself: the same row in a window of its own size.
         bias = variables["params"]["attention"]["relative_bias"]["table"]
         variables["params"]["attention"]["relative_bias"]["table"] = bias[:, 3:4]
         row = MultiAxisAttention("block", (1, 4), head_dim=4)
-        np.testing.assert_allclose(
-            y[:, 4:], row.apply(variables, x[:, 4:], train=False), rtol=1e-5, atol=1e-6
-        )
+        np.testing.assert_allclose(y[:, 4:], run(row, variables, x[:, 4:]), rtol=1e-5, atol=1e-6)
 
 
 def test_head_size_must_divide():

@@ -141,6 +141,7 @@ def test_any_length_with_padding():
     np.testing.assert_array_equal(seen, np.arange(13) == 12)
 
 
+@pytest.mark.slow
 def test_notebook_runs_from_top_to_bottom():
     notebook = json.loads(NOTEBOOK.read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

@@ -17,6 +17,7 @@ from common.layers.resize import (
     nearest_downsample,
     resize,
 )
+from tests.golden.weights import make_variables
 
 
 def normal(*shape, seed=0):
@@ -32,18 +33,27 @@ def reference(x, height, width, method="bilinear"):
 def test_as_jax_image_in_both_directions(size, factor):
     height, width = size
     x = normal(2, height, width, 3)
-    up = resize(x, height * factor)
-    np.testing.assert_allclose(up, reference(x, *up.shape[1:3]), atol=2e-6)
-    down = resize(x, height // factor)
-    np.testing.assert_allclose(down, reference(x, *down.shape[1:3]), atol=2e-6)
-    expected = reference(x, *down.shape[1:3], "nearest")
-    np.testing.assert_array_equal(nearest_downsample(x, factor), expected)
+
+    @jax.jit
+    def run(x):
+        up, down = resize(x, height * factor), resize(x, height // factor)
+        small = down.shape[1:3]
+        return (
+            (up, reference(x, *up.shape[1:3])),
+            (down, reference(x, *small)),
+            (nearest_downsample(x, factor), reference(x, *small, "nearest")),
+        )
+
+    up, down, sampled = run(x)
+    np.testing.assert_allclose(*up, atol=2e-6)
+    np.testing.assert_allclose(*down, atol=2e-6)
+    np.testing.assert_array_equal(*sampled)
 
 
 def test_gradient_as_jax_image():
     x, weight = normal(1, 8, 8, 2), normal(1, 4, 4, 2, seed=1)
-    ours = jax.grad(lambda x: (resize(x, 4) * weight).sum())(x)
-    theirs = jax.grad(lambda x: (reference(x, 4, 4) * weight).sum())(x)
+    ours = jax.jit(jax.grad(lambda x: (resize(x, 4) * weight).sum()))(x)
+    theirs = jax.jit(jax.grad(lambda x: (reference(x, 4, 4) * weight).sum()))(x)
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
@@ -57,26 +67,33 @@ def test_multi_scale_dense_is_a_convolution_of_the_upsampled_concatenation():
     fine, coarse, coarsest = normal(2, 8, 12, 3), normal(2, 4, 6, 2), normal(2, 2, 3, 5)
     maps = [coarse, fine, coarsest, fine]  # one map may come twice
     module = MultiScaleDense(4)
-    variables = module.init(jax.random.key(0), maps)
-    variables["params"]["bias"] = normal(4, seed=3)
-    stacked = jnp.concatenate([reference(x, 8, 12) for x in maps], -1)
-    expected = stacked @ variables["params"]["kernel"] + variables["params"]["bias"]
-    np.testing.assert_allclose(module.apply(variables, maps), expected, atol=5e-6)
+
+    @jax.jit
+    def both(variables, maps):
+        stacked = jnp.concatenate([reference(x, 8, 12) for x in maps], -1)
+        params = variables["params"]
+        return module.apply(variables, maps), stacked @ params["kernel"] + params["bias"]
+
+    np.testing.assert_allclose(*both(make_variables(module, maps), maps), atol=5e-6)
 
 
 def test_up_conv_is_linens_transposed_convolution():
     x = normal(2, 3, 5, 4)
     ours, theirs = UpConv(6), nn.ConvTranspose(6, (2, 2), (2, 2))
-    variables = theirs.init(jax.random.key(0), x)
-    variables["params"]["bias"] = normal(6, seed=1)
-    np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=2e-6)
+    variables = make_variables(theirs, x)
+    found, expected = (jax.jit(module.apply)(variables, x) for module in (ours, theirs))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("size", [(14, 21), (10, 9), (7, 7), (15, 30), (5, 5)])
 def test_bilinear_to_any_size_is_jax_images_without_antialiasing(size):
     x = normal(2, 7, 7, 3)
-    expected = jax.image.resize(x, (2, *size, 3), "bilinear", antialias=False)
-    np.testing.assert_allclose(bilinear(x, *size), expected, atol=2e-6)
+
+    @jax.jit
+    def both(x):
+        return bilinear(x, *size), jax.image.resize(x, (2, *size, 3), "bilinear", antialias=False)
+
+    np.testing.assert_allclose(*both(x), atol=2e-6)
 
 
 def test_aligned_corners_stay_and_what_is_between_is_even():
@@ -103,9 +120,9 @@ def test_nearest_takes_the_position_that_torch_takes():
 
 def test_adaptive_average_pool_is_a_mean_over_parts_that_may_overlap():
     x = normal(2, 5, 6, 3)
-    found = adaptive_average_pool(x, 3)
+    found = jax.jit(adaptive_average_pool, static_argnums=1)(x, 3)
     bounds = {5: [(0, 2), (1, 4), (3, 5)], 6: [(0, 2), (2, 4), (4, 6)]}  # floor and ceil
     for i, (top, bottom) in enumerate(bounds[5]):
         for j, (left, right) in enumerate(bounds[6]):
-            expected = x[:, top:bottom, left:right].mean((1, 2))
+            expected = np.asarray(x)[:, top:bottom, left:right].mean((1, 2))
             np.testing.assert_allclose(found[:, i, j], expected, atol=1e-6)

@@ -73,7 +73,8 @@ def test_evaluator_leaves_padding_out():
             pad = ((0, 6 - len(real[part]) % 6), (0, 0), (0, 0), (0, 0))
             batch = [np.pad(x[part], pad) for x in (real, made)]
             mask = np.pad(np.ones(len(real[part]), np.float32), pad[0])
-            evaluator.update({"image": batch[1]}, {"image": batch[0], "mask": mask})
+            images = {"image": batch[1]}, {"image": batch[0], "mask": mask}
+            evaluator.update(*evaluator.condensed(*images))
         values[name] = evaluator.compute()
         assert set(values[name]) == set(evaluator.metrics)
     for name in ("frechet_distance", "precision", "recall", "class_coverage"):

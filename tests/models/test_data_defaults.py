@@ -85,6 +85,18 @@ def test_directories_say_what_was_stored(tmp_path):
     assert foreign == (maxvit_jax.data_defaults("maxvit_tiny", 384), None)
 
 
+def test_gray_and_alpha_are_normalised_as_the_average_unless_said(tmp_path):
+    stored = {"image_size": 64, "mean": [10, 20, 60], "std": [40, 50, 60]}
+    path = own(tmp_path / "own", preprocessing=stored)
+    gray, _ = data_of_weights("caformer_s18", path, channels=1)
+    alpha, _ = data_of_weights("caformer_s18", path, channels=4)
+    assert (gray.mean, gray.std) == ((30,), (50,))
+    assert (alpha.mean, alpha.std) == ((10, 20, 60, 30), (40, 50, 60, 50))
+    said = own(tmp_path / "said", preprocessing=stored | {"mean": [7], "std": [9]})
+    found, _ = data_of_weights("caformer_s18", said, channels=1)
+    assert (found.mean, found.std) == ((7,), (9,))
+
+
 def test_content_chooses_among_published_weights():
     base = {"name": "maxvit_base"}
     plain = maxvit_jax.data_defaults(**base)

@@ -41,6 +41,7 @@ def load(tmp_path, case, part, name, **fields):
     return theirs, gans.load_with_report(name, tmp_path / "weights.npz", **fields)
 
 
+@pytest.mark.slow
 def test_generator_is_that_of_the_release(tmp_path):
     case, inputs = load_module_case("hit_generator_128")
     theirs, (model, variables, report) = load(tmp_path, case, "generator", "hit_gan_128")

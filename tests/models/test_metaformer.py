@@ -17,7 +17,7 @@ from configs import metaformer_ablation_digits
 from maxvit_jax.explain import grad_cam
 from maxvit_jax.models.metaformer import MIXERS, PUBLISHED, VARIANTS, MetaFormer, mean_over_map
 from maxvit_jax.tasks.classification import ClassificationTask
-from tests.golden.cases import full_jit, load_case
+from tests.golden.cases import golden_jit, load_case, logits_and_maps
 from tests.golden.weights import make_variables
 from tests.models.test_every_model import PARAMETERS
 
@@ -91,21 +91,22 @@ def outputs(case, model, variables):
     """All that a golden file names."""
 
     def run(variables, images):
-        maps = model.apply(variables, images, method="features")
+        logits, maps = logits_and_maps(model, variables, images)
         found = {f"feat{i}": maps[f"stage_{i + 1}"] for i in range(4)}
         if model.feature_norms:  # the same without them gives the maps before
             plain = model.clone(feature_norms=False)
             maps = plain.apply(variables, images, method="features")
         else:
             found["pre_head"] = head(model.clone(num_classes=0), variables, maps["stage_4"])
-            found["logits"] = model.apply(variables, images)
+            found["logits"] = logits
         return found | maps | {"patch_embed": maps["stem"], "downsample1": maps["stem"]}
 
-    found = full_jit(run)(variables, case.images())
+    compiled = golden_jit(case.name)
+    found = compiled(run)(variables, case.images())
     if "gradcam" in case.manifest:
         targets = case.manifest["gradcam"]["target_classes"]
         look = functools.partial(grad_cam, model, classes=targets)
-        found["gradcam_raw"] = full_jit(look)(variables, case.images())
+        found["gradcam_raw"] = compiled(look)(variables, case.images())
     return {name: found[name] for name in case.expected}
 
 

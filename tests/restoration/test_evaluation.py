@@ -8,11 +8,14 @@ import re
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from common.data.pair_transform import EvalPair
 from common.errors import UserError
+from common.kept_results import KeptResults
 from common.task import Dataset
+from maxim_jax import evaluation
 from maxim_jax.evaluation import RestorationEvaluator, compare_pairs, evaluate_pairs
 from maxim_jax.protocols import PROTOCOLS, Protocol, measure
 
@@ -254,6 +257,38 @@ def test_restored_images_are_saved(tmp_path):
         darker, _ = make_pair(names[number])
         with Image.open(folder / "restored" / "scene" / file) as image:
             np.testing.assert_array_equal(np.asarray(image), darker + 9 - number)
+
+
+def test_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
+    """With the pair under way, and the same files; one that can't be read is tried again."""
+    monkeypatch.setattr(
+        evaluation, "_timed", lambda restore, image: (restore(image / np.float32(255)), 0.5)
+    )
+
+    def evaluate(name, last=99):
+        restored, folder = [], tmp_path / name
+        folder.mkdir(exist_ok=True)
+
+        def restore(image):
+            if len(restored) == last:
+                raise KeyboardInterrupt
+            restored.append(image)
+            return image + np.float32(len(image) % 7 / 255)
+
+        kept = KeptResults(epath.Path(tmp_path / "kept")) if name == "cut" else None
+        dataset = whole(Pairs(**{"1": {"target": b"no image"}}))
+        evaluate_pairs(restore, dataset, PROTOCOLS["rgb"], folder, save_images=True, kept=kept)
+        return len(restored)
+
+    assert evaluate("whole") == 9
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("cut", last=6)
+    assert evaluate("cut") == 3
+    whole_files, files = (
+        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        for name in ("whole", "cut")
+    )
+    assert files == whole_files and len(files) == 9 + 5
 
 
 def test_images_of_any_program(tmp_path):

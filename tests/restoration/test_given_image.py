@@ -1,5 +1,7 @@
 """What people have for an image is taken, or the line says what is wanted."""
 
+import io
+
 import numpy as np
 import pytest
 from jax import numpy as jnp
@@ -12,6 +14,14 @@ from maxim_jax.inference import Restorer
 RNG = np.random.RandomState(0)
 BYTES = RNG.randint(0, 256, (5, 7, 3)).astype(np.uint8)
 UNIT = BYTES / np.float32(255)
+
+
+def cut_off():
+    stream = io.BytesIO()
+    Image.fromarray(BYTES).save(stream, "PNG")
+    return Image.open(io.BytesIO(stream.getvalue()[:-40]))
+
+
 TURNED = Image.fromarray(BYTES)
 TURNED.getexif()[0x0112] = 6
 
@@ -33,9 +43,11 @@ TURNED.getexif()[0x0112] = 6
         (Image.fromarray(BYTES[..., 0] > 99), (BYTES[..., :1] > 99).repeat(3, 2)),
         (Image.fromarray(BYTES).quantize(256), UNIT),
         (TURNED, np.rot90(UNIT, -1)),
+        (np.uint16(BYTES).astype(">u2") * 257, UNIT),
+        (Image.fromarray(UNIT[..., 0]), UNIT[..., :1].repeat(3, 2)),
         (1.4 * UNIT - 0.2, 1.4 * UNIT - 0.2),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_taken(image, expected):
     pixels = unit_pixels(image)
@@ -61,8 +73,13 @@ def test_taken(image, expected):
         ("photo.jpg", "'photo.jpg' is no image: read files by maxim_jax.photos.read_photo"),
         (None, "a NoneType is no image"),
         ([[1, 2], [3]], "a list is no image"),
+        (Image.fromarray(np.float32(255 * UNIT[..., 0])), r"they are of 0\.\.1"),
+        (Image.fromarray(np.int32(BYTES[..., 0])), "type int32"),
+        (cut_off(), "an image that can't be read: OSError: image file is truncated"),
+        (UNIT * 1j, "type complex"),
+        (BYTES.astype(object), "a ndarray is no image"),
     ],
-    ids=range(14),
+    ids=range(19),
 )
 def test_refused(image, message):
     with pytest.raises(UserError, match=message):
@@ -81,5 +98,6 @@ def test_before_the_network():
     np.testing.assert_allclose(restorer(BYTES), UNIT, atol=1e-6)
     with pytest.raises(UserError, match=r"they are of 0\.\.1"):
         restorer(255 * UNIT)
+    assert Restorer(Same(), {}, tile=np.int64(64), overlap=np.int32(8))(BYTES).shape == BYTES.shape
     with pytest.raises(UserError, match=r"tile 64.0 and overlap 64 must be whole numbers"):
         Restorer(Same(), {}, tile=64.0)

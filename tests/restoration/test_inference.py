@@ -192,7 +192,16 @@ def test_tiles_hide_what_borders_do():
 # ---------------------------------------------------------------- sizes that are known before
 
 
-SIZES = [(300, 451), (512, 500), (400, 600), (427, 640), (320, 440), (480, 360), (390, 590)]
+SIZES = [
+    (300, 451),
+    (512, 500),
+    (400, 600),
+    (427, 640),
+    (320, 440),
+    (480, 360),
+    (390, 590),
+    (900, 200),
+]
 
 
 @pytest.mark.parametrize("tile", [None, 128, 448])
@@ -206,7 +215,7 @@ def test_photos_of_expected_sizes_share_programs(tile):
         np.testing.assert_allclose(restorer(image), image + RED, atol=2e-6)
     assert compiled[-1] == (1, 64, 128, 3)  # of which it knew nothing
     assert len(compiled) == {None: 3, 128: 2, 448: 2}[tile]
-    assert len({(-(-h // 64), -(-w // 64)) for h, w in SIZES}) == 5
+    assert len({(-(-h // 64), -(-w // 64)) for h, w in SIZES}) == 6
 
 
 def test_expecting_one_size_changes_nothing(golden):

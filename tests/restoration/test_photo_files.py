@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, IptcImagePlugin, PngImagePlugin
 
 from common.data.images import CorruptImage
 from common.errors import UserError
@@ -200,11 +200,65 @@ def test_texts_of_png(tmp_path):
     texts.add_text("Title", "a cat", zip=True)
     texts.add_itxt("Author", "Zoë")
     texts.add_text("Raw profile type exif", "orientation 6")
+    texts.add_text("Raw profile type iptc", "1c02")
+    texts.add_text("Raw profile type 8bim", "3842")
     Image.fromarray(RGB).save(tmp_path / "in.png", pnginfo=texts)
-    _, image = rewrite(tmp_path / "in.png", tmp_path / "out.png")
-    assert image.text == {"Title": "a cat", "Author": "Zoë"}
+    named, image = rewrite(tmp_path / "in.png", tmp_path / "out.png")
+    assert image.text == {"Title": "a cat", "Author": "Zoë", "Raw profile type iptc": "1c02"}
+    assert named == ("text (Raw profile type 8bim)",)
     lost, _ = rewrite(tmp_path / "in.png", tmp_path / "out.jpg")
-    assert lost == ("text (Title, Author)",)
+    assert lost == (*named, "text (Title, Author, Raw profile type iptc)")
+
+
+IPTC = b"\x1c\x02\x78\x00\x05a cat\x1c\x02\x19\x00\x05a pet"  # caption, keyword
+
+
+def resource(number, content, name=b"\0\0"):
+    padded = content + b"\0" * (len(content) % 2)
+    return b"8BIM" + struct.pack(">H", number) + name + struct.pack(">I", len(content)) + padded
+
+
+def of_iptc(path):
+    with Image.open(path) as image:
+        return IptcImagePlugin.getiptcinfo(image)
+
+
+@pytest.mark.parametrize("others", [b"", resource(0x040A, b"\1", b"\4name\0")])
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png"])
+def test_iptc_of_jpeg(tmp_path, suffix, others):
+    """Kept as it is; what else Photoshop's block has is named."""
+    block = b"Photoshop 3.0\0" + others + resource(0x03ED, b"\0" * 16) + resource(0x0404, IPTC)
+    segment = b"\xff\xed" + struct.pack(">H", 2 + len(block)) + block
+    Image.fromarray(RGB).save(tmp_path / "in.jpg", extra=segment)
+    lost, _ = rewrite(tmp_path / "in.jpg", tmp_path / f"out{suffix}")
+    is_kept = suffix != ".png"
+    assert lost == ("Photoshop's data",) * bool(others) + ("IPTC",) * (not is_kept)
+    expected = {(2, 120): b"a cat", (2, 25): b"a pet"} if is_kept else None
+    assert of_iptc(tmp_path / f"out{suffix}") == expected
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("tag", ["bytes", "numbers", "Photoshop"])
+def test_iptc_of_tiff(tmp_path, order, tag):
+    """Also in numbers, as many programs write it."""
+    tags = {
+        "bytes": (33723, 7, len(IPTC), IPTC),
+        "numbers": (33723, 4, len(IPTC) // 4, np.frombuffer(IPTC, f"{order}u4").tolist()),
+        "Photoshop": (34377, 1, len(resource(0x0404, IPTC)), resource(0x0404, IPTC)),
+    }
+    tifffile.imwrite(
+        tmp_path / "in.tif", RGB, byteorder=order, extratags=[tags[tag]], metadata=None
+    )
+    for target in ("out.tif", "out.jpg"):
+        lost, _ = rewrite(tmp_path / "in.tif", tmp_path / target)
+        assert not lost
+        assert of_iptc(tmp_path / target) == {(2, 120): b"a cat", (2, 25): b"a pet"}
+
+
+def test_iptc_that_a_segment_does_not_hold(tmp_path):
+    write_photo(tmp_path / "in.tif", np.float32(RGB / 255), PhotoInfo(iptc=IPTC * 4000))
+    lost, _ = rewrite(tmp_path / "in.tif", tmp_path / "out.jpg")
+    assert lost == ("IPTC, of more than 64 KiB",)
 
 
 def test_a_gain_map_is_named(tmp_path):

@@ -13,6 +13,7 @@ from common.data.images import CorruptImage, decode
 from common.errors import UserError
 from maxim_jax.photos import PhotoInfo, read_photo, write_photo
 from tests.data.test_images import deep_png
+from tests.full_disk import largest_file
 
 RNG = np.random.RandomState(0)
 RGB = RNG.randint(0, 256, (6, 9, 3)).astype(np.uint8)
@@ -285,18 +286,12 @@ def test_what_a_format_can_not_hold(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_half_written(tmp_path, monkeypatch):
+def test_nothing_half_written(tmp_path):
     """A failing disk leaves what was there."""
     write_photo(tmp_path / "a.png", np.zeros((2, 2, 3), np.float32), PhotoInfo())
     before = (tmp_path / "a.png").read_bytes()
 
-    def broken(path, data):
-        with path.open("wb") as file:
-            file.write(data[:10])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(tmp_path), "write_bytes", broken)
-    with pytest.raises(OSError, match="No space"):
+    with largest_file(10), pytest.raises(OSError, match=r"File too large: '.*/a\.png'"):
         write_photo(tmp_path / "a.png", np.ones((2, 2, 3), np.float32), PhotoInfo())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == before

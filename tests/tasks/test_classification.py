@@ -13,6 +13,9 @@ from common.data.preprocess import eval_official
 from common.data.sources import ArraySource
 from common.errors import UserError
 from common.layers.token_mixers import PoolMixer
+from configs import evaluate
+from maxvit_jax.data_defaults import DataDefaults
+from maxvit_jax.inference import Classifier
 from maxvit_jax.tasks.classification import SHEET_IMAGES, ClassificationTask
 from tests.train import tiny
 
@@ -226,7 +229,6 @@ def test_other_number_of_classes_is_refused(part):
     [
         (["a", "b", "c"], ["a", "b"], "has 3 classes, the evaluation data 2: only in training: c"),
         (["a", "b"], ["a", "d"], "only in training: b; only in evaluation: d"),
-        (["a", "b"], ["b", "a"], "the same in another order"),
     ],
 )
 def test_classes_that_differ_between_training_and_evaluation(train, evaluation, message):
@@ -237,6 +239,17 @@ def test_classes_that_differ_between_training_and_evaluation(train, evaluation, 
     task = ClassificationTask(config, train_source=sources[0], eval_source=sources[1])
     with pytest.raises(UserError, match=message):
         task.train_data()
+
+
+def test_training_data_is_matched_to_evaluation_data_by_name():
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    train, evaluation = (ArraySource(pixels, [0, 1], names) for names in ("ab", "ba"))
+    task = ClassificationTask(
+        tiny.config({"model.num_classes": 2}), train_source=train, eval_source=evaluation
+    )
+    source = task.train_data().source
+    assert [source[i]["label"] for i in range(2)] == source.labels.tolist() == [1, 0]
+    assert source.class_names == task.class_names == ["b", "a"]
 
 
 # ---------------------------------------------------------------- weights to start from
@@ -308,6 +321,55 @@ def test_nothing_to_start_from():
         make_task({"init": {"weights": ""}}, num_classes=3).pretrained()
     with pytest.raises(UserError, match="does not exist"):
         make_task({"init": {"weights": "/nowhere"}}, num_classes=3).pretrained()
+
+
+# ---------------------------------------------------------------- weights evaluated on data
+
+
+@pytest.fixture(scope="module")
+def evaluated(pretrained, tmp_path_factory):
+    """Evaluates the weights with some names of their classes on folders called by letters."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    model, variables = maxvit_jax.load_pretrained("maxvit_tiny", pretrained[0])
+    for name in "abcde":
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            (folder / "photos" / name / f"{number}.png").touch()  # never read
+
+    def task_of(class_names):
+        path = str(folder / (class_names or "none"))
+        info = {"class_names": list(class_names)} if class_names else {}
+        maxvit_jax.save_pretrained(path, model, variables, **info)
+        config = evaluate.get_config("model=maxvit_tiny")
+        config.data.update(source="folder", root=str(folder / "photos"), eval_split="val")
+        task, _ = ClassificationTask.of_weights("maxvit_tiny", path, config, {}, None)
+        return task
+
+    return task_of
+
+
+def test_data_is_matched_to_weights_by_name(evaluated, caplog):
+    with caplog.at_level("INFO"):
+        task = evaluated("badce")
+    assert task.labels()["class_names"] == list("badce")
+    source = task.eval_data()["eval"].source
+    found = {source.name(i).split("/")[-2]: source[i]["label"] for i in range(len(source))}
+    assert found == {"a": 1, "b": 0, "c": 3, "d": 2, "e": 4}
+    assert "badce: matched by name" in caplog.text
+    assert [*evaluated("abcde").eval_source().labels] == [0, 1, 2, 3, 4]
+    evaluated("")  # which names nothing
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("abcdf", "the data lacks 'f', and the data has 'e' besides"),
+        ("abcd", "4 there and 5 here; the data has 'e' besides"),
+    ],
+)
+def test_weights_of_other_classes_are_refused(evaluated, names, said):
+    with pytest.raises(UserError, match=f"{names} has other classes than the data: .*{said}"):
+        evaluated(names)
 
 
 # ---------------------------------------------------------------- images
@@ -398,6 +460,42 @@ def test_evaluation_images(method, dtype, training):
     assert result["label"] == 1
     if method == "official":
         np.testing.assert_array_equal(result["image"], eval_official(image, 24))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_images_and_those_with_alpha(channels):
+    """As many as `mean` has numbers: in training, evaluation, pictures and `Classifier`."""
+    normal = {"mean": [100.0] * channels, "std": [50.0] * channels}
+    layers = {"randaugment_layers": 2 if channels == 1 else 0}
+    settings = {f"data.{n}": v for n, v in (normal | layers | {"image_size": 16}).items()}
+    task = make_task(settings, source=photos(), num_classes=3, in_channels=channels)
+    shape = (16, 16, channels)
+    source, transform, _ = task.train_data()
+    trained = transform(source[0], np.random.default_rng(0))
+    evaluated = task.eval_data()["eval"].transform(source[0])
+    assert trained["image"].shape == evaluated["image"].shape == shape
+    assert task.abstract_batch(2)["image"].shape == (2, *shape)
+    assert task.visualise({"image": trained["image"][None], "label": np.zeros(1, int)}, None)
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    logits = jax.eval_shape(task.predict, variables, {"image": np.zeros((2, *shape), np.uint8)})
+    assert logits["logits"].shape == (2, 3)
+    data = DataDefaults(image_size=16, **{n: tuple(v) for n, v in normal.items()})
+    assert Classifier(task.model, {}, data).prepare(source[0]["image"]).shape == shape
+    with pytest.raises(UserError, match="mean and std have 3 numbers, the model's images"):
+        Classifier(task.model, {}, maxvit_jax.data_defaults("maxvit_tiny"))
+
+
+def test_channels_that_fit_nothing():
+    with pytest.raises(UserError, match=r"in_channels=1, but config\.data\.mean and std have 3"):
+        make_task(num_classes=3, in_channels=1)
+    alpha = {"data.mean": [1.0] * 4, "data.std": [1.0] * 4}
+    with pytest.raises(UserError, match="randaugment_layers: images with alpha need 0"):
+        make_task(alpha, num_classes=3, in_channels=4)
+    with pytest.raises(UserError, match="1, 3 or 4 numbers each"):
+        make_task({"data.mean": [1.0] * 2, "data.std": [1.0] * 2}, num_classes=3)
+    model = maxvit_jax.create_model("maxvit_tiny", in_channels=13)
+    with pytest.raises(UserError, match=r"takes images of 13 channels; photos have 1 \(gray\)"):
+        Classifier(model, {}, maxvit_jax.data_defaults("maxvit_tiny"))
 
 
 # ---------------------------------------------------------------- pictures

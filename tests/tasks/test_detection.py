@@ -117,7 +117,7 @@ def test_pictures_and_names_are_kept_with_the_run(trained):
 def test_other_classes_are_refused_when_a_run_goes_on(trained):
     workdir, _ = trained
     changes = TRAINED | {"train.num_steps": 121}
-    other = rectangles(class_names=("blue", "red"))
+    other = rectangles(class_names=("blue", "green"))
     task = make_task(changes, train_source=other, eval_source=other)
     with pytest.raises(UserError, match="number 0 is 'red' there and 'blue' here"):
         tiny.run(config(changes), workdir, task=task)
@@ -194,6 +194,23 @@ def test_photos_become_pictures_rows_and_cocos_results(detector):
         assert [row["name"] for row in rows] == [name]
     of_none = DetectedPhotos(detector, 1.0, "", batch_size=1)
     assert of_none.text(of_none.run([image])[0]) == "nothing"
+
+
+def test_videos_go_on_with_the_same_settings_alone(trained, detector):
+    """Of another process: the same weights that were loaded again."""
+    model, variables = detectors.load_pretrained(NAME, trained[0])
+    other = jax.tree.map(lambda array: np.asarray(array) + 1, variables)
+    canvas, meaning = meaning_of_weights(trained[0], model.num_classes)
+    again, changed = (Detector(model, v, canvas, meaning) for v in (variables, other))
+    first, *others = (
+        DetectedPhotos(*options).settings
+        for options in (
+            *((detector, 0.3, ""), (again, 0.3, "red,blue")),  # which are all
+            *((changed, 0.3, ""), (again, 0.4, ""), (again, 0.3, "red")),
+        )
+    )
+    assert [settings == first for settings in others] == [True, False, False, False]
+    assert "0x" not in first  # no places in memory
 
 
 def test_wrong_options(detector):

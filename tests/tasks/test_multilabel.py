@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -139,6 +140,30 @@ def test_photos_get_the_labels_over_the_threshold(trained):
     shares = [float(text) for text in row["probabilities"].split(";")]
     assert shares == sorted(shares, reverse=True) and min(shares) >= 0.4
     assert row_of(0.999999) == {"labels": "", "probabilities": ""}
+
+
+def test_a_run_goes_on_with_its_classes_in_another_order_by_name(trained, root):
+    """Config and data may have one of their own."""
+    workdir, _ = trained
+    other = config(root, {"data.class_names": ["red", "blue", "green"], "seed": 1})
+    task = MultilabelTask(other)
+    with pytest.raises(UserError, match="another config") as caught:  # asked later
+        tiny.run(other, workdir, task=task)
+    assert "class_names" not in str(caught.value)
+    assert task.labels() == {"class_names": [*COLORS]}
+    for source in (task.eval_source(), task.train_data().source):
+        for i in range(len(source)):
+            number = int(source.name(i).removesuffix(".png"))
+            assert source[i]["labels"].tolist() == [number >> k & 1 for k in range(3)]
+
+
+def test_what_is_exported_of_a_run_needs_no_data(trained, root, tmp_path):
+    workdir, _ = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    text = (workdir / "config.json").read_text().replace(str(root), "/moved")
+    (tmp_path / "run" / "config.json").write_text(text)
+    program = MultilabelTask.program("maxvit_tiny", str(tmp_path / "run"), None)
+    assert program.info == {"class_names": [*COLORS]}
 
 
 def test_threshold_is_a_probability():

@@ -18,6 +18,7 @@ from common.train.run_directory import LABELS_FILE
 from common.weights.mapping import flatten
 from maxvit_jax import segmenters
 from maxvit_jax.tasks.segmentation import ViewOptions
+from tests.golden.cases import full_jit
 from tests.golden.weights import make_variables
 from tests.tasks.label_maps import CLASSES, PALETTE, SIDE, Squares, config, make_task
 from tests.train import tiny
@@ -124,10 +125,24 @@ def test_other_classes_are_refused_when_a_run_goes_on(trained):
     changes |= {"optimizer.learning_rate": 1e-2, "optimizer.ema_decay": 0.5, "train.log_every": 50}
     changes |= {"schedule": {"kind": "constant"}}
     other = Squares()
-    other.class_names = ("ground", "blue", "red")
+    other.class_names = ("ground", "blue", "green")
     task = make_task(changes, train_source=other, eval_source=other)
     with pytest.raises(UserError, match="number 1 is 'red' there and 'blue' here"):
         tiny.run(config(changes), workdir, task=task)
+
+
+def test_classes_in_another_order_are_the_runs_by_name_when_it_goes_on(trained):
+    workdir, _ = trained
+    other = Squares()
+    other.class_names = ("blue", "red", "ground")
+    task = make_task(train_source=other, eval_source=other)
+    with pytest.raises(UserError, match="another config"):  # asked later
+        tiny.run(config({"seed": 1}), workdir, task=task)
+    assert task.class_names == ["ground", "red", "blue"]
+    dataset = task.train_data()
+    expected = np.array([2, 1, 0, 255], np.uint8)[np.minimum(other[0]["label_map"], 3)]
+    np.testing.assert_array_equal(dataset.source[0]["label_map"], expected)
+    np.testing.assert_array_equal(task.labels()["palette"], PALETTE[::-1])
 
 
 def test_the_report_is_of_whole_images(trained, tmp_path):
@@ -251,8 +266,9 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_learns_scenes_by_heart(tmp_path):
+def test_a_model_learns_scenes_by_heart(tmp_path, monkeypatch):
     """Sixteen of them, nearly as well as a map of stride 4 can have their outlines."""
+    monkeypatch.setattr(jax, "jit", full_jit)  # 200 steps: it pays to compile well
     side, steps = 96, 200
     scenes = shapes_source("train", count=16, size=side)
     small = {"stem_widths": (16, 16), "widths": (24, 48, 96, 128), "depths": (1, 1, 2, 1)}

@@ -6,9 +6,14 @@ import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
+from common.evaluation_report import evaluate_and_write
+from common.metrics.classification import ClassificationEvaluator
 from common.metrics.evaluator import Evaluator
 from common.train import sharding
 from common.train.evaluate import EvalLoop
+from common.unfinished_report import unfinished_report
+from maxvit_jax.embeddings import EmbeddingCollector
+from maxvit_jax.tasks.embedding import EmbeddingTask
 from tests.train import tiny
 
 
@@ -72,6 +77,87 @@ def test_pictures_are_of_examples_from_all_over(devices):
     np.testing.assert_array_equal(batch["image"], [example["image"] for example in chosen])
     assert batch["label"].tolist() == [example["label"] for example in chosen]
     assert outputs["logits"].shape == (3, tiny.CLASSES)
+
+
+class Interruption:
+    """Ends evaluations after some batches, and counts those that the devices get."""
+
+    def __init__(self, monkeypatch, kind):
+        self.computed, self.left = 0, 99
+        put, update = sharding.put_batch, kind.update
+
+        def counted(*batch):
+            self.computed += 1
+            return put(*batch)
+
+        def interrupted(*batch):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            update(*batch)
+
+        monkeypatch.setattr(sharding, "put_batch", counted)
+        monkeypatch.setattr(kind, "update", interrupted)
+
+    def during(self, batch, evaluate):
+        self.left = batch
+        with pytest.raises(KeyboardInterrupt):
+            evaluate()
+        self.computed, self.left = 0, 99
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_interrupted_evaluation_goes_on(tmp_path, monkeypatch, capsys):
+    """With the batch under way, and the same bits in every file of the report."""
+    task = tiny.make_task(tiny.quick(), small=True)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:1])
+    interruption = Interruption(monkeypatch, ClassificationEvaluator)
+
+    def evaluate(name="cut", variables=variables):
+        return evaluate_and_write(task, variables, tmp_path / name, mesh)
+
+    assert evaluate("whole").lines[-1] == f"the report is in {tmp_path}/whole/eval"
+    assert interruption.computed == 4  # of 8, 30 examples
+    interruption.during(2, evaluate)
+    assert not (tmp_path / "cut" / "eval").exists()
+    evaluate()
+    assert interruption.computed == 2
+    assert (
+        "going on after 16 of 30 examples of an interrupted evaluation" in capsys.readouterr().out
+    )
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["eval"]
+    whole = files(tmp_path / "whole" / "eval")
+    assert files(tmp_path / "cut" / "eval") == whole and "images.png" in whole
+    # What other weights gave is no use.
+    interruption.during(3, evaluate)
+    evaluate(variables=jax.tree.map(lambda x: x + 1, variables))
+    assert interruption.computed == 4
+    assert files(tmp_path / "cut" / "eval-2")["metrics.json"] != whole["metrics.json"]
+
+
+def test_interrupted_embeddings_go_on(tmp_path, monkeypatch):
+    """In the second of both sets."""
+    task = EmbeddingTask(tiny.quick(), train_source=tiny.source(), eval_source=tiny.source())
+    task.model = tiny.Small()
+    variables = jax.jit(task.init)(jax.random.key(0))
+    mesh = sharding.make_mesh(sharding.MeshConfig(), jax.devices()[:1])
+    interruption = Interruption(monkeypatch, EmbeddingCollector)
+
+    def embeddings():
+        with unfinished_report(tmp_path / "probe", {}) as report:
+            return task.embeddings(variables, mesh, task.eval_data(), report.kept)
+
+    whole = embeddings()
+    interruption.during(5, embeddings)
+    found = embeddings()
+    assert interruption.computed == 3
+    for part in ("train", "eval"):
+        assert found[part].vectors.tobytes() == whole[part].vectors.tobytes()
+        assert found[part].names == whole[part].names
 
 
 def test_unknown_array_is_named():

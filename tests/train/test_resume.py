@@ -16,8 +16,9 @@ import pytest
 from jax import numpy as jnp
 
 from common.errors import UserError
+from common.file_locks import locked
 from common.train import checkpoint, sharding, trainer
-from common.train.checkpoint import restore_variables
+from common.train.checkpoint import CheckpointConfig, Checkpoints, restore_variables
 from common.train.sharding import put_batch
 from common.train.stop import StopRequest
 from configs import maxvit_digits
@@ -229,20 +230,42 @@ def test_run_goes_on_from_an_earlier_checkpoint_when_the_last_is_damaged(whole, 
         tiny.assert_identical(tiny.stored(tmp_path, step), tiny.stored(whole, step))
 
 
-def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch):
-    """It may do so in any moment: the next is read, of links, which stay."""
+@pytest.mark.parametrize("links, step", [(True, 4), (False, 3)])
+def test_trainer_removes_checkpoints_while_they_are_read(part, tmp_path, monkeypatch, links, step):
+    """It may do so in any moment. Links stay; where there are none the next is read."""
     shutil.copytree(part, tmp_path, dirs_exist_ok=True)
-    expected, read = tiny.stored(part, 3)["ema/params/Dense_0/kernel"], checkpoint._published
+    expected, read = tiny.stored(part, step)["ema/params/Dense_0/kernel"], checkpoint._published
 
     def removed(held):
-        shutil.rmtree(tmp_path / "checkpoints" / held.name)
+        if tiny.steps(tmp_path)[-1] == 4:
+            shutil.rmtree(tmp_path / "checkpoints" / "4")
         return read(held)
 
     monkeypatch.setattr(checkpoint, "_published", removed)
-    step, variables = restore_variables(str(tmp_path))
-    assert step == 3 and tiny.steps(tmp_path) == [2]
+    if not links:
+        monkeypatch.setattr(os, "link", mock.Mock(side_effect=OSError))
+    found, variables = restore_variables(str(tmp_path))
+    assert found == step and tiny.steps(tmp_path) == [2, 3]
     np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], expected)
     assert not [*tmp_path.glob(".reading*")]
+
+
+def test_links_of_killed_readers_are_removed(part, tmp_path):
+    """By readers and trainers; not those of readers at work."""
+    shutil.copytree(part, tmp_path, dirs_exist_ok=True)
+
+    def left(name):
+        (tmp_path / name / "3").mkdir(parents=True)
+        os.link(tmp_path / "checkpoints" / "3" / "SHA256SUMS", tmp_path / name / "3" / "SHA256SUMS")
+
+    with locked(tmp_path / ".reading-now" / "lock", "now"):
+        left(".reading-now")
+        for look in (restore_variables, lambda path: Checkpoints(path, CheckpointConfig()).close()):
+            left(".reading-before")
+            look(str(tmp_path))
+            assert [path.name for path in tmp_path.glob(".reading-*")] == [".reading-now"]
+    restore_variables(str(tmp_path))
+    assert not [*tmp_path.glob(".reading-*")]
 
 
 def test_run_without_intact_checkpoint_stops_and_keeps_all(tmp_path):

@@ -15,6 +15,7 @@ from etils import epath
 
 from common.errors import UserError
 from common.train import trainer
+from common.train.labels import unknown_to_run
 from common.train.manifest import write_manifest
 from common.train.run_directory import (
     checkpoint_steps,
@@ -22,7 +23,6 @@ from common.train.run_directory import (
     read_config,
     read_labels,
     read_model_name,
-    unknown_to_run,
 )
 from launch.tasks import make_task
 from maxvit_jax.tasks.classification import ClassificationTask

@@ -380,12 +380,13 @@ def losses():
     )
     variables = make_variables(task.model, np.zeros((1, tiny.SIDE, tiny.SIDE, 3), np.float32))
     batches = list(itertools.islice(train_batches(*task.train_data(), batch_size=8, seed=0), 10))
+    train_step = make_train_step(task, optimizer, seed=0, ema_decay=0.9)  # traced once
 
     def run(mesh):
         state = create_state(variables, optimizer, ema=True)
         places = tree_shardings(state, mesh)
         step = jax.jit(
-            make_train_step(task, optimizer, seed=0, ema_decay=0.9),
+            train_step,
             in_shardings=(places, sharding.batch_sharding(mesh)),
             out_shardings=(places, sharding.replicated(mesh)),
             donate_argnums=0,

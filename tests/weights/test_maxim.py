@@ -11,7 +11,7 @@ from common.weights.layouts import TORCH_UP_CONV
 from common.weights.mapping import flatten
 from maxim_jax.models.maxim import MAXIM
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import full_jit, load_maxim_case, named_outputs, write_arrays
+from tests.golden.cases import load_maxim_case, write_arrays
 
 MICRO = load_maxim_case("micro_1stage_64x64")
 TWO_STAGES = load_maxim_case("micro_2stage_64x128")
@@ -57,15 +57,6 @@ def s2(tmp_path_factory):
     return S2.write_checkpoint(tmp_path_factory.mktemp("weights") / "s2.npz", "npz")
 
 
-def test_reference_outputs_from_the_official_file(tmp_path):
-    path = PLAIN.write_checkpoint(tmp_path / "w.npz", "npz")
-    model, variables = maxim_jax.load_pretrained(MAXIM(**PLAIN.fields()), path)
-    outputs = full_jit(model.apply)(variables, PLAIN.images())
-    errors = PLAIN.compare(named_outputs(outputs))
-    assert errors.keys() == PLAIN.expected.keys()
-    assert max(errors.values()) < 1, errors
-
-
 def test_optimizer_state_is_ignored_and_counted(micro, official):
     _, variables, report = maxim_jax.load_with_report(micro, official)
     assert report.used == 298
@@ -86,6 +77,7 @@ def test_round_trips_are_exact(case, tmp_path):
     assert_same(flatten(again), flatten(variables))
 
 
+@pytest.mark.slow
 def test_published_size(s2):
     model, variables, report = maxim_jax.load_with_report("maxim_s2", s2)
     assert model == maxim_jax.create_model("maxim_s2")

@@ -9,24 +9,24 @@ from common.errors import UserError
 from common.layers.relative_bias import resize_table
 from common.weights.mapping import flatten
 from maxvit_jax.models.maxvit import MaxViT
-from tests.golden.cases import full_jit, load_case, write_arrays
+from tests.golden.cases import golden_jit, load_case, logits_and_maps, write_arrays
 
 MICRO = load_case("tf_micro")
 FINE_TUNED = load_case("tf_micro_ft384")
 TABLES = "relative_bias/table"
 
 
-def outputs(model, variables, images):
-    @full_jit
+def outputs(case, model, variables):
+    @golden_jit(case.name)
     def run(variables, images):
-        maps = model.apply(variables, images, method="features")
-        return {**maps, "logits": model.apply(variables, images)}
+        logits, maps = logits_and_maps(model, variables, images)
+        return {**maps, "logits": logits}
 
-    return run(variables, images)
+    return run(variables, case.images())
 
 
 def assert_golden(case, model, variables):
-    errors = case.compare(outputs(model, variables, case.images()))
+    errors = case.compare(outputs(case, model, variables))
     assert {"logits", "stem", "stage_1", "stage_2"} <= errors.keys()
     assert max(errors.values()) < 1, errors
 
@@ -62,38 +62,40 @@ def problem(model, path, **overrides):
     return str(info.value)
 
 
-@pytest.mark.parametrize("fmt", ["npz", "tf", "tf with averages"])
-def test_micro_golden_from_official(fmt, micro, tmp_path):
+@pytest.mark.parametrize("fmt", ["tf", "tf with averages"])
+def test_checkpoints_hold_the_arrays_of_npz_files(fmt, micro, files, tmp_path):
+    """Which give the official outputs: tests/models/test_maxvit.py."""
     fmt, ema = fmt.split()[0], "averages" in fmt
     path = MICRO.write_checkpoint(tmp_path / "model", fmt, ema=ema)
-    assert_golden(MICRO, *maxvit_jax.load_pretrained(micro, path))
+    loaded, expected = (maxvit_jax.load_pretrained(micro, f)[1] for f in (path, files["official"]))
+    assert_same(flatten(loaded), flatten(expected))
 
 
-def test_micro_golden_from_timm(micro, files):
-    assert_golden(MICRO, *maxvit_jax.load_pretrained(micro, files["timm"]))
-
-
-@pytest.mark.parametrize("at", ["load", "forward pass"])
-def test_fine_tuned_golden_with_tables_resized(at, tmp_path):
-    fields = FINE_TUNED.fields()
-    if at == "load":
-        fields["bias_window_size"] = None
+def test_fine_tuned_golden_with_tables_resized(tmp_path):
+    """As they are loaded; as they are used: tests/models/test_maxvit.py."""
+    fields = FINE_TUNED.fields() | {"bias_window_size": None}
     path = FINE_TUNED.write_checkpoint(tmp_path / "model", "tf", ema=True)
     model, variables, report = maxvit_jax.load_with_report(MaxViT(**fields), path)
-    assert len(report.resized) == (4 if at == "load" else 0)
+    assert len(report.resized) == 4
     shapes = {a.shape[1:] for n, a in flatten(variables).items() if n.endswith(TABLES)}
-    assert shapes == {(23, 23) if at == "load" else (13, 13)}
+    assert shapes == {(23, 23)}
     assert_golden(FINE_TUNED, model, variables)
 
 
+def test_timms_names_go_both_ways():
+    """Of the whole model, as timm wrote them; its outputs are below."""
+    case = load_case("timm_maxvit_tiny_tf_224")
+    model = maxvit_jax.create_model("maxvit_tiny", **case.fields())
+    table = maxvit_jax.FAMILIES["maxvit"].weights.tables(model)["timm"]
+    assert len(case.shapes) > 500
+    for name in case.shapes:
+        assert table.theirs(table.ours(name))[0] == (name,), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fmt"),
-    [
-        ("tf_tiny_224", "tf"),
-        pytest.param("tf_tiny_224", "tf with averages", marks=pytest.mark.slow),
-        pytest.param("timm_maxvit_tiny_tf_224", "pth", marks=pytest.mark.slow),
-        ("timm_maxvit_tiny_tf_224", "safetensors"),
-    ],
+    [("tf_tiny_224", "tf with averages"), ("timm_maxvit_tiny_tf_224", "safetensors")],
 )
 def test_tiny_golden(name, fmt, tmp_path):
     case = load_case(name)
@@ -181,7 +183,7 @@ def test_another_number_of_classes(source, micro, files):
 
     model, variables, report = maxvit_jax.load_with_report(micro, files[source], num_classes=0)
     assert variables["params"]["head"].keys() == {"norm"} and len(report.left) == 4
-    assert model.apply(variables, MICRO.images()).shape == (2, 64)
+    assert jax.eval_shape(model.apply, variables, MICRO.images()).shape == (2, 64)
     assert maxvit_jax.load_with_report(micro.clone(num_classes=0), files[source])[2].left
 
 

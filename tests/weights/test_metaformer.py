@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.layers.token_mixers import IdentityMixer
 from common.weights.mapping import flatten
 from maxvit_jax.models.metaformer import VARIANTS, MetaFormer
-from tests.golden.cases import full_jit, load_case, write_arrays
+from tests.golden.cases import full_jit, load_case, logits_and_maps, write_arrays
 
 OFFICIAL = (
     *("poolformer_micro_odd", "poolformer_micro_feat", "metaformer_micro_ppaa"),
@@ -142,14 +142,14 @@ def test_full_size_golden_from_timm(name, tmp_path):
 
     @full_jit
     def run(variables, images):
-        maps = model.apply(variables, images, method="features")
-        return {**maps, "logits": model.apply(variables, images)}
+        logits, maps = logits_and_maps(model, variables, images)
+        official = model.clone(head_order="official")
+        wrong = official.apply(variables, maps["stage_4"], False, method="classify")
+        return {**maps, "logits": logits}, wrong
 
-    found = run(variables, case.images())
+    found, logits = run(variables, case.images())
     errors = case.compare({key: found[key] for key in case.expected})
     assert len(errors) == 5 and max(errors.values()) < 1, errors
-    official, _ = maxvit_jax.load_pretrained(name, path, head_order="official")
-    logits = full_jit(official.apply)(variables, case.images())
     wrong = case.compare({"logits": logits})["logits"]
     assert (wrong > 1) == (name == "poolformer_s12")
 

@@ -16,7 +16,7 @@ from launch.tasks import model_and_weights, task_of_weights
 from maxvit_jax.checkpoints import CHECKPOINTS
 from maxvit_jax.data_defaults import data_of_weights, stored_info
 from maxvit_jax.dense_weights import holds_head
-from maxvit_jax.imagenet_classes import imagenet_class_names
+from maxvit_jax.imagenet_classes import imagenet_class_names, imagenet_synsets, in_words_of
 from tests.golden.cases import write_arrays
 from tests.golden.weights import make_variables
 from tests.weights.web import serving
@@ -214,6 +214,16 @@ def test_imagenet_names():
     assert google[9204] == of_2011[9204] and google[9206:15027] == of_2011[9205:15026]
     assert google[15028:] == of_2011[15026:]
     assert imagenet_class_names(10) is None
+
+
+def test_imagenets_names_are_its_synsets():
+    names, synsets = imagenet_class_names(1000), imagenet_synsets(1000)
+    assert dict(zip(synsets, names, strict=True))["n02123045"] == "tabby, tabby cat"
+    assert in_words_of(sorted(synsets, reverse=True), names) == [*synsets]
+    assert in_words_of(synsets, ["tench", *names[1:]]) == [*synsets]  # worded otherwise
+    of_mine = [f"mine {i}" for i in range(1000)]
+    assert in_words_of(synsets, of_mine) is of_mine and in_words_of(of_mine, names) is names
+    assert in_words_of(synsets, None) is None and in_words_of("ab", ["b", "a"]) == ["b", "a"]
 
 
 # ---------------------------------------------------------------- the Hub
