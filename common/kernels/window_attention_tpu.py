@@ -153,8 +153,8 @@ class _Call:
         self.lanes = triples * _whole(3 * self.channels, 128) + singles * _whole(self.channels, 128)
 
     def fits(self, chip: str | None) -> bool:
-        """Whether blocks are whole, and the chip's memory has place for them."""
-        memory = math.inf if chip is None else _MEMORY.get(chip, 0) * 2**20
+        """Whether blocks are whole, and three quarters of the chip's memory have place for them."""
+        memory = math.inf if chip is None else _MEMORY.get(chip, 0) * 2**20 * 3 // 4
         return self.batch % IMAGES == 0 and self._bytes() <= memory
 
     def _bytes(self) -> int:
