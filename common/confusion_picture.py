@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.errors import readable
+
 MOST_NAMED = 30  # classes; of more, cells are too small for names and counts
 CELL = 32  # pixels of a side of these
 LEFT, TOP = 110, 154  # of the matrix, if it has names
@@ -68,8 +70,9 @@ def _write_names(picture: Image.Image, names: Sequence[str], side: int) -> None:
     draws = ImageDraw.Draw(picture), ImageDraw.Draw(columns)
     for i, name in enumerate([*names, "total"]):
         middle = i * CELL + CELL // 2 + (8 if i == len(names) else 0)
-        draws[0].text((4, TOP + middle), name[:16], "black", font, anchor="lm")
-        draws[1].text((4, middle), name[:16], "black", font, anchor="lm")
+        short = readable(name)[:16]
+        draws[0].text((4, TOP + middle), short, "black", font, anchor="lm")
+        draws[1].text((4, middle), short, "black", font, anchor="lm")
     picture.paste(columns.rotate(90, expand=True), (LEFT, _HEADER))
 
 

@@ -16,15 +16,18 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(_readable(message))
+        super().__init__(readable(message))
 
 
 class TooLarge(UserError):
     """One input needs more memory than there is; others may do."""
 
 
-def _readable(message: str) -> str:
-    """Cuts out the middle of what nobody would read, and escapes what can't be printed."""
+def readable(message: str) -> str:
+    """Returns one line that can be printed and drawn, whatever names of files or classes are in it.
+
+    The middle of what nobody would read is cut out, and what can't be printed is escaped.
+    """
     shown = _cut(message)
     if not shown.isprintable():
         parts = (" " if c.isspace() else c if c.isprintable() else ascii(c)[1:-1] for c in shown)

@@ -11,6 +11,7 @@ from etils import epath
 
 from common.errors import UserError
 from common.photo_names import shown
+from common.regular_files import in_place
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -27,7 +28,7 @@ def locked(place: epath.PathLike, target: epath.PathLike, *, wait: bool = False)
       wait: for another process that has it.
 
     Raises:
-      UserError: another process has it.
+      UserError: another process has it, or no file is at its place.
     """
     if "://" in str(place):
         yield False
@@ -52,10 +53,10 @@ def locked(place: epath.PathLike, target: epath.PathLike, *, wait: bool = False)
 def _opened(place: epath.Path) -> TextIO:
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return open(place, "a")
+        return open(place, "a", opener=in_place)
     except FileNotFoundError:  # the folder has been removed since
         place.parent.mkdir(parents=True, exist_ok=True)
-        return open(place, "a")
+        return open(place, "a", opener=in_place)
 
 
 def _is_at(file: TextIO, place: epath.PathLike) -> bool:

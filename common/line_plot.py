@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.errors import readable
+
 _SCALE = 2  # drawn at twice the size, so that lines are smooth
 _SIDE, _LEFT, _TOP, _BOTTOM, _NAMES = 400, 64, 56, 44, 160
 _GRID = (225, 225, 225)
@@ -61,7 +63,7 @@ def line_plot(
             draw.ellipse((x - reach, y - reach, x + reach, y + reach), tuple(color))
         x, y = _SCALE * (_LEFT + _SIDE + 14), _SCALE * (_TOP + 10 + 20 * i)
         draw.line((x, y, x + 20 * _SCALE, y), tuple(color), 2 * _SCALE)
-        draw.text((x + 26 * _SCALE, y), name[:18], "black", font, anchor="lm")
+        draw.text((x + 26 * _SCALE, y), readable(name)[:18], "black", font, anchor="lm")
     return np.asarray(picture.reduce(_SCALE))
 
 

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from common.csv_text import csv_text
 from common.errors import UserError
+from common.regular_files import in_place
 
 TABLE = "predictions.csv"  # in a folder of results
 
@@ -38,15 +39,17 @@ class PhotoTable:
         self.done, self._columns = frozenset(), None
         file.seek(0)
         text = file.read()
-        columns, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
+        changed = f"{path} was changed after its interruption: remove it, or write another"
+        try:
+            columns, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
+        except csv.Error as error:  # such as a field of megabytes
+            raise UserError(changed) from error
         # A row may have been cut off, and rows of the last photo be missing: that is done again.
         rows = rows if text.endswith("\r\n") else rows[:-1]
         kept = [row for row in rows if row[:1] != rows[-1][:1]]
         lines = csv_text([columns, *kept]) if kept else ""
         if not text.startswith(lines):
-            raise UserError(
-                f"{path} was changed after its interruption: remove it, or write another"
-            )
+            raise UserError(changed)
         file.truncate(len(lines.encode(file.encoding, file.errors)))
         if kept:
             self.done, self._columns = frozenset(name for row in kept for name in row[:1]), columns
@@ -85,7 +88,8 @@ def photo_table(path: Path) -> Iterator[PhotoTable]:
     """
     place = unfinished(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a+", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    text = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with open(place, "a+", opener=in_place, **text) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

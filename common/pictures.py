@@ -8,9 +8,11 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from common.errors import readable
 from common.unfinished import write_bytes
 
 CAPTION_HEIGHT = 16
+_LONGEST_LINE = 500  # characters
 
 
 def captioned_sheet(images: np.ndarray, captions: list[str], *, side: int = 128) -> np.ndarray:
@@ -164,8 +166,7 @@ def _tag(
     box = np.rint(box).astype(int).tolist()
     font = ImageFont.load_default(size=max(10, max(width, height) / 42))
     text_height = sum(font.getmetrics())
-    while text and draw.textlength(text, font) > width - 4:
-        text = text[:-1]
+    text = _fitted(draw, text, font, width - 4)
     text_width = math.ceil(draw.textlength(text, font)) + 4
     x1, y1, x2, y2 = box
     above, below = y1 - text_height, y2
@@ -238,10 +239,16 @@ def _paste(
     sheet.paste(Image.fromarray(image).resize(size, method), corner)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
     color = "red" if caption.startswith("!") else "black"
-    text = caption.removeprefix("!")
-    while text and draw.textlength(text, font) > cell_width - 4:
-        text = text[:-1]
+    text = _fitted(draw, caption.removeprefix("!"), font, cell_width - 4)
     draw.text((corner[0], corner[1] + size[1]), text, fill=color, font=font)
+
+
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """What of a text is drawn in one line of so many pixels."""
+    text = readable(text[:_LONGEST_LINE])
+    while text and draw.textlength(text, font) > width:
+        text = text[:-1]
+    return text
 
 
 def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray:
@@ -272,7 +279,7 @@ def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray
         draw.text((place(tick), bottom + 4), f"{tick:g}", fill="gray", font=font, anchor="ma")
     for i, (name, row) in enumerate(values.items()):
         y = top + height * i + height / 2
-        draw.text((left - 8, y), name, fill="black", font=font, anchor="rm")
+        draw.text((left - 8, y), readable(name), fill="black", font=font, anchor="rm")
         for value in row:
             draw.ellipse((place(value) - 4, y - 4, place(value) + 4, y + 4), outline=(20, 60, 140))
         if row:
@@ -330,7 +337,7 @@ def curve_plot(
         y = scale * (top + 10 + 20 * i)
         x = scale * (left + side + 14)
         draw.line((x, y, x + 20 * scale, y), tuple(color), width)
-        draw.text((x + 26 * scale, y), name[:22], "black", font, anchor="lm")
+        draw.text((x + 26 * scale, y), readable(name)[:22], "black", font, anchor="lm")
     return np.asarray(picture.reduce(scale))
 
 

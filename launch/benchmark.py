@@ -31,7 +31,7 @@ from common.device_memory import device_memory
 from common.errors import UserError
 from launch import benchmark_table, peer
 from launch.ceilings import Ceilings
-from launch.process_settings import compiler_options, tune_allocator
+from launch.process_settings import SETTINGS, compiler_options, set_allocator
 from launch.timed_program import TimedProgram, timed_program
 
 # Seconds between repetitions of different processes: idle threads spin for a while.
@@ -49,8 +49,7 @@ def main() -> None:
 
 def _measured(args: argparse.Namespace) -> dict[str, Any]:
     """Measures one model; the fields of the result are described in docs/benchmarks.md."""
-    if args.settings == "tuned":
-        tune_allocator()
+    set_allocator(args.settings)
     with contextlib.ExitStack() as processes:
         peers = {}
         if args.compare or args.peer_python:
@@ -177,7 +176,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--pad_inputs", action="store_true", help="pad what a model's windows don't fit"
     )
-    parser.add_argument("--settings", choices=("default", "tuned"), default="default")
+    parser.add_argument("--settings", choices=SETTINGS, default="default")
     parser.add_argument("--warmup", type=_positive, default=2)
     parser.add_argument("--repeats", type=_positive, default=9)
     parser.add_argument("--output", nargs="+", type=Path, default=[], help="files of a table")

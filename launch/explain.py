@@ -24,7 +24,7 @@ from etils import epath
 
 from common.config import require
 from common.data.images import corrupt_image
-from common.errors import TooLarge, UserError
+from common.errors import TooLarge, UserError, readable
 from common.explanation import Explainer
 from common.photo_names import places, relative_paths, shown
 from common.photo_table import PhotoTable, photo_table, unfinished
@@ -98,7 +98,7 @@ def _explain(explainer: Explainer, targets: dict[Path, Path], table: PhotoTable)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(epath.Path(target), encoded(found.picture))
-                progress.log(f"{shown(photo)}: {found.text}")
+                progress.log(f"{shown(photo)}: {readable(found.text)}")
                 table.write(photo, [found.row])
             pace(done)
     return failed

@@ -42,7 +42,7 @@ from etils import epath
 from common.config import require
 from common.data.images import CorruptImage, corrupt_image
 from common.data.sources import IMAGE_SUFFIXES
-from common.errors import TooLarge, UserError
+from common.errors import TooLarge, UserError, readable
 from common.news import announced
 from common.photo_names import image_ids, places, relative_paths, shown
 from common.photo_table import TABLE, PhotoTable, photo_table, unfinished
@@ -199,7 +199,7 @@ def _predict_photos(
                     progress.log(f"can't do {_listed(named)}: {error}")
                     named, results = [], []
                 for photo, result in zip(named, results, strict=True):
-                    progress.log(f"{shown(photo)}: {predictor.text(result)}")
+                    progress.log(f"{shown(photo)}: {readable(predictor.text(result))}")
                     try:
                         write(photo, result)
                     except OSError as error:

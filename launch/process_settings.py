@@ -1,4 +1,4 @@
-"""Settings of a CPU process; measured, see docs/benchmarks.md. Nothing depends on them."""
+"""Settings of a CPU process; measured, see docs/experiments.md. Nothing depends on them."""
 
 import ctypes
 import importlib.metadata
@@ -10,6 +10,9 @@ from pathlib import Path
 
 import jax
 
+# Of benchmarks: JAX's own; those of launch.train; all that were tried.
+SETTINGS = ("default", "trainer", "tuned")
+
 # Passed per compilation: dots and convolutions by Eigen, 512-bit vectors.
 CPU_COMPILER_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
@@ -20,8 +23,16 @@ CPU_COMPILER_OPTIONS = {
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
+def set_allocator(settings: str) -> None:
+    """Sets the allocator as `settings` of a benchmark say, one of `SETTINGS`; call before JAX."""
+    if settings == "trainer":
+        keep_freed_memory()
+    elif settings == "tuned":
+        tune_allocator()
+
+
 def compiler_options(settings: str) -> dict[str, str]:
-    """Returns what `"tuned"` or `"default"` settings pass to the compiler of this process."""
+    """Returns what settings of that name pass to the compiler of this process."""
     tuned = settings == "tuned" and jax.default_backend() == "cpu"
     return CPU_COMPILER_OPTIONS if tuned else {}
 

@@ -32,18 +32,21 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which, from 0.")
+_KEEP = flags.DEFINE_bool(
+    "keep_freed_memory", True, "Steps on a CPU use the same memory again, on Linux with glibc."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; a bucket path where supported.")
 
 
 def main(argv: list[str]) -> None:
     """Trains what the flags say."""
     del argv
-    if has_cpu_alone():
-        keep_freed_memory()  # a step's buffers are those of the step before
+    # A step's buffers are those of the step before.
+    kept = _KEEP.value and has_cpu_alone() and keep_freed_memory()
     _connect()
     try:
         with leave_when_asked():
-            results = _train()
+            results = _train(kept)
             if jax.process_index() == 0:
                 for line in result_lines(results):
                     print(line)
@@ -61,7 +64,7 @@ def main(argv: list[str]) -> None:
         )
 
 
-def _train() -> dict[str, float]:
+def _train(kept: bool) -> dict[str, float]:
     compilation_cache()
     config = load_config(_CONFIG)
     asked = overrides(_CONFIG)
@@ -69,6 +72,10 @@ def _train() -> dict[str, float]:
     require(not both, "--config.train.num_steps and num_epochs: give one of them")
     with failing_together(), announced("looking at the data", "looked at it"):
         task = make_task(config)
+    if kept and jax.process_index() == 0:
+        print(
+            "freed memory is kept for the next step: --nokeep_freed_memory returns it", flush=True
+        )
     gc.freeze()  # walking what imports made takes a twentieth of a small model's step
     return train(task, config, _WORKDIR.value)
 

@@ -6,6 +6,7 @@ import numpy as np
 from etils import epath
 
 from common.confusion_picture import confusion_picture
+from common.errors import readable
 from common.metrics.classification import ClassificationEvaluator, Classified, ClassScores
 from common.pictures import encoded, photo_sheet
 from common.report import write_rows
@@ -76,7 +77,9 @@ def write_classification_report(
     html = _page(folder, metrics, pictures, confused, rows, class_names, scores)
     write_bytes(folder / "report.html", html.encode(errors="replace"))
     lines = [
-        f"confused most: {label} taken for {predicted}, {count:,} images, {part:.1%} of {label}"
+        readable(
+            f"confused most: {label} taken for {predicted}, {count:,} images, {part:.1%} of {label}"
+        )
         for label, predicted, count, part in confused[:SAID]
     ]
     if "confusion" not in pictures:

@@ -13,7 +13,7 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.config import require
-from common.data.preprocess import check_normalization, normalize
+from common.data.preprocess import check_image_size, check_normalization, normalize
 from common.registry import BACKBONE_AND_HEAD
 from common.weights import io
 from common.weights.hub_folder import read_hub
@@ -43,9 +43,11 @@ class Preparation:
 
     def __post_init__(self):
         check_normalization(self.mean, self.std)
+        if self.resize is None:
+            return
         sides = f"config.data.resize={self.resize}: a longer and a shorter side, or nothing"
-        size = self.resize
-        require(size is None or (len(size) == 2 and size[0] >= size[1] > 0), sides)
+        require(len(self.resize) == 2 and self.resize[0] >= self.resize[1], sides)
+        check_image_size(self.resize, "config.data.resize")
 
 
 def normalized(data: Any, images: Array, sizes: Array) -> Array:

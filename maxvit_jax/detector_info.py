@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from common.config import parse_section, require
 from common.data.class_lists import distinct_colours
-from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from common.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, check_image_size
 from common.errors import UserError
 from maxvit_jax.dense_weights import Preparation, info_of_weights
 
@@ -30,7 +30,7 @@ class Canvas(Preparation):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.image_size > 0, "config.data.image_size must be positive")
+        check_image_size(self.image_size, "config.data.image_size")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """A classifier for photos: what command lines say of it, and reading it."""
 
 import dataclasses
+import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import maxvit_jax
-from common.config import require
+from common.data.preprocess import check_image_size
+from common.errors import UserError
+from common.regular_files import read_file
 from common.task import option
 from maxvit_jax.data_defaults import DataDefaults, data_of_weights, fields_of_weights
 from maxvit_jax.models.backbone import Backbone
@@ -25,8 +27,8 @@ class PhotoOptions:
     )
 
     def __post_init__(self):
-        size = self.image_size
-        require(size is None or size > 0, f"--image_size={size} must be positive")
+        if self.image_size is not None:
+            check_image_size(self.image_size, "--image_size")
 
 
 class LoadedClassifier(NamedTuple):
@@ -56,6 +58,13 @@ def load_classifier(name: str, path: str, options: PhotoOptions, dtype: str) -> 
     model, variables = maxvit_jax.load_pretrained(name, path, **fields)
     data, class_names = data_of_weights(name, path, options.image_size, model.in_channels)
     if options.class_names:
-        text = Path(options.class_names).read_text(encoding="utf-8", errors="replace")
-        class_names = text.splitlines()
+        class_names = _lines(options.class_names)
     return LoadedClassifier(model, variables, data, class_names)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        text = read_file(path).decode("utf-8-sig", errors="replace")  # Windows' mark in front
+    except OSError as error:
+        raise UserError(f"--class_names: can't use {path}: {error.strerror}") from error
+    return [line.rstrip("\n") for line in io.StringIO(text, None)]  # names have other breaks

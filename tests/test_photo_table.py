@@ -104,3 +104,11 @@ def test_names_that_are_no_text(tmp_path):
     found = path.read_bytes().decode(errors="surrogateescape")
     rows = [*csv.reader(io.StringIO(found, newline=""))]
     assert rows[1][0] == name and rows[-1] == ["b.jpg", "1", r"half \ud800"]
+
+
+def test_a_pipe_or_a_field_of_megabytes_is_no_table(tmp_path):
+    os.mkfifo(unfinished(tmp_path / "pipe.csv"))
+    unfinished(tmp_path / "long.csv").write_text(f"image,name\r\na.jpg,{'x' * 200_000}\r\n")
+    for name, said in (("pipe", "no regular file: remove it"), ("long", "was changed after")):
+        with pytest.raises(UserError, match=said), photo_table(tmp_path / f"{name}.csv"):
+            pass

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from common.confusion_picture import confusion_picture
 from common.pictures import (
     CAPTION_HEIGHT,
     box_overlay,
@@ -203,3 +204,14 @@ def test_a_curve_of_unknown_values_stays_empty():
         {"none": np.full(5, np.nan)}, PALETTE[:1], title="", x_label="", y_label=""
     )
     assert not red(picture[:, :440]).any()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "caf\udce9", "x" * 1_000_000])
+def test_any_name_is_drawn_in_one_line(name):
+    image, half = np.zeros((20, 20, 3), np.uint8), np.full(5, 0.5)
+    labels = {"title": "", "x_label": "", "y_label": ""}
+    assert captioned_sheet(image[None], [name]).min() == 0
+    assert box_overlay(image, np.array([[2, 2, 9, 9]]), [0], [name], PALETTE).any()
+    assert curve_plot({name: half}, PALETTE[:1], **labels).any()
+    assert dot_plot({name: [1.0]}, title="").any()
+    assert confusion_picture(np.eye(1, dtype=int), [name]).any()

@@ -1,5 +1,6 @@
 """What is written appears when it is complete, whoever is killed, fails or writes the same."""
 
+import os
 import threading
 
 import pytest
@@ -80,3 +81,15 @@ def test_of_two_that_write_a_folder_the_second_is_refused(tmp_path):
 def test_buckets_have_no_locks():
     with locked("gs://bucket/a", "a") as first, locked("gs://bucket/a", "a") as second:
         assert not first and not second
+
+
+def test_what_others_put_at_the_temporary_name_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("theirs")
+    os.mkfifo(tmp_path / ".pipe.tmp")  # opening it would wait for ever
+    (tmp_path / ".folder.tmp").mkdir()
+    (tmp_path / ".link.tmp").symlink_to(tmp_path / "precious")
+    for name in ("pipe", "folder", "link"):
+        with pytest.raises(UserError, match=rf"\.{name}\.tmp is a link, a folder or no regular"):
+            write_bytes(tmp_path / name, b"ours")
+        assert not (tmp_path / name).exists()
+    assert (tmp_path / "precious").read_text() == "theirs"

@@ -4,13 +4,15 @@ A file says so in one of a few ways, and the folders tell in which:
 
     cat                          a folder per line: its line, from 0, is its number
     n01440764 tench, Tinca tinca a folder and its name, likewise
-    0 cat                        numbers of folders
+    0 cat                        numbers of folders, and maybe names: 0 n01440764 tench
+    cat 0                        the same with the folder first (ILSVRC's map_clsloc.txt)
     {"cat": 0}                   the same as JSON (Keras, torchvision)
     {"0": "cat"}                 the same, or names of folders "0", ..
     {"0": ["n01440764", "tench"]} numbers of folders and their names
     ["cat"]                      folders in order
 """
 
+import io
 import json
 import re
 from collections import Counter
@@ -59,16 +61,25 @@ def read_class_map(file: Path, folders: Sequence[str]) -> dict[str, str]:
       UserError: the file can't be read, is in none of these ways, or lists other folders.
     """
     readings = _readings(file, _text(file))
-    found = next((rows for rows in readings if {f for f, _ in rows} == {*folders}), None)
-    if found is None:
+    fitting = [rows for rows in readings if {f for f, _ in rows} == {*folders}]
+    if not fitting:
         nearest = max(readings, key=lambda rows: _shared(rows, folders))
         difference = class_difference([name for name, _ in nearest], folders)
         raise UserError(f"{file}, of config.data.classes, lists other classes: {difference}")
+    found = fitting[0]
+    if any([f for f, _ in rows] != [f for f, _ in found] for rows in fitting):
+        raise UserError(
+            f"{file}, of config.data.classes, can be read in two ways, as its numbers are folders"
+            ' too: write JSON such as {"7": 0}, with the folders in quotes'
+        )
     listed = Counter(name for name, _ in found)
     if twice := [name for name, count in listed.items() if count > 1]:
         raise UserError(f"{file}, of config.data.classes, has {twice[0]!r} more than once")
     called = Counter(name for _, name in found)
-    return {f: name if called[name] == 1 else f"{name} ({f})" for f, name in found}
+    names = {f: name if called[name] == 1 else f"{name} ({f})" for f, name in found}
+    if len({*names.values()}) < len(names):
+        raise UserError(f"{file}, of config.data.classes, has a name more than once: change one")
+    return names
 
 
 def _text(file: Path) -> str:
@@ -89,11 +100,14 @@ def _readings(file: Path, text: str) -> list[Rows]:
     """All that a file may mean."""
     if file.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
         try:
-            readings = _of_json(json.loads(text))
+            readings = _of_json(json.loads(text, object_pairs_hook=_each_once))
         except (ValueError, RecursionError):
             raise UserError(f"{file}, of config.data.classes, is no JSON") from None
+        except KeyError as twice:
+            message = f"{file}, of config.data.classes, has {twice} more than once"
+            raise UserError(message) from None
     else:
-        readings = _of_lines([line for text in text.splitlines() if (line := text.strip())])
+        readings = _of_lines([line for text in io.StringIO(text, None) if (line := text.strip())])
     readings = [rows for rows in readings if rows]
     if not readings:
         raise UserError(
@@ -104,10 +118,12 @@ def _readings(file: Path, text: str) -> list[Rows]:
 
 
 def _of_lines(lines: Sequence[str]) -> list[Rows]:
-    pairs = [tuple(re.split(r"[\s,:;]+", line, maxsplit=1)) for line in lines]
+    pairs = [_parted(line) for line in lines]
     if any(len(pair) < 2 for pair in pairs):
         return [_plain(lines)]
-    return [_plain(lines), pairs, _numbered(pairs)]
+    rests = [(first, *_parted(rest)) for first, rest in pairs]
+    by_folder = _numbered([(number, folder, *name) for folder, number, *name in rests])
+    return [_plain(lines), by_folder or pairs, _numbered(pairs), _numbered(rests)]
 
 
 def _of_json(value: Any) -> list[Rows]:
@@ -120,7 +136,9 @@ def _of_json(value: Any) -> list[Rows]:
         return [_numbered([(str(number), folder) for folder, number in value.items()])]
     if _are_texts(values):
         by_number = sorted(value, key=lambda n: (int(n) if _NUMBER.fullmatch(n) else 0, n))
-        return [_numbered([*value.items()]), [(folder, value[folder]) for folder in by_number]]
+        called = [(folder, value[folder]) for folder in by_number]
+        by_folder = _numbered([(number, folder) for folder, number in value.items()])
+        return [_numbered([*value.items()]), by_folder or called]
     if all(isinstance(pair, list) and len(pair) == 2 and _are_texts(pair) for pair in values):
         folders = _numbered([(number, folder) for number, (folder, _) in value.items()])
         names = dict(values)
@@ -128,16 +146,32 @@ def _of_json(value: Any) -> list[Rows]:
     return []
 
 
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises KeyError of a name that it has twice: one would be lost."""
+    listed = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in listed.items() if count > 1]:
+        raise KeyError(twice[0])
+    return dict(pairs)
+
+
+def _parted(line: str) -> list[str]:
+    return re.split(r"[\s,:;]+", line, maxsplit=1)
+
+
 def _plain(names: Collection[str]) -> Rows:
     return [(name, name) for name in names]
 
 
-def _numbered(rows: Rows) -> Rows:
-    """Folders in the order of their numbers, if these are all numbers and none is there twice."""
-    numbers = [number for number, _ in rows]
+def _numbered(rows: Sequence[Sequence[str]]) -> Rows:
+    """Of a number, a folder and maybe its name each, in the order of the numbers.
+
+    None unless these are all numbers, and none is there twice.
+    """
+    numbers = [number for number, *_ in rows]
     if not all(map(_NUMBER.fullmatch, numbers)) or len({*map(int, numbers)}) < len(numbers):
         return []
-    return _plain([folder for _, folder in sorted(rows, key=lambda row: int(row[0]))])
+    ordered = sorted(rows, key=lambda row: int(row[0]))
+    return [(folder, *(name or [folder])) for _, folder, *name in ordered]
 
 
 def _are_texts(values: Collection[Any]) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from common.photo_names import shown
+
 _MOST_LISTED = 12  # classes, or kinds of files
 _IMBALANCED = 5  # times as many examples of one class as of another
 
@@ -48,9 +50,9 @@ def classes_line(class_names: Sequence[str], labels: np.ndarray) -> str:
     most, least = order[0], order[-1]
     line = f"{len(labels):,} images of {len(class_names):,} classes"
     if len(class_names) <= _MOST_LISTED:
-        line += ": " + ", ".join(f"{class_names[i]} {counts[i]:,}" for i in order)
+        line += ": " + ", ".join(f"{shown(class_names[i])} {counts[i]:,}" for i in order)
     else:
-        ends = (f"{class_names[i]!r} has {counts[i]:,}" for i in (most, least))
+        ends = (f"{shown(class_names[i])!r} has {counts[i]:,}" for i in (most, least))
         line += f"; {' and '.join(ends)}, the most and the fewest"
     if not counts[least]:
         return f"{line}; none of {np.count_nonzero(counts == 0):,} classes"

@@ -32,7 +32,7 @@ from common.export import onnx
 from common.program import BATCH, Input, Program, multiples_of
 from launch.benchmark import PAUSE, timed
 from launch.peer import Peer
-from launch.process_settings import compiler_options, tune_allocator
+from launch.process_settings import SETTINGS, compiler_options, set_allocator
 from launch.timed_program import timed_program
 
 Repetition = Callable[[], float]  # runs once and returns its seconds
@@ -43,8 +43,7 @@ def main() -> None:
     args = _parse()
     installed = find_spec("onnxruntime") is not None
     require(installed, "this needs the package onnxruntime: pip install '.[onnx]'")
-    if args.settings == "tuned":
-        tune_allocator()
+    set_allocator(args.settings)
     rows = [(model, batch) for model in args.models for batch in args.batches]
     for row, (model, batch) in enumerate(rows):
         repetitions = contestants(args, model, batch)
@@ -140,7 +139,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["maxvit_tiny", "caformer_s18"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
-    parser.add_argument("--settings", choices=("default", "tuned"), default="default")
+    parser.add_argument("--settings", choices=SETTINGS, default="default")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--peer_python", help="Python of an environment with PyTorch and timm")
     return parser.parse_args()

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from common.errors import UserError
-from launch.process_settings import compiler_options, tune_allocator
+from launch.process_settings import SETTINGS, compiler_options, set_allocator
 
 
 def main() -> None:
@@ -27,11 +27,10 @@ def main() -> None:
     parser.add_argument("--mode", choices=("infer", "memory"), default="infer")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--no_remat", action="store_true", help="with --mode=memory")
-    parser.add_argument("--settings", choices=("default", "tuned"), default="default")
+    parser.add_argument("--settings", choices=SETTINGS, default="default")
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
-    if args.settings == "tuned":
-        tune_allocator()
+    set_allocator(args.settings)
     result = _memory(args) if args.mode == "memory" else _compare(args)
     print(json.dumps(vars(args) | result))
 

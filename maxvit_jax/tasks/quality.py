@@ -103,7 +103,7 @@ class QualityData(LoaderConfig):
         require(0 < self.holdout < 1, "config.data.holdout must be between 0 and 1")
         for name in ("split_seed", "crops", "crop_size"):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
-        require(self.image_size > 0, "config.data.image_size must be positive")
+        preprocess.check_image_size(self.image_size, "config.data.image_size")
         require(0 < self.min_area <= 1, "config.data.min_area must be in (0, 1]")
         preprocess.check_normalization(self.mean, self.std)
 

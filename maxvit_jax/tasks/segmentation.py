@@ -88,8 +88,8 @@ class SegmentationData(LoaderConfig, Preparation):
         hint = did_you_mean(self.source, KINDS)
         require(self.source in KINDS, f"config.data.source={self.source!r}: {hint}")
         require(0 <= self.holdout < 1, "config.data.holdout must be in [0, 1)")
-        sizes = min(self.image_size, self.eval_size or 1) > 0
-        require(sizes, "config.data.image_size and eval_size must be positive")
+        preprocess.check_image_size(self.image_size, "config.data.image_size")
+        preprocess.check_image_size(self.eval_size or self.image_size, "config.data.eval_size")
         for name in ("scenes", "scene_size"):
             require(getattr(self, name) >= 0, f"config.data.{name} must not be negative")
         factors = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]

@@ -31,6 +31,21 @@ PETS = ["cat", "dog", "fox"]
         ),
         ("2 dog\n0 fox\n10 cat\n", PETS, {"fox": "fox", "dog": "dog", "cat": "cat"}),
         ("0 fox\n1 cat\n", ["0", "1"], {"0": "fox", "1": "cat"}),
+        ("dog 2\nfox 0\ncat 10\n", PETS, {"fox": "fox", "dog": "dog", "cat": "cat"}),
+        ("dog,1\ncat,0", PETS[:2], {"cat": "cat", "dog": "dog"}),
+        (
+            "n01443537 2 goldfish\nn01440764 1 tench\n",  # ILSVRC's map_clsloc.txt
+            SYNSETS[:2],
+            {"n01440764": "tench", "n01443537": "goldfish"},
+        ),
+        (
+            "1 n01443537 goldfish\n0 n01440764 tench\n",
+            SYNSETS[:2],
+            {"n01440764": "tench", "n01443537": "goldfish"},
+        ),
+        ("2\u2028x\x0b\n1\x1cx\n", ["1\x1cx", "2\u2028x"], {n: n for n in ("2\u2028x", "1\x1cx")}),
+        ({"dog": "0", "fox": "2", "cat": "1"}, PETS, {"dog": "dog", "cat": "cat", "fox": "fox"}),
+        ("1 0\n0 1\n", ["0", "1"], {"1": "1", "0": "0"}),  # the same in both ways
         ({"cat": 2, "dog": 0, "fox": 1}, PETS, {"dog": "dog", "fox": "fox", "cat": "cat"}),
         ({"10": 2, "9": 1, "0": 0}, ["0", "10", "9"], {"0": "0", "9": "9", "10": "10"}),
         ({"1": "cat", "0": "fox"}, PETS[::2], {"fox": "fox", "cat": "cat"}),
@@ -60,12 +75,21 @@ def test_what_a_file_says(tmp_path, content, folders, found):
     assert [*read.items()] == [*found.items()]  # in that order
 
 
+def test_numbers_of_folders_that_are_numbers(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("0 1\n1 2\n2 0\n")
+    with pytest.raises(UserError, match="can be read in two ways"):
+        read_class_map(file, ["0", "1", "2"])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("cat\ndog\ngnu\n", "lists other classes: the data lacks 'gnu', and the data has 'fox'"),
         ({"cat": 0, "dog": 1}, "lists other classes: the data has 'fox' besides"),
         ("cat\ndog\nfox\ncat\n", "has 'cat' more than once"),
+        ('{"cat": 0, "dog": 1, "dog": 2, "fox": 3}', "has 'dog' more than once"),
+        ("cat a\ndog a\nfox a (cat)\n", "has a name more than once"),
         ({"cat": 0, "dog": 1, "fox": 1}, "lists no classes with a number each"),
         ({"cat": [1], "dog": {}}, "lists no classes with a number each"),
         ("\n", "lists no classes"),

@@ -173,7 +173,7 @@ def work(tmp):
     fields = maxvit_digits_fields() | PHOTOS
     return {
         "train": [*small(), *run],
-        "resume": [*small(), *run, "--config.train.num_steps=6"],
+        "resume": [*small(), *run, "--config.train.num_steps=6", "--nokeep_freed_memory"],
         "evaluate": ["launch.evaluate", *run],
         "evaluate again": ["launch.evaluate", *run, "--config.data.eval_batch_size=50"],
         "evaluate best": ["launch.evaluate", *run, "--checkpoint=best", "--output={tmp}/best"],
@@ -305,6 +305,9 @@ def test_training(commands, tmp):
     assert "continuing from step 4; train.num_steps: 4 -> 6" in commands["resume"].out
     assert f"eval/accuracy_top1: {trained(tmp)['accuracy_top1']:.4f}" in commands["resume"].out
     assert commands["train"].err == "" == commands["resume"].err
+    if sys.platform == "linux":
+        said = ["freed memory is kept" in commands[name].out for name in ("train", "resume")]
+        assert said == [True, False]
 
 
 def test_weights_to_start_from_are_reported(commands, tmp):

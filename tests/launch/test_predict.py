@@ -58,6 +58,7 @@ MISTAKES = {
     ),
     "size": (predict("--image_size=9", "--output={tmp}/new.csv"), "image height 9 does not fit"),
     "top": (predict("--top=0"), "--top=0 must be positive"),
+    "huge": (predict("--image_size=2000000"), "--image_size=2000000: a side of 1 to 16384"),
     "dtype": (predict("--dtype=float17"), "unknown dtype 'float17'"),
 }
 WORK = {

@@ -276,7 +276,7 @@ def test_a_run_is_kept_as_weights_with_what_they_mean(trained, tmp_path):
         ({"data.scale": [2.0, 1.0]}, "a smaller and a larger factor"),
         ({"data.resize": [512, 1024]}, "a longer and a shorter side"),
         ({"data.source": "shape"}, "did you mean 'shapes'"),
-        ({"data.image_size": 0}, "image_size must be positive"),
+        ({"data.image_size": 0}, "image_size=0: a side of 1 to"),
         ({"data.copy_paste": 1.5}, r"copy_paste must be in \[0, 1\)"),
         ({"data.max_objects": 0}, "max_objects must be positive"),
         ({"data.short_side": 64}, "short_side=64 is not in 1 to image_size"),

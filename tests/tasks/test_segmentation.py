@@ -227,6 +227,8 @@ def test_a_classifier_starts_from_a_segmenters_run(trained):
         ({"task": {"kind": "segmentation", "dice_weight": -1.0}}, "must not be negative"),
         ({"data.scale": [2.0, 1.0]}, "a smaller and a larger factor"),
         ({"data.resize": [512, 1024]}, "a longer and a shorter side"),
+        ({"data.resize": [2**31, 8]}, "a side of 1 to"),
+        ({"data.image_size": 10**9}, "a side of 1 to"),
         ({"data.source": "shape"}, "did you mean 'shapes'"),
         ({"data.max_class_share": 0.0}, r"must be in \(0, 1\]"),
     ],
