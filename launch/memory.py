@@ -91,9 +91,14 @@ class _Program:
             return [None if isinstance(v, core.Literal) else values.get(v) for v in variables]
 
         for eqn in jaxpr.eqns:
-            inner = list(_inner(eqn.params))
-            if eqn.primitive.name in _CALLS and inner:
-                known = dict(zip(inner[0].invars, read(eqn.invars), strict=True))
+            inner, arguments = list(_inner(eqn.params)), eqn.invars
+            if eqn.params.get("branches_platforms"):
+                # Formulations by platform, in `common.kernels`; the last is that of most.
+                inner, arguments = inner[-1:], arguments[1:]
+            elif eqn.primitive.name not in _CALLS:
+                arguments = None
+            if inner and arguments is not None:
+                known = dict(zip(inner[0].invars, read(arguments), strict=True))
                 self._add(inner[0], known)
                 for mine, theirs in zip(eqn.outvars, inner[0].outvars, strict=True):
                     literal = isinstance(theirs, core.Literal)

@@ -1,7 +1,6 @@
 """Multi-axis attention: window attention over a chosen partition (MaxViT, section 3.2)."""
 
 from collections.abc import Callable
-from functools import partial
 
 from flax import linen as nn
 from jax import Array
@@ -9,17 +8,19 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.errors import UserError
-from common.kernels.attention import attention_weights, dot_product_attention
-from common.layers import partition
+from common.kernels.attention import attention_weights
+from common.kernels.window_attention import (
+    Projection,
+    attend_groups,
+    grouped_qkv,
+    padded,
+    window_attention,
+)
 from common.layers.mlp import MLP, normal_init
 from common.layers.norm import layer_norm
+from common.layers.partition import PARTITIONS, pad_to_multiple
 from common.layers.relative_bias import RelativeBias
 from common.layers.stochastic_depth import StochasticDepth
-
-PARTITIONS = {
-    "block": (partition.block_partition, partition.block_unpartition),
-    "grid": (partition.grid_partition, partition.grid_unpartition),
-}
 
 
 def mix_groups(
@@ -33,8 +34,8 @@ def mix_groups(
     """Cuts a map into groups, mixes positions within each, and puts the map together again.
 
     Args:
-      mix: such as a `WindowAttention`; takes `[batch, groups, positions, channels]` and the mask of
-        real positions, boolean `[1, groups, positions, 1]`, None where nothing was padded.
+      mix: takes `[batch, groups, positions, channels]` and the mask of real positions, boolean
+        `[1, groups, positions, 1]`, None where nothing was padded.
       x: `[batch, *spatial, channels]`.
       kind: of partition, `"block"` or `"grid"`.
       window: positions per spatial axis of a group.
@@ -49,7 +50,7 @@ def mix_groups(
     split, merge = PARTITIONS[kind]
     spatial, real = x.shape[1:-1], None
     if pad_inputs:
-        x, real = partition.pad_to_multiple(x, window)
+        x, real = pad_to_multiple(x, window)
         real = None if real is None else split(real, window)
     y = merge(mix(split(x, window), real), window, x.shape[1:-1])
     return y[(slice(None), *(slice(side) for side in spatial))]
@@ -79,7 +80,6 @@ class WindowAttention(nn.Module):
     out_bias: bool = True
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
     def __call__(self, x: Array, real: Array | None = None) -> Array:
         """Mixes positions within groups.
 
@@ -93,29 +93,80 @@ class WindowAttention(nn.Module):
         Raises:
           UserError: channels are not a multiple of `head_dim`.
         """
-        batch, groups, positions, channels = x.shape
+        qkv, out, bias = self._parts(x.shape[-1])
+        seen = None if real is None else real[0, ..., 0]
+        self._sow_weights(x, qkv, bias, seen)
+        return attend_groups(x, qkv, out, bias, seen)
+
+    def on_map(self, x: Array, kind: str, *, pad_inputs: bool = False) -> Array:
+        """Cuts a map into groups, mixes positions within each, and puts the map together again.
+
+        Args:
+          x: `[batch, *spatial, channels]`.
+          kind: of partition, `"block"` or `"grid"`.
+          pad_inputs: pad and mask when a side is not a multiple of the window.
+
+        Returns:
+          `[batch, *spatial, channels]`.
+
+        Raises:
+          UserError: a side is not a multiple of the window and `pad_inputs` is False, or channels
+            are not a multiple of `head_dim`.
+        """
+        qkv, out, bias = self._parts(x.shape[-1])
+        if self.is_mutable_collection("intermediates"):
+            whole, seen = padded(x, kind, self.window) if pad_inputs else (x, None)
+            self._sow_weights(PARTITIONS[kind][0](whole, self.window), qkv, bias, seen)
+        return window_attention(
+            x, qkv, out, bias, kind=kind, window=self.window, pad_inputs=pad_inputs
+        )
+
+    @nn.compact
+    def _parts(self, channels: int) -> tuple[Projection, Projection, Array | None]:
+        """Both projections and the bias."""
         if channels % self.head_dim:
             raise UserError(f"{channels} channels are not a multiple of head size {self.head_dim}")
         heads = channels // self.head_dim
+        # The kernels keep heads apart so that they can shard.
+        qkv = _ProjectionWeights(
+            (channels,), (3, heads, self.head_dim), self.qkv_bias, self.dtype, name="qkv"
+        )()
+        out = _ProjectionWeights(
+            (heads, self.head_dim), (channels,), self.out_bias, self.dtype, name="out"
+        )()
+        if not self.relative_bias:
+            return qkv, out, None
+        bias = RelativeBias(heads, self.window, self.bias_window, name="relative_bias")()
+        return qkv, out, bias
 
-        # Flat leading axes: see `mlp.Dense`. The kernels keep heads apart so that they can shard.
-        dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=normal_init)
-        qkv = dense((3, heads, self.head_dim), use_bias=self.qkv_bias, name="qkv")(
-            x.reshape(-1, channels)
-        )
-        qkv = qkv.reshape(batch * groups, positions, 3, heads, self.head_dim)
-        bias = None
-        if self.relative_bias:
-            bias = RelativeBias(heads, self.window, self.bias_window, name="relative_bias")()
-        if real is not None:
-            real = jnp.broadcast_to(real, (batch, groups, positions, 1))
-            real = real.reshape(batch * groups, positions)
-        if self.is_mutable_collection("intermediates"):  # otherwise they are not even traced
-            weights = attention_weights(qkv, bias, real)
+    def _sow_weights(
+        self, x: Array, qkv: Projection, bias: Array | None, seen: Array | None
+    ) -> None:
+        """What `intermediates` get; otherwise it is not even traced."""
+        if self.is_mutable_collection("intermediates"):
+            batch, groups, positions, _ = x.shape
+            if seen is not None:
+                seen = jnp.broadcast_to(seen, x.shape[:3]).reshape(-1, positions)
+            weights = attention_weights(grouped_qkv(x, qkv), bias, seen)
             self.sow("intermediates", "weights", weights.reshape(batch, groups, *weights.shape[1:]))
-        mixed = dot_product_attention(qkv, bias, real).reshape(-1, heads, self.head_dim)
-        out = dense(channels, axis=(-2, -1), use_bias=self.out_bias, name="out")
-        return out(mixed).reshape(x.shape)
+
+
+class _ProjectionWeights(nn.Module):
+    """The parameters of a dense layer, which the attention runs where it is fastest."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    use_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self) -> Projection:
+        kernel = self.param("kernel", normal_init, (*self.inputs, *self.outputs), jnp.float32)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, self.outputs, jnp.float32)
+            bias = bias.astype(self.dtype)
+        return Projection(kernel.astype(self.dtype), bias)
 
 
 class MultiAxisAttention(nn.Module):
@@ -152,7 +203,7 @@ class MultiAxisAttention(nn.Module):
             self.window, self.head_dim, self.bias_window, dtype=self.dtype, name="attention"
         )
         y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
-        y = mix_groups(attention, y, self.kind, self.window, pad_inputs=self.pad_inputs)
+        y = attention.on_map(y, self.kind, pad_inputs=self.pad_inputs)
         x = x + StochasticDepth(self.drop_path_rate)(y, train=train)
         y = layer_norm(dtype=self.dtype, name="mlp_norm")(x)
         y = MLP(self.expansion, dtype=self.dtype, name="mlp")(y)

@@ -77,7 +77,7 @@ class AxialWindowAttention(nn.Module):
         require(channels % self.heads == 0, f"{channels} channels don't divide by {self.heads}")
         quarter, head_dim = self.heads // 4, channels // self.heads
 
-        # Flat leading axes: see `mlp.Dense`. The kernels keep heads apart so that they can shard.
+        # Flat leading axes: see `kernels.dense`. Kernels keep heads apart so that they can shard.
         dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=normal_init)
         qkv = dense((3, self.heads, head_dim), name="qkv")(x.reshape(-1, channels))
         qkv = qkv.reshape(batch, height, width, 3, self.heads, head_dim)

@@ -9,6 +9,8 @@ from jax import numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from common.kernels.dense import dense_layer
+
 # Initialiser of the official MaxViT and MOAT releases. Also that of MetaFormer and Swin: PyTorch's
 # `trunc_normal_(std=0.02)` cuts at -2 and 2, a hundred deviations away.
 normal_init = nn.initializers.normal(0.02)
@@ -27,9 +29,6 @@ def exact_gelu(x: Array) -> Array:
 class Dense(nn.Module):
     """Dense layer over the last axis, identical to a 1x1 convolution on a map.
 
-    Leading axes are flattened around the product: on a 4-D map XLA's weight gradient would
-    materialise transposed copies (more than twice slower on CPU).
-
     Attributes:
       features: output channels.
       use_bias: adds a bias.
@@ -46,11 +45,11 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Maps `[..., in]` to `[..., features]`."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
-        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
+        bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
-        return y.reshape(*x.shape[:-1], self.features)
+            bias = bias.astype(self.dtype)
+        return dense_layer(x.astype(self.dtype), kernel.astype(self.dtype), bias)
 
 
 class PartedDense(nn.Module):

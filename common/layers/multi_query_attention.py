@@ -11,9 +11,8 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.kernels.attention import multi_query_attention
-from common.layers.attention import PARTITIONS
 from common.layers.mlp import normal_init
-from common.layers.partition import group_counts
+from common.layers.partition import PARTITIONS, group_counts
 
 
 class MultiQueryAttention(nn.Module):
@@ -54,7 +53,7 @@ class MultiQueryAttention(nn.Module):
         require(channels % heads == 0, f"{channels} channels don't divide by {heads} heads")
         source = x if sequence is None else sequence
 
-        # Flat leading axes: see `mlp.Dense`. The kernels keep heads apart so that they can shard.
+        # Flat leading axes: see `kernels.dense`. Kernels keep heads apart so that they can shard.
         dense = partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=self.kernel_init)
         q = dense((heads, head_dim), name="query")(x.reshape(-1, channels))
         flat = source.reshape(-1, source.shape[-1])

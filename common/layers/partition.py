@@ -146,3 +146,9 @@ def _interleave(a: Iterable[int], b: Iterable[int]) -> list[int]:
 
 def _line(spatial: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return tuple(side if i == axis else 1 for i, side in enumerate(spatial))
+
+
+PARTITIONS = {
+    "block": (block_partition, block_unpartition),
+    "grid": (grid_partition, grid_unpartition),
+}

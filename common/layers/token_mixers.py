@@ -14,7 +14,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.kernels.average_pool import average_pool
-from common.layers.attention import WindowAttention, mix_groups
+from common.layers.attention import WindowAttention
 from common.layers.conv import DepthwiseConv
 from common.layers.mlp import Dense, normal_init
 
@@ -133,7 +133,7 @@ class PartitionAttention(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        return mix_groups(attend, x, self.kind, self.window, pad_inputs=self.pad_inputs)
+        return attend.on_map(x, self.kind, pad_inputs=self.pad_inputs)
 
 
 class RandomMixer(nn.Module):

@@ -20,7 +20,7 @@ class AttentionLayout(NamedTuple):
 
     Attributes:
       path: of the module, such as `stage_3_block_0/window/attention`.
-      kind: of partition, see `common.layers.attention.PARTITIONS`.
+      kind: of partition, see `common.layers.partition.PARTITIONS`.
       window: positions of a group along height and width; None: those of the whole map.
     """
 

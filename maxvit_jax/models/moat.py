@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.errors import nearest_valid
-from common.layers.attention import WindowAttention, mix_groups
+from common.layers.attention import WindowAttention
 from common.layers.conv import conv
 from common.layers.mbconv import MBConv
 from common.layers.mlp import Dense, exact_gelu
@@ -116,7 +116,7 @@ class MOATBlock(nn.Module):
             name="attention",
         )
         y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
-        y = mix_groups(attention, y, "block", window, pad_inputs=self.pad_inputs)
+        y = attention.on_map(y, "block", pad_inputs=self.pad_inputs)
         return x + StochasticDepth(self.drop_path_rate)(y, train=train)
 
 

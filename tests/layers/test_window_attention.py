@@ -1,0 +1,134 @@
+"""The TPU kernel of window attention, interpreted, against its definition; and where it runs."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import maxvit_jax
+from common.kernels import each_device
+from common.kernels import window_attention as kernels
+from common.layers.attention import WindowAttention
+from common.train.sharding import MeshConfig, make_mesh
+from maxvit_jax.models.maxvit import MaxViT
+from tests.golden.cases import full_jit, load_case
+from tests.golden.weights import make_variables
+
+MICRO = load_case("tf_micro")
+
+
+def derivatives(attend, qkv, bias, gradient):
+    """The value, its gradients, and its derivative in forward mode."""
+    y, vjp = jax.vjp(attend, qkv, bias)
+    return y, vjp(gradient), jax.jvp(attend, (qkv, bias), (jnp.cos(qkv), jnp.sin(bias)))[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spatial", "window", "dtype", "limit"),
+    [
+        ("block", (6, 5), (3, 5), "float32", 1e-6),  # 15 positions, of which some are padding
+        ("grid", (9, 4), (3, 1), "bfloat16", 2**-8),
+        ("grid", (4, 4, 2), (2, 2, 2), "float32", 1e-6),  # nothing to pad
+    ],
+)
+def test_kernel_is_its_definition(kind, spatial, window, dtype, limit):
+    rng = np.random.default_rng(0)
+    positions = np.prod(window)
+    groups = np.prod(spatial) // positions
+    qkv = jnp.asarray(rng.standard_normal((16, *spatial, 3, 3, 4)), dtype)
+    gradient = jnp.asarray(rng.standard_normal((16, *spatial, 3, 4)), dtype)
+    bias = jnp.asarray(rng.standard_normal((3, positions, positions)), jnp.float32)
+    seen = jnp.asarray(rng.random((groups, positions)) < 0.7).at[:, 0].set(True)
+    place = {"kind": kind, "window": window}
+
+    @jax.jit
+    def both(*args):
+        return (
+            derivatives(lambda q, b: kernels._attend(q, b, seen, kind, window), *args),
+            derivatives(lambda q, b: kernels._definition(q, b, seen, **place)[0], *args),
+        )
+
+    def close(got, expected):
+        assert got.dtype == expected.dtype
+        got, expected = (np.asarray(a, np.float32) for a in (got, expected))
+        assert np.abs(got - expected).max() <= 4 * limit * np.abs(expected).max()
+
+    program = both.trace(qkv, bias, gradient)
+    assert str(program.jaxpr).count("kernel_on_each_device") > 2
+    jax.tree.map(close, *both(qkv, bias, gradient))
+
+
+def test_every_implementation_pads_and_projects_alike():
+    """A side that is no multiple, without a bias, through the layer's own parameters."""
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 3, 4, 8)), jnp.float32)
+    layer = WindowAttention((2, 2), head_dim=4, relative_bias=False)
+    variables = make_variables(layer, x, kind="block", pad_inputs=True, method="on_map")
+    qkv, out, _ = layer.apply(variables, 8, method="_parts")
+
+    @partial(jax.jit, static_argnums=0)
+    def run(implementation):
+        place = {"kind": "grid", "window": (2, 2), "pad_inputs": True}
+        return kernels.window_attention(x, qkv, out, implementation=implementation, **place)
+
+    np.testing.assert_allclose(run("pallas"), run("reference"), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_kernel_runs_on_every_device(tensor):
+    """Parts of examples and heads, by a mesh that only the program's shardings name."""
+    mesh = make_mesh(MeshConfig(data=2, tensor=tensor), jax.devices()[: 2 * tensor])
+    rng = np.random.default_rng(0)
+    qkv = jnp.asarray(rng.standard_normal((16, 4, 3, 2, 4)), jnp.float32)
+    bias = jnp.asarray(rng.standard_normal((2, 2, 2)), jnp.float32)
+    gradient = jnp.asarray(rng.standard_normal((16, 4, 2, 4)), jnp.float32)
+    seen = jnp.ones((1, 2), bool)
+
+    def gradients(attend, qkv, bias, gradient):
+        return jax.vjp(attend, qkv, bias)[1](gradient)
+
+    attend = partial(kernels._attend, seen=seen, kind="block", window=(2,))
+    places = tuple(NamedSharding(mesh, spec) for spec in (P("data"), P(), P("data")))
+    program = jax.jit(partial(gradients, attend), in_shardings=places)
+    assert "manual_computation" in program.lower(qkv, bias, gradient).as_text()
+    define = partial(kernels._definition, seen=seen, kind="block", window=(2,))
+    expected = jax.jit(partial(gradients, lambda *args: define(*args)[0]))(qkv, bias, gradient)
+    got = program(*map(jax.device_put, (qkv, bias, gradient), places))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), got, expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "chip", "kernel"),
+    [(8, "TPU v5 lite", True), (3, "TPU v5 lite", False), (8, "TPU v3", False)],
+)
+def test_tpus_get_the_kernel_where_there_is_one(images, chip, kernel, monkeypatch):
+    """Lowered for one, which needs none; 49 positions in Mosaic's own terms."""
+    monkeypatch.setattr(each_device, "_chip", lambda context: chip)
+    layer = WindowAttention((7, 7))
+    x = jax.ShapeDtypeStruct((images, 14, 7, 64), jnp.bfloat16)
+    settings = {"kind": "grid", "method": "on_map"}
+    variables = jax.eval_shape(partial(layer.init, **settings), jax.random.key(0), x)
+
+    def loss(variables, x):
+        return jnp.sum(layer.apply(variables, x, **settings).astype(jnp.float32))
+
+    program = jax.jit(jax.grad(loss)).trace(variables, x)
+    text = program.lower(lowering_platforms=("tpu",)).as_text()
+    assert text.count("tpu_custom_call") == (2 if kernel else 0)
+    assert "custom_call" not in program.lower(lowering_platforms=("cpu",)).as_text()
+
+
+@pytest.mark.slow  # all of a model interpreted, and compiled with all optimizations
+def test_golden_with_the_kernel(monkeypatch, tmp_path):
+    monkeypatch.setitem(kernels.FASTEST, "cpu", "pallas")
+    path = MICRO.write_checkpoint(tmp_path / "model.npz", "npz")
+    model, variables = maxvit_jax.load_pretrained(MaxViT(**MICRO.fields()), path)
+    images = MICRO.images()
+    whole_blocks = np.tile(images, (8 // len(images), 1, 1, 1))
+    run = full_jit(lambda v, x: model.apply(v, x, method="features"))
+    maps = {name: y[: len(images)] for name, y in run(variables, whole_blocks).items()}
+    errors = MICRO.compare(maps)
+    assert "stage_2" in errors and max(errors.values()) < 1, errors
