@@ -6,6 +6,7 @@ unknown, missing or ill-typed field ends there.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
       where: its name, for messages.
 
     Raises:
-      UserError: the value is of another type.
+      UserError: the value is of another type, or no finite number.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if typing.Any not in options and hasattr(type(value), "__array__"):
@@ -104,7 +105,7 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
         if origin is typing.Any:
             return value
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            return _finite(value, where)
         if origin is tuple and isinstance(value, list | tuple):
             item = (typing.get_args(option) or (typing.Any,))[0]
             return tuple(check_type(v, item, f"{where}[{i}]") for i, v in enumerate(value))
@@ -121,3 +122,13 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
             return value
     expected = " or ".join(getattr(o, "__name__", str(o)) for o in options)
     raise UserError(f"{where}={value!r}: expected {expected}")
+
+
+def _finite(value: float, where: str) -> float:
+    """No field means anything by infinity, or by what is no number."""
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number with hundreds of digits
+        number = math.inf
+    require(math.isfinite(number), f"{where}={value}: a finite number is needed")
+    return number

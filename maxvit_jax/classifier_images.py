@@ -60,7 +60,8 @@ class ClassifierImages(LoaderConfig):
         sides = f"config.data.shift={self.shift}: images have {self.image_size} pixels"
         require(0 <= self.shift < min(preprocess.height_width(self.image_size)), sides)
         require(self.randaugment_layers >= 0, "config.data.randaugment_layers is negative")
-        require(0 < self.eval_crop_fraction <= 1, "config.data.eval_crop_fraction: use (0, 1]")
+        share = self.eval_crop_fraction
+        preprocess.check_crop_fraction(share, self.image_size, "config.data.eval_crop_fraction")
         preprocess.check_normalization(self.mean, self.std, CHANNELS)
         alpha = self.channels == 4 and self.randaugment_layers > 0
         require(not alpha, "config.data.randaugment_layers: images with alpha need 0")

@@ -11,6 +11,7 @@ file is most like were evaluated with (`maxvit_jax.checkpoints`).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -315,14 +316,15 @@ def _class_names(section: Mapping[str, Any]) -> list[str] | None:
 
 
 def _parse(stored: Any, path: epath.Path) -> DataDefaults:
-    from common.data.preprocess import check_image_size
+    from common.data.preprocess import check_crop_fraction, check_image_size
 
     try:
         data = parse_section(DataDefaults, stored, "preprocessing")
         channels = len(data.mean) == len(data.std) > 0 and min(data.std) > 0
-        require(channels, "a mean and a positive deviation per channel are needed")
+        finite = all(map(math.isfinite, (*data.mean, *data.std)))
+        require(channels and finite, "a mean and a positive deviation per channel are needed")
         check_image_size(data.image_size, "image_size")
-        require(0 < data.eval_crop_fraction <= 1, "the crop is a share in (0, 1]")
+        check_crop_fraction(data.eval_crop_fraction, data.image_size, "eval_crop_fraction")
     except UserError as error:
         raise UserError(f"the preprocessing stored in {path} is damaged: {error}") from error
     return data

@@ -54,14 +54,29 @@ def check_image_size(size: int | tuple[int, ...], where: str) -> None:
     )
 
 
+def check_crop_fraction(share: float, size: int | tuple[int, ...], where: str) -> None:
+    """Raises UserError unless it is a share, and images are not resized to far more than is kept.
+
+    Args:
+      share: of a resized image's side that the crop keeps.
+      size: of the crop.
+      where: the share is from, for the message.
+    """
+    require(0 < share <= 1, f"{where}={share}: use (0, 1]")
+    resized = max(height_width(size)) / share
+    most = f"photos would be resized to {resized:.3g} pixels, at most {_LARGEST_SIDE} are allowed"
+    require(resized <= _LARGEST_SIDE, f"{where}={share}: {most}")
+
+
 def check_normalization(
     mean: tuple[float, ...], std: tuple[float, ...], channels: tuple[int, ...] = (3,)
 ) -> None:
     """Raises UserError unless `config.data.mean` and `std` fit images of so many channels."""
     fits = len(mean) == len(std) and len(mean) in channels and min(std) > 0
+    fits = fits and all(map(math.isfinite, (*mean, *std)))
     *first, last = map(str, channels)
     counts = " or ".join(filter(None, [", ".join(first), last]))
-    require(fits, f"config.data.mean and std: {counts} numbers each, std positive")
+    require(fits, f"config.data.mean and std: {counts} finite numbers each, std positive")
 
 
 def eval_official(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

@@ -45,6 +45,7 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("num_steps", "log_every", "accumulate_steps"):
             require(getattr(self, name) > 0, f"config.train.{name} must be positive")
+        require(self.num_steps < 2**31, f"config.train.num_steps: less than {2**31:,}")
         some = self.num_epochs is None or 0 < self.num_epochs < math.inf
         require(some, "config.train.num_epochs must be positive and finite")
         ordered = not self.profile or (len(self.profile) == 2 and self.profile[0] > 0)

@@ -117,6 +117,7 @@ def test_content_chooses_among_published_weights():
     [
         *({"mean": [1, 2]}, {"std": [0, 1, 1]}, {"size": 3}, {"mean": 1}, {"image_size": "64"}),
         *({"interpolation": 3}, {"eval_method": "none"}, {"eval_crop_fraction": 0}),
+        *({"eval_crop_fraction": 1e-9}, {"std": [float("inf")] * 3}, {"mean": [float("nan")] * 3}),
     ],
 )
 def test_damaged_directories_are_named(tmp_path, change):
