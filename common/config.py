@@ -38,6 +38,7 @@ def parse_section(cls: type[T], values: Mapping[str, Any], name: str) -> T:
         if key not in fields:
             raise UserError(f"config.{name}.{key}: unknown field, {did_you_mean(key, fields)}")
         checked[key] = check_type(value, hints[key], f"config.{name}.{key}")
+        _require_finite(checked[key], f"config.{name}.{key}")
     for key, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -93,7 +94,7 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
       where: its name, for messages.
 
     Raises:
-      UserError: the value is of another type, or no finite number.
+      UserError: the value is of another type.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if typing.Any not in options and hasattr(type(value), "__array__"):
@@ -105,7 +106,7 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
         if origin is typing.Any:
             return value
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return _finite(value, where)
+            return _as_float(value)
         if origin is tuple and isinstance(value, list | tuple):
             item = (typing.get_args(option) or (typing.Any,))[0]
             return tuple(check_type(v, item, f"{where}[{i}]") for i, v in enumerate(value))
@@ -124,11 +125,14 @@ def check_type(value: Any, hint: Any, where: str) -> Any:
     raise UserError(f"{where}={value!r}: expected {expected}")
 
 
-def _finite(value: float, where: str) -> float:
-    """No field means anything by infinity, or by what is no number."""
+def _as_float(value: float) -> float:
     try:
-        number = float(value)
+        return float(value)
     except OverflowError:  # of a whole number with hundreds of digits
-        number = math.inf
-    require(math.isfinite(number), f"{where}={value}: a finite number is needed")
-    return number
+        return math.inf
+
+
+def _require_finite(value: Any, where: str) -> None:
+    """No field means anything by infinity, or by what is no number."""
+    numbers = [n for n in (value if isinstance(value, tuple) else [value]) if type(n) is float]
+    require(all(map(math.isfinite, numbers)), f"{where}={value}: a finite number is needed")

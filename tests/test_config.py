@@ -78,7 +78,7 @@ def test_accepted(field, given, expected):
         ("rate", True, "config.part.rate=True: expected float"),
         ("rate", "1e-3", "config.part.rate='1e-3': expected float"),
         ("rate", float("nan"), "config.part.rate=nan: a finite number is needed"),
-        ("rate", 10**400, "config.part.rate=1000"),
+        ("rate", 10**400, "config.part.rate=inf"),
         ("flip", 1, "config.part.flip=1: expected bool"),
         ("name", 3, "config.part.name=3: expected str or NoneType"),
         ("kind", "cosin", "config.part.kind='cosin': did you mean 'cosine'?"),

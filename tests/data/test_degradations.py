@@ -230,7 +230,7 @@ def test_parsing():
         ({"kind": "gaussian_noise", "sigma": -1}, "sigma=-1.0 is negative"),
         ({"kind": "gaussian_noise", "sigma": (3, 1)}, "low <= high"),
         ({"kind": "gaussian_noise", "sigma": (1, 2, 3)}, "low <= high"),
-        ({"kind": "gaussian_noise", "sigma": float("nan")}, "low <= high"),
+        ({"kind": "gaussian_noise", "sigma": float("nan")}, "a finite number is needed"),
         ({"kind": "poisson_noise", "photons": 0}, "photons=0.0 is zero"),
         ({"kind": "low_light", "exposure": (0.1, 2)}, "larger than 1"),
     ],
