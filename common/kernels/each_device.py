@@ -1,5 +1,6 @@
 """Kernels of our own in programs for several devices: XLA can't split what it can't look into."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import Array, ShapeDtypeStruct, lax
-from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AbstractMesh
@@ -59,8 +59,12 @@ def call_on_each_device(
 
 _call = Primitive("kernel_on_each_device")
 _call.multiple_results = True
-# Otherwise a lowering rule gets to know how many devices there are, but not their mesh.
-prim_requires_devices_during_lowering.add(_call)
+with contextlib.suppress(ImportError):
+    # Otherwise a lowering rule gets to know how many devices there are, but not their mesh. A JAX
+    # that no longer has it runs the plain formulation on several devices.
+    from jax._src.dispatch import prim_requires_devices_during_lowering
+
+    prim_requires_devices_during_lowering.add(_call)
 
 
 @_call.def_impl
