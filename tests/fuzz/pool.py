@@ -84,10 +84,10 @@ def _in_fork(do) -> None:
 
 def _fork(do) -> int:
     gc.freeze()
-    logging.set_verbosity(logging.ERROR)
     child = os.fork()
     if child:
         return child
+    logging.set_verbosity(logging.ERROR)
     try:
         do()
         os._exit(0)

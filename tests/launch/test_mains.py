@@ -63,7 +63,7 @@ MISTAKES = {
     "open field": (train(data__eval_batch_size="abc"), "eval_batch_size=abc"),
     "choice": (train(data__crop="centre"), "config.data.crop='centre': choose from"),
     "interpolation": (train(data__interpolation="cubic"), "did you mean 'bicubic'"),
-    "two channels": (train(data__mean="(1,2)"), "1, 3 or 4 numbers each"),
+    "two channels": (train(data__mean="(1,2)"), "1, 3 or 4 finite numbers each"),
     "no value": ([*train()[:-1], "--workdir"], "Missing value for flag --workdir"),
     "no steps": (train(train__num_steps=0), "num_steps must be positive"),
     "no batch": (train(data__batch_size=0), "batch_size and eval_batch_size must be positive"),

@@ -491,7 +491,7 @@ def test_channels_that_fit_nothing():
     alpha = {"data.mean": [1.0] * 4, "data.std": [1.0] * 4}
     with pytest.raises(UserError, match="randaugment_layers: images with alpha need 0"):
         make_task(alpha, num_classes=3, in_channels=4)
-    with pytest.raises(UserError, match="1, 3 or 4 numbers each"):
+    with pytest.raises(UserError, match="1, 3 or 4 finite numbers each"):
         make_task({"data.mean": [1.0] * 2, "data.std": [1.0] * 2}, num_classes=3)
     model = maxvit_jax.create_model("maxvit_tiny", in_channels=13)
     with pytest.raises(UserError, match=r"takes images of 13 channels; photos have 1 \(gray\)"):
