@@ -290,57 +290,6 @@ def dot_plot(values: Mapping[str, Sequence[float]], *, title: str) -> np.ndarray
     return np.asarray(picture)
 
 
-def curve_plot(
-    curves: Mapping[str, np.ndarray],
-    palette: np.ndarray,
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-) -> np.ndarray:
-    """Draws curves over 0..1 with values in 0..1, and their names beside; the first one is thick.
-
-    Args:
-      curves: float `[points]` by name, evenly spaced from 0 to 1; NaNs are left out.
-      palette: uint8 `[curves, 3]`.
-      title: above.
-      x_label: below.
-      y_label: above the axis.
-
-    Returns:
-      uint8 `[height, width, 3]`.
-    """
-    scale, side, left, top = 2, 400, 48, 56  # drawn at twice the size, so that lines are smooth
-    height = top + max(side, 20 * len(curves)) + 44
-    picture = Image.new("RGB", (scale * (left + side + 200), scale * height), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12 * scale)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return scale * (left + side * x), scale * (top + side * (1 - y))
-
-    draw.text((scale * left, scale * 8), title, fill="black", font=font)
-    draw.text((scale * 8, scale * 30), y_label, fill="gray", font=font)
-    draw.text((place(0.5, 0)[0], place(0, 0)[1] + scale * 22), x_label, "gray", font, anchor="ma")
-    for tick in np.linspace(0, 1, 6):
-        for ends in ((place(tick, 0), place(tick, 1)), (place(0, tick), place(1, tick))):
-            draw.line(ends, fill=(220, 220, 220), width=scale)
-        (x, bottom), (start, y) = place(tick, 0), place(0, tick)
-        draw.text((x, bottom + 4 * scale), f"{tick:.1f}", "gray", font, anchor="ma")
-        draw.text((start - 6 * scale, y), f"{tick:.1f}", "gray", font, anchor="rm")
-    drawn = list(zip(curves.items(), palette.tolist(), strict=True))
-    for i, ((name, values), color) in reversed(list(enumerate(drawn))):
-        known = np.isfinite(values)
-        points = np.stack([np.linspace(0, 1, len(values)), values], 1)[known]
-        width = scale * (3 if i == 0 else 1)
-        if len(points) > 1:
-            draw.line([place(*point) for point in points], tuple(color), width, joint="curve")
-        y = scale * (top + 10 + 20 * i)
-        x = scale * (left + side + 14)
-        draw.line((x, y, x + 20 * scale, y), tuple(color), width)
-        draw.text((x + 26 * scale, y), readable(name)[:22], "black", font, anchor="lm")
-    return np.asarray(picture.reduce(scale))
-
-
 def _scale(values: Sequence[float]) -> tuple[float, float, float]:
     """Ends of an axis and the step of its ticks: 1, 2 or 5 times a power of ten."""
     low, high = min(values), max(values)

@@ -12,10 +12,11 @@ from PIL import Image
 from common.coco_tools import decoded_mask
 from common.data.class_lists import distinct_colours
 from common.detections import Detections
+from common.line_plot import curve_plot
 from common.metrics.average_precision import AveragePrecision
 from common.metrics.detection import DetectionEvaluator
 from common.metrics.detection_errors import KINDS, ErrorCounts, find_errors, truths_by_image
-from common.pictures import box_overlay, comparison_sheet, curve_plot, encoded
+from common.pictures import box_overlay, comparison_sheet, encoded
 from common.report import write_json
 from common.report_page import image, page, table
 from common.unfinished import write_bytes

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from common.confusion_picture import confusion_picture
+from common.line_plot import curve_plot
 from common.pictures import (
     CAPTION_HEIGHT,
     box_overlay,
     captioned_sheet,
     comparison_sheet,
-    curve_plot,
     dot_plot,
 )
 
@@ -185,25 +185,6 @@ def test_lines_grow_with_the_image():
         drawn = box_overlay(image, box, [0], [""], PALETTE)
         widths.append((drawn[-40:, side // 2] == PALETTE[0]).all(-1).sum())
     assert widths == [1, 4]
-
-
-def test_curves_are_where_their_values_are():
-    curves = {"high": np.full(101, 0.9), "low": np.full(101, 0.25)}
-    palette = np.array([[250, 0, 0], [0, 0, 250]], np.uint8)
-    picture = curve_plot(curves, palette, title="t", x_label="recall", y_label="precision")
-    column = picture[:, 200].astype(int)
-    grid = np.flatnonzero((column == 220).all(-1))
-    top, bottom = grid.min(), grid.max()
-    places = [np.flatnonzero(column[:, c] - column[:, 2 - c] > 60).mean() for c in (0, 2)]
-    heights = (bottom - np.array(places)) / (bottom - top)
-    np.testing.assert_allclose(heights, [0.9, 0.25], atol=0.01)
-
-
-def test_a_curve_of_unknown_values_stays_empty():
-    picture = curve_plot(
-        {"none": np.full(5, np.nan)}, PALETTE[:1], title="", x_label="", y_label=""
-    )
-    assert not red(picture[:, :440]).any()
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "caf\udce9", "x" * 1_000_000])

@@ -1,5 +1,6 @@
 """Sources whose classes are numbered in another order: data that is matched to a run by name."""
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ def is_another_order(names: Sequence[str], others: Sequence[str]) -> bool:
     return same and list(names) != list(others)
 
 
-class Renumbered:
+class Renumbered(abc.ABC):
     """A source with its classes in another order; a subclass numbers the labels of its kind.
 
     Attributes:
@@ -50,8 +51,9 @@ class Renumbered:
             raise AttributeError(name)
         return getattr(self._source, name)
 
+    @abc.abstractmethod
     def _labels_of(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """The example's labels in the order wanted."""
 
 
 class RenumberedImages(Renumbered):

@@ -18,6 +18,7 @@ from jax import Array, ShapeDtypeStruct, lax
 from jax import numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
+from jax.typing import DTypeLike
 
 IMAGES = 8  # of a program: the rows of a tile
 _UNSEEN = -1e30  # added to logits
@@ -243,10 +244,8 @@ def _whole(size: int, multiple: int) -> int:
 
 def _forward(qkv_ref, bias_ref, seen_ref, y_ref, rows, mixed, *, heads: int):
     _spread(qkv_ref, rows)
-    dtype, head_dim = qkv_ref.dtype, qkv_ref.shape[-1] // (3 * heads)
-
-    def taken(rows, image: Array, index: int) -> Array:
-        return _take(rows, image, index, head_dim).astype(dtype)
+    dtype = qkv_ref.dtype
+    taken = partial(_take, head_dim=qkv_ref.shape[-1] // (3 * heads), dtype=dtype)
 
     def one_image(image: Array, _: None) -> None:
         for head in range(heads):
@@ -269,10 +268,8 @@ def _backward(
 
     _spread(qkv_ref, rows)
     _spread(g_ref, g_rows)
-    dtype, head_dim = qkv_ref.dtype, qkv_ref.shape[-1] // (3 * heads)
-
-    def taken(rows, image: Array, index: int) -> Array:
-        return _take(rows, image, index, head_dim).astype(dtype)
+    dtype = qkv_ref.dtype
+    taken = partial(_take, head_dim=qkv_ref.shape[-1] // (3 * heads), dtype=dtype)
 
     def one_image(image: Array, _: None) -> None:
         for head in range(heads):
@@ -320,9 +317,9 @@ def _gather(rows, block) -> None:
     block[...] = x.reshape(block.shape).astype(block.dtype)
 
 
-def _take(rows, image: Array, index: int, head_dim: int) -> Array:
+def _take(rows, image: Array, index: int, *, head_dim: int, dtype: DTypeLike) -> Array:
     """Of an image what the index-th head has, `[padded, head_dim]`; keys' and values' follow."""
-    return rows[image, :, index * head_dim : (index + 1) * head_dim]
+    return rows[image, :, index * head_dim : (index + 1) * head_dim].astype(dtype)
 
 
 def _put(rows, image: Array, index: int, value: Array) -> None:
