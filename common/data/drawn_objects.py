@@ -8,7 +8,7 @@ import numpy as np
 from common.data import coins
 from common.data.detection import DetectionExample
 from common.data.detection_objects import ImageEntry, ObjectEntry, coco_json
-from common.data.rle import bounding_box, encode_rle
+from common.data.rle import encode_rle
 from common.data.shapes import CLASS_NAMES, ShapesSource
 
 
@@ -18,18 +18,20 @@ class Picture(NamedTuple):
     Attributes:
       image: uint8 `[height, width, 3]`.
       masks: bool `[objects, height, width]`.
+      boxes: float32 `[objects, 4]`: exactly the bounds of the masks.
       labels: int64 `[objects]`.
     """
 
     image: np.ndarray
     masks: np.ndarray
+    boxes: np.ndarray
     labels: np.ndarray
 
 
 class DrawnObjects:
     """Pictures with objects; see `common.data.detection.DetectionSource`.
 
-    Boxes are exactly the bounds of masks. Ids of images and categories count from 1.
+    Ids of images and categories count from 1.
 
     Args:
       picture: returns the one at a position.
@@ -57,10 +59,10 @@ class DrawnObjects:
 
     def __getitem__(self, index: int) -> DetectionExample:
         index = range(len(self))[index]
-        image, masks, labels = self._picture(index)
+        image, masks, boxes, labels = self._picture(index)
         return {
             "image": image,
-            "boxes": np.array([bounding_box(mask) for mask in masks], np.float32).reshape(-1, 4),
+            "boxes": boxes,
             "labels": labels,
             "crowd": np.zeros(len(labels), bool),
             "masks": masks,
@@ -110,15 +112,15 @@ class _Scenes:
 
     def __call__(self, index: int) -> Picture:
         scene = self._scenes.scene(index)
-        return Picture(scene.image, scene.masks, scene.classes - 1)
+        return Picture(scene.image, scene.masks, scene.boxes, scene.classes - 1)
 
 
 def coins_with_objects(split: str) -> DrawnObjects:
     """Returns the rows of coins on a photo: three for "train", one for "test"."""
     strips = coins.coin_strips(split)
-    labels = [np.zeros(len(strip.masks), np.int64) for strip in strips]
     pictures = [
-        Picture(strip.image, strip.masks, none) for strip, none in zip(strips, labels, strict=True)
+        Picture(strip.image, strip.masks, strip.boxes, np.zeros(len(strip.masks), np.int64))
+        for strip in strips
     ]
     sizes = np.array([strip.image.shape[:2] for strip in strips], np.int32)
     names = [strip.name for strip in strips]

@@ -83,8 +83,8 @@ def scene(seed: int, index: int, size: int, textures: Sequence[np.ndarray]) -> S
             continue
         piece = _piece(textures, max(mask.shape), rng)[: mask.shape[0], : mask.shape[1]]
         colour = _contrasting_colour(used, rng)
-        piece = colour + _TEXTURE * (piece - piece[mask].mean(0))
-        image[place][mask] = piece[mask]
+        pixels = piece[mask]
+        image[place][mask] = colour + _TEXTURE * (pixels - pixels.mean(0))
         label_map[place][mask], owner[place][mask] = kind, len(areas)
         areas.append(int(mask.sum()))
         classes.append(kind)
@@ -140,7 +140,7 @@ def _shape(kind: int, size: int, rng: np.random.Generator) -> tuple[int, int, np
         ) ** 2 <= 1
     else:
         mask = np.ones((bottom - top, right - left), bool)
-        for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
             mask &= (bx - ax) * (rows - ay) - (by - ay) * (columns - ax) >= 0
     return top, left, mask
 

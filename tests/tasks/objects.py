@@ -3,6 +3,7 @@
 import numpy as np
 
 from common.data.drawn_objects import DrawnObjects, Picture
+from common.data.rle import bounding_box
 from maxvit_jax.tasks.detection import DetectionTask
 from tests.heads import micro
 from tests.train import tiny
@@ -25,7 +26,8 @@ def rectangles(count=8, sizes=((SIDE, SIDE),), class_names=CLASS_NAMES):
             top, left = i * height // 2 + rng.integers(1, 5), rng.integers(1, width // 2)
             mask[top : top + height // 3, left : left + width * 2 // 5] = True
             image[mask] = (250, 40, 40) if labels[i] == 0 else (40, 40, 250)
-        return Picture(image, masks, labels)
+        boxes = np.array([bounding_box(mask) for mask in masks], np.float32).reshape(-1, 4)
+        return Picture(image, masks, boxes, labels)
 
     names = [f"rectangles/{i}" for i in range(count)]
     return DrawnObjects(picture, names, sizes, class_names)
