@@ -128,8 +128,8 @@ def _affine(image: Image.Image, matrix: tuple[float, ...], sampling: Sampling) -
 class RandAugment:
     """Applies `num_layers` operations, drawn uniformly with replacement, all at one magnitude.
 
-    Call it with a uint8 `[height, width, 3]` image and a generator; the result has the same shape
-    and type.
+    Call it with a uint8 `[height, width, 3]` image, or Pillow's, and a generator; the result is
+    such an array of the same size.
 
     Attributes:
       num_layers: operations per image.
@@ -143,8 +143,8 @@ class RandAugment:
     translate_const: float = 100
     cutout_const: float = 40
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        pillow = Image.fromarray(image)
+    def __call__(self, image: np.ndarray | Image.Image, rng: np.random.Generator) -> np.ndarray:
+        pillow = image if isinstance(image, Image.Image) else Image.fromarray(image)
         for index in rng.integers(len(OPERATIONS), size=self.num_layers):
             pillow = self.apply(list(OPERATIONS)[index], pillow, rng)
         return np.asarray(pillow)

@@ -25,8 +25,8 @@ _MAX_MAGNITUDE = 10
 class IncreasingRandAugment:
     """Draws `num_layers` operations uniformly with replacement and applies each by chance.
 
-    Call it with a uint8 `[height, width, 3]` image and a generator; the result has the same shape
-    and type.
+    Call it with a uint8 `[height, width, 3]` image, or Pillow's, and a generator; the result is
+    such an array of the same size.
 
     Attributes:
       num_layers: operations drawn per image.
@@ -44,8 +44,8 @@ class IncreasingRandAugment:
     interpolation: str = "random"
     fill: tuple[int, ...] = augment.NEAREST.fill
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        pillow = Image.fromarray(image)
+    def __call__(self, image: np.ndarray | Image.Image, rng: np.random.Generator) -> np.ndarray:
+        pillow = image if isinstance(image, Image.Image) else Image.fromarray(image)
         for index in rng.integers(len(OPERATIONS), size=self.num_layers):
             if rng.random() < self.probability:
                 magnitude = np.clip(rng.normal(self.magnitude, self.magnitude_std), 0, 10)

@@ -4,19 +4,24 @@ Small and importing little: worker processes load it on start.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from common.data import preprocess
-from common.data.images import decode
+from common.data.images import decode, decode_part
 from common.data.sources import Example
 
-_CROPS = {
-    "inception": preprocess.train_inception_crop,
-    "random_resized": preprocess.train_random_resized_crop,
+_PARTS = {
+    "inception": preprocess.inception_part,
+    "random_resized": preprocess.random_resized_part,
 }
+# How many times the size of the result a crop has at least, if its photo is decoded coarsely: with
+# as many, Pillow's thumbnails can hardly be told from exact ones either (`reducing_gap`).
+_SPARE = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,7 @@ class TrainTransform:
     interpolation: str
     flip: bool
     shift: int
-    randaugment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None
+    randaugment: Callable[[np.ndarray | Image.Image, np.random.Generator], np.ndarray] | None
     channels: int = 3
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -53,18 +58,22 @@ class TrainTransform:
             image = decode(example["image"], channels=self.channels)
             image = preprocess.resize_only(image, self.size, interpolation)
         else:
-            area = (self.min_area, 1.0)
-            side = preprocess.draft_side(self.size, area)
-            image = decode(example["image"], min_side=side, channels=self.channels)
-            crop = _CROPS[self.crop]
-            image = crop(image, self.size, rng, area=area, interpolation=interpolation)
+            draw = functools.partial(
+                _PARTS[self.crop], size=self.size, rng=rng, area=(self.min_area, 1.0)
+            )
+            height, width = preprocess.height_width(self.size)
+            # What isn't antialiased would look different, so it is read exactly.
+            is_exact = interpolation == "legacy_bicubic"
+            enough = None if is_exact else (_SPARE * height, _SPARE * width)
+            part = decode_part(example["image"], draw, size=enough, channels=self.channels)
+            image = preprocess.resize_part(part, self.size, interpolation)
         if self.flip:
             image = preprocess.random_flip(image, rng)
         if self.shift:
-            image = preprocess.random_shift(image, rng, self.shift)
+            image = preprocess.random_shift(np.asarray(image), rng, self.shift)
         if self.randaugment:
-            image = self.randaugment(decode(image), rng)
-            image = decode(image, channels=self.channels)
+            image = image if self.channels == 3 else decode(image)
+            image = decode(self.randaugment(image, rng), channels=self.channels)
         return {"image": np.ascontiguousarray(image), **targets(example)}
 
 

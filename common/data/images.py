@@ -4,9 +4,11 @@ Pillow reads everything but what has more than 8 bits, which it reduces by dropp
 (or can't read at all): `common.data.deep_images`.
 """
 
+import contextlib
 import io
 import re
 import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -15,11 +17,14 @@ from common.data.corrupt_images import CorruptImage, corrupt_image
 from common.data.deep_images import read_deep
 from common.data.orientation import orient, orientation_of
 
+Part = tuple[int, int, int, int]  # of an image: top, left, height, width
 CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGB and alpha
 _WHITE = 255
 # For each byte of a file: JPEG takes a bit for 64 pixels at least, deflate repeats at most 1,032
 # times what may have 8 pixels in a byte.
 _MOST_PIXELS = {"JPEG": 8 * 64, "PNG": 8 * 1032}
+_JPEG_SCALES = (1, 2, 4, 8)
+_TURNED, _SIDEWAYS = range(2, 9), range(5, 9)  # values of EXIF's Orientation
 _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
@@ -50,25 +55,115 @@ def decode(
     """
     if isinstance(data, np.ndarray):
         return _of_samples(data, channels)
-    quiet_pillow()
-    try:
-        is_opened = isinstance(data, Image.Image)
-        if not is_opened and (samples := read_deep(data)) is not None:
-            is_float = samples.dtype == np.float32
-            deep = np.uint16(np.rint(samples * 65535)) if is_float else samples
-            return _of_samples(deep, channels)
-        image = data if is_opened else Image.open(io.BytesIO(data))
-        if not is_opened:
-            _require_plausible(image, len(data))
+    with _broken_data_told():
+        image = data if isinstance(data, Image.Image) else _opened(data)
+        if isinstance(image, np.ndarray):
+            return _of_samples(image, channels)
         if min_side and image.format == "JPEG":
             image.draft(None, (min_side, min_side))
-        image.load()
-        pixels = _of_image(image, channels)
-        orientation = orientation_of(image)  # after load: Pillow has turned TIFFs by then
+        return _upright_pixels(image, channels)
+
+
+def decode_part(
+    data: bytes | np.ndarray,
+    draw: Callable[[int, int], Part],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+) -> np.ndarray | Image.Image:
+    """Decodes a part of an image, no finer than is needed for the size that it is resized to.
+
+    Args:
+      data: as for `decode`, but no image of Pillow.
+      draw: takes the image's height and width, as `decode` would return it, and says which part:
+        top, left, height and width.
+      size: lets a JPEG be read at 1/2, 1/4 or 1/8 of its size, as long as the part's height and
+        width stay at least these. For training crops only: pixels differ from an exact reading, and
+        the part's borders are rounded to them.
+      channels: of the result.
+
+    Returns:
+      An RGB image of Pillow where that saves copies, else uint8 `[height, width, channels]`.
+
+    Raises:
+      CorruptImage: as for `decode`.
+    """
+    with _broken_data_told():
+        image = data if isinstance(data, np.ndarray) else _opened(data)
+        if isinstance(image, np.ndarray):
+            image = _of_samples(image, channels)
+        elif image.format != "JPEG":  # a header may tell another size than the pixels have
+            image.load()
+            image = _plain(image, channels)
+        full = image.shape[:2] if isinstance(image, np.ndarray) else _upright_size(image)
+    part = draw(*full)
+    with _broken_data_told():
+        if not isinstance(image, np.ndarray):
+            scale = _coarsest(part, size) if size and image.format == "JPEG" else 1
+            if scale > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
+                part = _reduced(part, scale)
+            image.load()
+            image = _plain(image, channels)
+        top, left, height, width = part
+        if isinstance(image, np.ndarray):
+            return image[top : top + height, left : left + width]
+        return image.crop((left, top, left + width, top + height))
+
+
+def _coarsest(part: Part, size: tuple[int, int]) -> int:
+    """By how much a part can be reduced and still has `size`, of what JPEG decoders offer."""
+    room = min(have // wanted for have, wanted in zip(part[2:], size, strict=True))
+    return max(scale for scale in _JPEG_SCALES if scale <= max(room, 1))
+
+
+def _reduced(part: Part, scale: int) -> Part:
+    """The same part of an image at `1 / scale` of its size."""
+    top, left, height, width = part
+    first = round(top / scale), round(left / scale)
+    end = round((top + height) / scale), round((left + width) / scale)
+    return *first, end[0] - first[0], end[1] - first[1]
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of a JPEG, or of a loaded image, as it was held."""
+    return image.size if orientation_of(image) in _SIDEWAYS else image.size[::-1]
+
+
+def _plain(image: Image.Image, channels: int) -> np.ndarray | Image.Image:
+    """A loaded 8-bit image as it is if that is upright RGB, else its pixels in that way."""
+    is_rgb = channels == 3 and image.mode == "RGB" and not image.has_transparency_data
+    if is_rgb and orientation_of(image) not in _TURNED:
+        return image
+    return _upright_pixels(image, channels)
+
+
+@contextlib.contextmanager
+def _broken_data_told() -> Iterator[None]:
+    """Raises CorruptImage for what decoders raise on broken data, which is about any type."""
+    quiet_pillow()
+    try:
+        yield
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise about any type on broken data
+    except Exception as error:
         raise corrupt_image(error) from error
+
+
+def _opened(data: bytes) -> np.ndarray | Image.Image:
+    """Pixels of 16 bits; or Pillow's image, not loaded."""
+    if (samples := read_deep(data)) is not None:
+        return np.uint16(np.rint(samples * 65535)) if samples.dtype == np.float32 else samples
+    image = Image.open(io.BytesIO(data))
+    _require_plausible(image, len(data))
+    return image
+
+
+def _upright_pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """An 8-bit image as uint8 `[height, width, channels]`, as it was held."""
+    image.load()
+    pixels = _of_image(image, channels)
+    orientation = orientation_of(image)  # after load: Pillow has turned TIFFs by then
     return np.ascontiguousarray(orient(pixels, orientation))
 
 

@@ -77,6 +77,32 @@ def train_batches(
       UserError: an empty source, sizes that don't divide, groups of other examples, or, while
         iterating, too many unreadable examples in a row, or workers that keep ending.
     """
+    stream = train_stream(source, transform, groups, batch_size=batch_size, seed=seed, parts=parts)
+    return _prefetched(stream[start_step:], num_workers, prefetch)
+
+
+def train_stream(
+    source: Source,
+    transform: Callable[[Example, np.random.Generator], Batch],
+    groups: np.ndarray | None = None,
+    *,
+    batch_size: int,
+    seed: int,
+    parts: Parts = ((0,), 1),
+) -> grain.MapDataset:
+    """Returns the batches of `train_batches` as they are made: each when it is asked for.
+
+    Args:
+      source: as all others in `train_batches`.
+      transform: likewise.
+      groups: likewise.
+      batch_size: likewise.
+      seed: likewise.
+      parts: likewise.
+
+    Raises:
+      UserError: as there.
+    """
     _check(source, groups, batch_size, parts)
     if seed < 0:
         raise UserError(f"seed={seed} is negative; choose 0 or more")
@@ -87,8 +113,7 @@ def train_batches(
         stream = GroupedOrder(groups, batch_size, seed)
     stream = stream.random_map(_TrainExample(source, transform, groups))
     stream = _BatchParts(stream, batch_size, parts)
-    batches = stream.batch(stream.per_batch)[start_step:]
-    return _prefetched(batches, num_workers, prefetch)
+    return stream.batch(stream.per_batch)
 
 
 def eval_batches(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from common.config import require
+from common.data.images import Part
 from common.errors import UserError, did_you_mean
 
 _LARGEST_SIDE = 1 << 14  # of the images that a model sees
@@ -93,21 +94,26 @@ def eval_official(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
       float32 `[height, width, 3]` of the wanted size; the cubic overshoots, so values may leave
       0..255 a little.
     """
-    return legacy_bicubic(central_crop(image, size), height_width(size))
+    top, left, height, width = central_part(*image.shape[:2], size)
+    return legacy_bicubic(image[top : top + height, left : left + width], height_width(size))
 
 
-def central_crop(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Returns the central part that the official evaluation resizes to `size`.
+def central_part(height: int, width: int, size: int | tuple[int, int]) -> Part:
+    """Returns the central part of an image that the official evaluation resizes to `size`.
 
     For a height and width, which the official one has not: of the largest part of that aspect the
     share that the shorter side decides.
 
     Args:
-      image: `[height, width, channels]`.
+      height: of the image in pixels.
+      width: likewise.
       size: side in pixels after the resize that follows, or height and width; it decides how much
         is cut off.
+
+    Returns:
+      Top, left, height and width.
     """
-    (height, width), target = image.shape[:2], height_width(size)
+    target = height_width(size)
     # In float32, like the original: the truncation must fall on the same side.
     kept = np.float32(min(target) / (min(target) + 32))
     largest = (
@@ -115,8 +121,7 @@ def central_crop(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
         min(width, height * target[1] / target[0]),
     )
     rows, columns = (max(int(kept * np.float32(side)), 1) for side in largest)
-    top, left = (height - rows + 1) // 2, (width - columns + 1) // 2
-    return image[top : top + rows, left : left + columns]
+    return (height - rows + 1) // 2, (width - columns + 1) // 2, rows, columns
 
 
 def legacy_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -194,22 +199,27 @@ def eval_standard(
 
 
 def resize_only(
-    image: np.ndarray, size: int | tuple[int, int], interpolation: str = "bicubic"
-) -> np.ndarray:
+    image: np.ndarray | Image.Image,
+    size: int | tuple[int, int],
+    interpolation: str = "bicubic",
+) -> np.ndarray | Image.Image:
     """Resizes the whole image, whatever its aspect; for data sets of one small size.
 
     Args:
-      image: uint8 `[height, width, channels]`, of 1, 3 or 4 (the last alpha).
+      image: uint8 `[height, width, channels]`, of 1, 3 or 4 (the last alpha), or an RGB image of
+        Pillow.
       size: side of the result in pixels, or its height and width.
       interpolation: "nearest", "bilinear", "bicubic" or "lanczos"; antialiased.
 
     Returns:
-      uint8 `[height, width, channels]` of the wanted size.
+      uint8 `[height, width, channels]` of the wanted size; or such an image, if one was given.
     """
     height, width = height_width(size)
     if interpolation not in RESAMPLING:
         hint = did_you_mean(interpolation, RESAMPLING)
         raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
+    if isinstance(image, Image.Image):
+        return image.resize((width, height), RESAMPLING[interpolation])
     if image.shape[:2] == (height, width):
         return image
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
@@ -217,93 +227,102 @@ def resize_only(
     return np.asarray(resized).reshape(height, width, -1)
 
 
-def train_inception_crop(
-    image: np.ndarray,
+def inception_part(
+    height: int,
+    width: int,
     size: int | tuple[int, int],
     rng: np.random.Generator,
     *,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     attempts: int = 10,
-    interpolation: str = "bicubic",
-) -> np.ndarray:
-    """Crops a random part of random aspect and resizes it: "Inception" or "random resized" crop.
+) -> Part:
+    """Draws the part of an image that an "Inception" or "random resized" crop shows.
 
-    Drawn as TensorFlow's `sample_distorted_bounding_box` does, which MaxViT's recipes use: aspect
+    As TensorFlow's `sample_distorted_bounding_box` does, which MaxViT's recipes use: aspect
     uniform, then the height uniform between those of the smallest and largest area.
-    (`train_random_resized_crop` is slightly smaller on average.) When no attempt fits, the official
-    evaluation's central crop is taken.
+    (`random_resized_part` is slightly smaller on average.) When no attempt fits, it is that of the
+    official evaluation, `central_part`.
 
     Args:
-      image: uint8 `[height, width, 3]`.
-      size: side of the result in pixels, or its height and width.
+      height: of the image in pixels.
+      width: likewise.
+      size: that the part is resized to: a side in pixels, or height and width.
       rng: source of randomness.
       area: smallest and largest share of the image's area, in (0, 1].
-      aspect: smallest and largest width / height of the crop.
-      attempts: tries before the central crop is taken.
-      interpolation: "nearest", "bilinear", "bicubic", "lanczos" (all antialiased), or
-        "legacy_bicubic", the official release's, rounded to uint8.
+      aspect: smallest and largest width / height of the part.
+      attempts: tries before the central part is taken.
 
     Returns:
-      uint8 `[height, width, 3]` of the wanted size.
+      Top, left, height and width.
     """
-    target = height_width(size)
     for _ in range(attempts):
-        box = _sample_crop(*image.shape[:2], rng, area, aspect)
-        if box is not None:
-            top, left, height, width = box
-            crop = image[top : top + height, left : left + width]
-            break
-    else:
-        crop = central_crop(image, target)
-    if interpolation == "legacy_bicubic":
-        return np.rint(np.clip(legacy_bicubic(crop, target), 0, 255)).astype(np.uint8)
-    return resize_only(crop, target, interpolation)
+        part = _sample_crop(height, width, rng, area, aspect)
+        if part is not None:
+            return part
+    return central_part(height, width, size)
 
 
-def train_random_resized_crop(
-    image: np.ndarray,
+def random_resized_part(
+    height: int,
+    width: int,
     size: int | tuple[int, int],
     rng: np.random.Generator,
     *,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     attempts: int = 10,
-    interpolation: str = "bicubic",
-) -> np.ndarray:
+) -> Part:
     """The same as torchvision's `RandomResizedCrop` and timm draw it: area and log-aspect uniform.
 
     When no attempt fits, the centre is taken: the whole image, cut where its aspect is out of
     range.
 
     Args:
-      image: as all others in `train_inception_crop`.
-      size: likewise.
+      height: as all others in `inception_part`.
+      width: likewise.
+      size: likewise; nothing depends on it.
       rng: likewise.
       area: likewise.
       aspect: likewise.
       attempts: likewise.
-      interpolation: "nearest", "bilinear", "bicubic" or "lanczos", all antialiased.
 
     Returns:
-      uint8 `[height, width, 3]` of the wanted size.
+      Top, left, height and width.
     """
-    height, width = image.shape[:2]
     for _ in range(attempts):
         pixels = rng.uniform(*area) * height * width
         ratio = math.exp(rng.uniform(*np.log(aspect)))
-        crop_width = max(round(math.sqrt(pixels * ratio)), 1)
-        crop_height = max(round(math.sqrt(pixels / ratio)), 1)
-        if crop_width <= width and crop_height <= height:
-            top = int(rng.integers(height - crop_height + 1))
-            left = int(rng.integers(width - crop_width + 1))
-            break
-    else:
-        crop_width = max(min(width, round(height * aspect[1])), 1)
-        crop_height = max(min(height, round(width / aspect[0])), 1)
-        top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    crop = image[top : top + crop_height, left : left + crop_width]
-    return resize_only(crop, size, interpolation)
+        part_width = max(round(math.sqrt(pixels * ratio)), 1)
+        part_height = max(round(math.sqrt(pixels / ratio)), 1)
+        if part_width <= width and part_height <= height:
+            top = int(rng.integers(height - part_height + 1))
+            left = int(rng.integers(width - part_width + 1))
+            return top, left, part_height, part_width
+    part_width = max(min(width, round(height * aspect[1])), 1)
+    part_height = max(min(height, round(width / aspect[0])), 1)
+    return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
+
+
+def resize_part(
+    part: np.ndarray | Image.Image, size: int | tuple[int, int], interpolation: str
+) -> np.ndarray | Image.Image:
+    """Resizes the part of an image that a training crop shows.
+
+    Args:
+      part: uint8 `[height, width, channels]`, or an RGB image of Pillow.
+      size: side of the result in pixels, or its height and width.
+      interpolation: "nearest", "bilinear", "bicubic", "lanczos" (all antialiased), or
+        "legacy_bicubic", the official release's, rounded to uint8.
+
+    Returns:
+      uint8 `[height, width, channels]` of the wanted size; or such an image, if one was given.
+    """
+    if interpolation != "legacy_bicubic":
+        return resize_only(part, size, interpolation)
+    resized = legacy_bicubic(np.asarray(part), height_width(size))
+    resized = np.rint(np.clip(resized, 0, 255)).astype(np.uint8)
+    return Image.fromarray(resized) if isinstance(part, Image.Image) else resized
 
 
 def _sample_crop(
@@ -327,21 +346,6 @@ def _sample_crop(
     return top, left, crop_height, crop_width
 
 
-def draft_side(
-    size: int | tuple[int, int],
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> int:
-    """Returns the `min_side` for `decode` at which no training crop has to be enlarged for it.
-
-    Args:
-      size: side of the crop after resizing in pixels, or its height and width.
-      area: as in `train_inception_crop`.
-      aspect: as in `train_inception_crop`.
-    """
-    return math.ceil(max(height_width(size)) / math.sqrt(area[0] * min(aspect[0], 1 / aspect[1])))
-
-
 def draw_interpolation(interpolation: str, rng: np.random.Generator) -> str:
     """Returns "bilinear" or "bicubic" with equal probability for "random", else what was given."""
     if interpolation == "random":
@@ -349,9 +353,15 @@ def draw_interpolation(interpolation: str, rng: np.random.Generator) -> str:
     return interpolation
 
 
-def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def random_flip(
+    image: np.ndarray | Image.Image, rng: np.random.Generator
+) -> np.ndarray | Image.Image:
     """Mirrors `[height, width, channels]` left to right with probability one half."""
-    return image[:, ::-1] if rng.random() < 0.5 else image
+    if rng.random() >= 0.5:
+        return image
+    if isinstance(image, Image.Image):
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image[:, ::-1]
 
 
 def random_shift(

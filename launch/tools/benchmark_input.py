@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from common.config import require
 from common.data.crops import read_crop
-from common.data.images import CorruptImage, decode
+from common.data.images import CorruptImage, decode, decode_part
 from common.data.pipeline import train_batches
 from common.task import Dataset, LoaderConfig
 from common.train.corrupt import CorruptCounter
@@ -149,8 +149,8 @@ def one_thread(dataset: Dataset, batch_size: int, seed: int, images: int = 200) 
     busy = time.thread_time() - busy
     spent = {entry.code: entry.totaltime for entry in profile.getstats()}
     seconds = {function.__name__: spent.get(function.__code__, 0.0) for function in (read, batch)}
-    # One of them is what a transform calls; the second calls the first for some formats.
-    seconds["decode"] = max(spent.get(f.__code__, 0.0) for f in (decode, read_crop))
+    # One of them is what a transform calls; `read_crop` calls the first for some formats.
+    seconds["decode"] = max(spent.get(f.__code__, 0.0) for f in (decode, decode_part, read_crop))
     seconds["augment"] = spent.get(transform.__code__, 0.0) - seconds["decode"]
     total = sum(seconds.values())
     names = ("read", "decode", "augment", "batch")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from skimage import data as photos
 
-from common.data.images import CorruptImage, decode
+from common.data.images import CorruptImage, decode, decode_part
 
 RNG = np.random.RandomState(0)
 RGB = RNG.randint(0, 256, (6, 9, 3)).astype(np.uint8)
@@ -175,6 +175,71 @@ def test_draft_halves_large_jpegs_only():
     assert decode(encode(photo), min_side=128).shape == (512, 512, 3)
     small = np.asarray(photo.resize((128, 128), Image.Resampling.BOX)).astype(int)
     assert np.abs(decode(data, min_side=128) - small).mean() < 3
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+MADE = {
+    "JPEG": lambda image: encode(image, "JPEG"),
+    "gray JPEG": lambda image: encode(image.convert("L"), "JPEG"),
+    "CMYK JPEG": lambda image: encode(image.convert("CMYK"), "JPEG"),
+    "turned JPEG": lambda image: encode(image, "JPEG", exif=TURNED),
+    "PNG": encode,
+    "turned TIFF": lambda image: encode(image, "TIFF", tiffinfo={0x0112: 6}),
+    "RGBA": lambda image: encode(image.convert("RGBA")),
+    "palette": lambda image: encode(image.quantize(), "GIF"),
+    "16 bits": lambda image: deep_png(np.asarray(image.convert("RGBA")).astype("u2") * 257, 6),
+    "array": np.asarray,
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", MADE)
+def test_a_part_is_that_of_the_whole(kind, channels):
+    """Whatever the file is; the size that is told is that of the whole, the right way up."""
+    data, told = MADE[kind](Image.fromarray(photos.astronaut()[:90, :120])), []
+
+    def draw(height, width):
+        told.append((height, width))
+        return 11, 7, 40, 50
+
+    whole = decode(data, channels=channels)
+    part = decode_part(data, draw, size=(30, 40), channels=channels)
+    part = np.asarray(part).reshape(40, 50, channels)
+    np.testing.assert_array_equal(part, whole[11:51, 7:57])
+    assert part.dtype == np.uint8 and told == [whole.shape[:2]]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_part_is_decoded_no_finer_than_needed(turned):
+    photo = Image.fromarray(photos.astronaut())  # 512 x 512
+    data = encode(photo, "JPEG", quality=95, **({"exif": TURNED} if turned else {}))
+    parts = {
+        size: np.asarray(decode_part(data, lambda *_: (104, 40, 320, 256), size=(size, size)))
+        for size in (129, 128, 64, 32, 16)
+    }
+    shapes = [part.shape[:2] for part in parts.values()]
+    assert shapes == [(320, 256), (160, 128), (80, 64), (40, 32), (40, 32)]
+    exact = Image.fromarray(decode(data)[104:424, 40:296])
+    for part in parts.values():
+        small = exact.resize(part.shape[1::-1], Image.Resampling.BOX)
+        assert np.abs(part.astype(int) - np.asarray(small)).mean() < 2
+        for shift in (8, -8):  # another place of the photo is told from it
+            other = np.roll(np.asarray(exact), shift, 1)
+            other = Image.fromarray(other).resize(part.shape[1::-1], Image.Resampling.BOX)
+            assert np.abs(part.astype(int) - np.asarray(other)).mean() > 12
+
+
+def test_parts_of_broken_files():
+    data = encode(Image.fromarray(photos.astronaut()), "JPEG")
+    for broken in (data[: len(data) // 2], b"no image", data[:30]):
+        with pytest.raises(CorruptImage):
+            decode_part(broken, lambda *_: (0, 0, 8, 8))
+
+
+def test_a_mistake_of_what_draws_is_no_broken_image():
+    with pytest.raises(ZeroDivisionError):
+        decode_part(encode(Image.fromarray(RGB)), lambda *_: 1 // 0)
 
 
 def test_arrays():

@@ -14,11 +14,24 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "maxvit"
 PHOTO = photos.chelsea()  # 300 x 451
 
 
+def part_of(image, part):
+    top, left, height, width = part
+    return image[top : top + height, left : left + width]
+
+
+def inception_crop(image, size, rng, **ranges):
+    return part_of(image, preprocess.inception_part(*image.shape[:2], size, rng, **ranges))
+
+
+def random_resized_crop(image, size, rng, **ranges):
+    return part_of(image, preprocess.random_resized_part(*image.shape[:2], size, rng, **ranges))
+
+
 @pytest.mark.parametrize("size", [224, 384])
 def test_eval_official_golden(size):
     image = np.rint(make_image((1, 300, 400, 3), seed=3, low=0, high=255)[0]).astype(np.uint8)
     manifest = json.loads((GOLDEN / "eval_preprocess.json").read_text())["steps"][str(size)]
-    crop = preprocess.central_crop(image, size)
+    crop = part_of(image, preprocess.central_part(300, 400, size))
     assert crop.shape == (manifest["crop"], manifest["crop"], 3)
     np.testing.assert_array_equal(crop[0, 0], image[manifest["oh"], manifest["ow"]])
     result = preprocess.eval_official(image, size)
@@ -28,7 +41,7 @@ def test_eval_official_golden(size):
 
 
 def test_central_crop_rounds_an_odd_margin_up():
-    crop = preprocess.central_crop(PHOTO, 224)  # 451 - 262 is odd
+    crop = part_of(PHOTO, preprocess.central_part(300, 451, 224))  # 451 - 262 is odd
     np.testing.assert_array_equal(crop, PHOTO[19:281, 95:357])
 
 
@@ -45,7 +58,8 @@ def test_legacy_bicubic_samples_from_the_corner():
 def test_central_crop_of_a_height_and_a_width():
     """Of the largest part of that aspect, 50 x 100, half: 32 / (32 + 32)."""
     rows, columns = np.mgrid[:60, :100]
-    crop = preprocess.central_crop(np.stack([rows, columns], -1), (32, 64))
+    part = preprocess.central_part(60, 100, (32, 64))
+    crop = part_of(np.stack([rows, columns], -1), part)
     assert crop.shape == (25, 50, 2)
     assert (crop[0, 0].tolist(), crop[-1, -1].tolist()) == ([18, 25], [42, 74])
     assert preprocess.eval_official(PHOTO, (32, 64)).shape == (32, 64, 3)
@@ -97,14 +111,9 @@ def test_inception_crop_ranges(area):
 @pytest.mark.parametrize("size", [64, (48, 80)])
 def test_inception_crop_of_the_whole_image_is_a_resize(interpolation, size):
     image = PHOTO[:240, :300]
-    result = preprocess.train_inception_crop(
-        image,
-        size,
-        np.random.default_rng(0),
-        area=(1.0, 1.0),
-        aspect=(1.25, 1.25),
-        interpolation=interpolation,
-    )
+    rng = np.random.default_rng(0)
+    crop = inception_crop(image, size, rng, area=(1.0, 1.0), aspect=(1.25, 1.25))
+    result = preprocess.resize_part(crop, size, interpolation)
     target = (size, size) if isinstance(size, int) else size
     if interpolation == "legacy_bicubic":
         expected = np.clip(preprocess.legacy_bicubic(image, target), 0, 255)
@@ -112,22 +121,24 @@ def test_inception_crop_of_the_whole_image_is_a_resize(interpolation, size):
         expected = preprocess.resize_only(image, target, interpolation)
     assert result.dtype == np.uint8 and result.shape == (*target, 3)
     assert np.abs(result - expected.astype(np.float32)).max() <= 0.5
+    pillow = preprocess.resize_part(Image.fromarray(crop), size, interpolation)
+    assert isinstance(pillow, Image.Image)
+    np.testing.assert_array_equal(pillow, result)
 
 
 def test_inception_crop_falls_back_to_the_centre():
     strip = np.concatenate([PHOTO] * 20, axis=1)[:100]  # no crop of half its area has aspect ~1
     rng = np.random.default_rng(0)
-    result = preprocess.train_inception_crop(strip, 224, rng, area=(0.5, 1.0))
-    expected = preprocess.resize_only(preprocess.central_crop(strip, 224), 224)
-    np.testing.assert_array_equal(result, expected)
+    part = preprocess.inception_part(*strip.shape[:2], 224, rng, area=(0.5, 1.0))
+    assert part == preprocess.central_part(*strip.shape[:2], 224)
 
 
 def test_inception_crop_of_tiny_images():
     rng = np.random.default_rng(0)
     for height, width in [(1, 1), (1, 7), (2, 3), (8, 8)]:
         for _ in range(50):
-            result = preprocess.train_inception_crop(PHOTO[:height, :width], 16, rng)
-            assert result.shape == (16, 16, 3)
+            crop = inception_crop(PHOTO[:height, :width], 16, rng)
+            assert preprocess.resize_part(crop, 16, "bicubic").shape == (16, 16, 3)
 
 
 class Draws:
@@ -146,16 +157,13 @@ class Draws:
 def test_random_resized_crop_is_that_of_torchvision():
     """Area 0.25 and aspect 4 / 3 of 300 x 451: 212 x 159 (rounded); then top and left."""
     draws = Draws(0.25, np.log(4 / 3), 7, 40)
-    result = preprocess.train_random_resized_crop(PHOTO, 32, draws, interpolation="bilinear")
-    expected = preprocess.resize_only(PHOTO[7 : 7 + 159, 40 : 40 + 212], 32, "bilinear")
-    np.testing.assert_array_equal(result, expected)
+    assert preprocess.random_resized_part(300, 451, 32, draws) == (7, 40, 159, 212)
     assert not draws.values
 
 
 def test_random_resized_crop_tries_again():
     draws = Draws(1.0, np.log(4 / 3), 1.0, np.log(3 / 4), 0.5, 0.0, 0, 3)
-    result = preprocess.train_random_resized_crop(PHOTO, 32, draws)
-    np.testing.assert_array_equal(result, preprocess.resize_only(PHOTO[:260, 3 : 3 + 260], 32))
+    assert preprocess.random_resized_part(300, 451, 32, draws) == (0, 3, 260, 260)
 
 
 @pytest.mark.parametrize(
@@ -165,17 +173,14 @@ def test_random_resized_crop_tries_again():
 def test_random_resized_crop_falls_back_to_the_centre(shape, rows, columns):
     image = PHOTO[: shape[0], : shape[1]]
     rng = np.random.default_rng(0)
-    result = preprocess.train_random_resized_crop(image, 40, rng, area=(1.0, 1.0))
-    np.testing.assert_array_equal(result, preprocess.resize_only(image[rows, columns], 40))
+    crop = random_resized_crop(image, 40, rng, area=(1.0, 1.0))
+    np.testing.assert_array_equal(crop, image[rows, columns])
 
 
-def test_random_resized_crops_are_uniform_in_area_and_log_aspect(monkeypatch):
-    shapes = []
-    monkeypatch.setattr(preprocess, "resize_only", lambda crop, *_: shapes.append(crop.shape))
-    rng = np.random.default_rng(0)
-    for _ in range(2000):
-        preprocess.train_random_resized_crop(PHOTO[:, :300], 32, rng, area=(0.1, 0.6))
-    height, width, _ = np.array(shapes).T
+def test_random_resized_crops_are_uniform_in_area_and_log_aspect():
+    rng, area = np.random.default_rng(0), (0.1, 0.6)
+    parts = [preprocess.random_resized_part(300, 300, 32, rng, area=area) for _ in range(2000)]
+    _, _, height, width = np.array(parts).T
     area = height * width / 300**2
     np.testing.assert_allclose(
         np.quantile(area, [0.25, 0.5, 0.75]), [0.225, 0.35, 0.475], atol=0.02
@@ -189,8 +194,8 @@ def test_random_resized_crop_of_tiny_images():
     rng = np.random.default_rng(0)
     for height, width in [(1, 1), (1, 7), (2, 3), (8, 8)]:
         for _ in range(50):
-            result = preprocess.train_random_resized_crop(PHOTO[:height, :width], 16, rng)
-            assert result.shape == (16, 16, 3)
+            crop = random_resized_crop(PHOTO[:height, :width], 16, rng)
+            assert preprocess.resize_part(crop, 16, "bicubic").shape == (16, 16, 3)
 
 
 def test_random_interpolation():
@@ -199,12 +204,6 @@ def test_random_interpolation():
     assert 70 < drawn.count("bilinear") < 130
     assert drawn.count("bilinear") + drawn.count("bicubic") == 200
     assert preprocess.draw_interpolation("lanczos", rng) == "lanczos"
-
-
-def test_draft_side_never_enlarges_a_crop():
-    side = preprocess.draft_side(224)
-    smallest = np.sqrt(0.08 * side * side * np.array([3 / 4, 1 / (4 / 3)]))
-    assert 224 <= smallest.min() < 225
 
 
 def test_unknown_interpolation():
@@ -218,6 +217,9 @@ def test_flip_mirrors_about_half_of_the_images():
     mirrored = sum(np.array_equal(image, PHOTO[:, ::-1]) for image in flipped)
     assert 70 < mirrored < 130
     assert mirrored + sum(np.array_equal(image, PHOTO) for image in flipped) == 200
+    rng = np.random.default_rng(0)
+    pillow = [preprocess.random_flip(Image.fromarray(PHOTO), rng) for _ in range(20)]
+    np.testing.assert_array_equal(np.stack(pillow), np.stack(flipped[:20]))
 
 
 def test_shift_moves_by_every_distance():
