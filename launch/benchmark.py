@@ -9,7 +9,8 @@ One model gives a JSON line. Several give a Markdown table, each measured in a p
 measures the same model of timm (MaxViT at 224, PoolFormer, ConvFormer, CAFormer) in turn, one
 repetition each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the
 Python of an environment that has it, if this one doesn't. Needs jax, flax, optax and this project's
-packages only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`).
+packages only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`,
+beside others' `launch/tools/benchmark_input_peers.py`).
 """
 
 import argparse
@@ -193,7 +194,9 @@ def _parse() -> argparse.Namespace:
 if __name__ == "__main__":
     if "--input" in sys.argv:  # a main of its own, with absl's flags
         sys.argv.remove("--input")
-        runpy.run_module("launch.tools.benchmark_input", run_name="__main__", alter_sys=True)
+        beside_others = any(argument.startswith("--compare") for argument in sys.argv)
+        main_of_input = "benchmark_input_peers" if beside_others else "benchmark_input"
+        runpy.run_module(f"launch.tools.{main_of_input}", run_name="__main__", alter_sys=True)
     try:
         main()
     except UserError as error:
