@@ -19,9 +19,6 @@ _PARTS = {
     "inception": preprocess.inception_part,
     "random_resized": preprocess.random_resized_part,
 }
-# How many times the size of the result a crop has at least, if its photo is decoded coarsely: with
-# as many, Pillow's thumbnails can hardly be told from exact ones either (`reducing_gap`).
-_SPARE = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +58,11 @@ class TrainTransform:
             draw = functools.partial(
                 _PARTS[self.crop], size=self.size, rng=rng, area=(self.min_area, 1.0)
             )
-            height, width = preprocess.height_width(self.size)
             # What isn't antialiased would look different, so it is read exactly.
             is_exact = interpolation == "legacy_bicubic"
-            enough = None if is_exact else (_SPARE * height, _SPARE * width)
-            part = decode_part(example["image"], draw, size=enough, channels=self.channels)
-            image = preprocess.resize_part(part, self.size, interpolation)
+            enough = None if is_exact else preprocess.height_width(self.size)
+            part, box = decode_part(example["image"], draw, size=enough, channels=self.channels)
+            image = preprocess.resize_part(part, self.size, interpolation, box)
         if self.flip:
             image = preprocess.random_flip(image, rng)
         if self.shift:

@@ -18,6 +18,7 @@ from common.data.deep_images import read_deep
 from common.data.orientation import orient, orientation_of
 
 Part = tuple[int, int, int, int]  # of an image: top, left, height, width
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGB and alpha
 _WHITE = 255
 # For each byte of a file: JPEG takes a bit for 64 pixels at least, deflate repeats at most 1,032
@@ -70,7 +71,7 @@ def decode_part(
     *,
     size: tuple[int, int] | None = None,
     channels: int = 3,
-) -> np.ndarray | Image.Image:
+) -> tuple[np.ndarray | Image.Image, Box | None]:
     """Decodes a part of an image, no finer than is needed for the size that it is resized to.
 
     Args:
@@ -78,12 +79,13 @@ def decode_part(
       draw: takes the image's height and width, as `decode` would return it, and says which part:
         top, left, height and width.
       size: lets a JPEG be read at 1/2, 1/4 or 1/8 of its size, as long as the part's height and
-        width stay at least these. For training crops only: pixels differ from an exact reading, and
-        the part's borders are rounded to them.
+        width stay at least these. For training crops only: pixels differ from an exact reading.
       channels: of the result.
 
     Returns:
-      An RGB image of Pillow where that saves copies, else uint8 `[height, width, channels]`.
+      An RGB image of Pillow where that saves copies, else uint8 `[height, width, channels]`; and
+      None if that is the part. Else it is all of the image, at a part of its size, and this says
+      where the part lies in it.
 
     Raises:
       CorruptImage: as for `decode`.
@@ -96,33 +98,26 @@ def decode_part(
             image.load()
             image = _plain(image, channels)
         full = image.shape[:2] if isinstance(image, np.ndarray) else _upright_size(image)
-    part = draw(*full)
+    top, left, height, width = draw(*full)
     with _broken_data_told():
         if not isinstance(image, np.ndarray):
-            scale = _coarsest(part, size) if size and image.format == "JPEG" else 1
+            scale = _coarsest((height, width), size) if size and image.format == "JPEG" else 1
             if scale > 1:
                 image.draft(None, (image.width // scale, image.height // scale))
-                part = _reduced(part, scale)
             image.load()
             image = _plain(image, channels)
-        top, left, height, width = part
+            if scale > 1:
+                corners = left, top, left + width, top + height
+                return image, tuple(corner / scale for corner in corners)
         if isinstance(image, np.ndarray):
-            return image[top : top + height, left : left + width]
-        return image.crop((left, top, left + width, top + height))
+            return image[top : top + height, left : left + width], None
+        return image.crop((left, top, left + width, top + height)), None
 
 
-def _coarsest(part: Part, size: tuple[int, int]) -> int:
+def _coarsest(part: tuple[int, int], size: tuple[int, int]) -> int:
     """By how much a part can be reduced and still has `size`, of what JPEG decoders offer."""
-    room = min(have // wanted for have, wanted in zip(part[2:], size, strict=True))
+    room = min(have // wanted for have, wanted in zip(part, size, strict=True))
     return max(scale for scale in _JPEG_SCALES if scale <= max(room, 1))
-
-
-def _reduced(part: Part, scale: int) -> Part:
-    """The same part of an image at `1 / scale` of its size."""
-    top, left, height, width = part
-    first = round(top / scale), round(left / scale)
-    end = round((top + height) / scale), round((left + width) / scale)
-    return *first, end[0] - first[0], end[1] - first[1]
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from common.config import require
-from common.data.images import Part
+from common.data.images import Box, Part
 from common.errors import UserError, did_you_mean
 
 _LARGEST_SIDE = 1 << 14  # of the images that a model sees
@@ -202,6 +202,7 @@ def resize_only(
     image: np.ndarray | Image.Image,
     size: int | tuple[int, int],
     interpolation: str = "bicubic",
+    box: Box | None = None,
 ) -> np.ndarray | Image.Image:
     """Resizes the whole image, whatever its aspect; for data sets of one small size.
 
@@ -210,6 +211,7 @@ def resize_only(
         Pillow.
       size: side of the result in pixels, or its height and width.
       interpolation: "nearest", "bilinear", "bicubic" or "lanczos"; antialiased.
+      box: the part to resize instead of the whole.
 
     Returns:
       uint8 `[height, width, channels]` of the wanted size; or such an image, if one was given.
@@ -219,11 +221,11 @@ def resize_only(
         hint = did_you_mean(interpolation, RESAMPLING)
         raise UserError(f"unknown interpolation {interpolation!r}; {hint}")
     if isinstance(image, Image.Image):
-        return image.resize((width, height), RESAMPLING[interpolation])
-    if image.shape[:2] == (height, width):
+        return image.resize((width, height), RESAMPLING[interpolation], box)
+    if image.shape[:2] == (height, width) and box is None:
         return image
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    resized = picture.resize((width, height), RESAMPLING[interpolation])
+    resized = picture.resize((width, height), RESAMPLING[interpolation], box)
     return np.asarray(resized).reshape(height, width, -1)
 
 
@@ -305,7 +307,10 @@ def random_resized_part(
 
 
 def resize_part(
-    part: np.ndarray | Image.Image, size: int | tuple[int, int], interpolation: str
+    part: np.ndarray | Image.Image,
+    size: int | tuple[int, int],
+    interpolation: str,
+    box: Box | None = None,
 ) -> np.ndarray | Image.Image:
     """Resizes the part of an image that a training crop shows.
 
@@ -314,12 +319,13 @@ def resize_part(
       size: side of the result in pixels, or its height and width.
       interpolation: "nearest", "bilinear", "bicubic", "lanczos" (all antialiased), or
         "legacy_bicubic", the official release's, rounded to uint8.
+      box: where the part lies, if that image is more; not for "legacy_bicubic".
 
     Returns:
       uint8 `[height, width, channels]` of the wanted size; or such an image, if one was given.
     """
     if interpolation != "legacy_bicubic":
-        return resize_only(part, size, interpolation)
+        return resize_only(part, size, interpolation, box)
     resized = legacy_bicubic(np.asarray(part), height_width(size))
     resized = np.rint(np.clip(resized, 0, 255)).astype(np.uint8)
     return Image.fromarray(resized) if isinstance(part, Image.Image) else resized

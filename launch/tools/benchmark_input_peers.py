@@ -15,41 +15,38 @@ ours is per core, by the median of pairs of repetitions that follow each other.
 * opencv: the same with OpenCV, which has no antialiased bicubic: another augmentation.
 """
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
-import grain
 import numpy as np
 from absl import flags
 from PIL import Image
 
 from common.config import require
-from common.data.augment_increasing import IncreasingRandAugment
-from common.data.image_transform import TrainTransform
-from common.data.pipeline import train_stream
-from common.data.preprocess import random_resized_part
-from common.data.sources import FolderSource
 from common.errors import UserError
 from launch.main import run_main
 
 PEERS = ("timm", "torchvision", "grain", "opencv")
 SIZE, BATCH = 224, 16
 # Width and height of photos: how many are written, and batches of a repetition.
-PHOTOS = {(500, 375): (96, 8), (2000, 1500): (16, 2)}
-RANDAUGMENT = {"none": None, "rand-m9-mstd0.5-inc1": IncreasingRandAugment()}
-_SCRIPT = Path(__file__).parent / "input_peers.py"
+PHOTOS = {"500x375": (96, 8), "2000x1500": (16, 2)}
+# Grain's shuffle takes a third of a millisecond for a place among a hundred, and next to nothing
+# among as many as data sets have.
+NAMES = 4096
+RANDAUGMENT = ("", "rand-m9-mstd0.5-inc1")  # as timm calls it
+_OURS = ("ours", "grain", "opencv")
 
 _COMPARE = flags.DEFINE_list("compare", None, f"Which of {', '.join(PEERS)}.")
 _PEER_PYTHON = flags.DEFINE_string(
     "peer_python", sys.executable, "Python of an environment with PyTorch, torchvision and timm."
 )
+_PHOTOS = flags.DEFINE_list("photos", [*PHOTOS], "Sizes of the photos.")
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Repetitions of each.", lower_bound=1)
 
 Seconds = tuple[float, float]  # of the clock, and of the processor
@@ -60,11 +57,14 @@ def main(argv: list[str]) -> None:
     del argv
     unknown = sorted({*_COMPARE.value} - {*PEERS})
     require(bool(_COMPARE.value) and not unknown, f"--compare: choose of {', '.join(PEERS)}")
-    for (width, height), (count, batches) in PHOTOS.items():
+    sizes = _PHOTOS.value
+    require({*sizes} <= {*PHOTOS}, f"--photos={','.join(sizes)}: choose of {', '.join(PHOTOS)}")
+    for size in sizes:
+        count, batches = PHOTOS[size]
         with tempfile.TemporaryDirectory() as folder:
-            write_photos(Path(folder) / "train", width, height, count)
+            write_photos(Path(folder) / "train", *map(int, size.split("x")), count, NAMES)
             for randaugment in RANDAUGMENT:
-                work = {"photos": f"{width}x{height}", "randaugment": randaugment}
+                work = {"photos": size, "randaugment": randaugment or "none"}
                 times = _measured(Path(folder), randaugment, batches)
                 for line in results(times, batches * BATCH):
                     print(json.dumps(work | line), flush=True)
@@ -72,28 +72,20 @@ def main(argv: list[str]) -> None:
 
 def _measured(folder: Path, randaugment: str, batches: int) -> dict[str, list[Seconds]]:
     """Seconds of each repetition of ours and of each peer, in turn."""
-    augment = RANDAUGMENT[randaugment]
-    repetitions = {"ours": repetition(our_batches(folder, augment), batches)}
-    processes = []
-    try:
-        for peer in _COMPARE.value:
-            if peer == "grain":
-                made = grain_batches(folder, augment, cut_by_pillow)
-                repetitions[peer] = repetition(made, batches)
-            elif peer != "opencv":
-                name = "" if augment is None else randaugment
-                processes.append(_Process(_PEER_PYTHON.value, peer, folder, batches, name))
-                repetitions[peer] = processes[-1].repetition
-            elif augment is None:
-                made = grain_batches(folder, augment, cut_by_opencv)
-                repetitions[peer] = repetition(made, batches)
-        times = {name: [] for name in repetitions}
+    pipelines = ["ours", *_COMPARE.value]
+    if randaugment and "opencv" in pipelines:
+        pipelines.remove("opencv")
+    work = {"photos": folder, "randaugment": randaugment}
+    work |= {"size": SIZE, "batch": BATCH, "batches": batches}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name in pipelines:
+            process = _Process(name, work)
+            processes[name] = stack.enter_context(contextlib.closing(process))
+        times = {name: [] for name in pipelines}
         for _ in range(_REPEATS.value):
-            for name, run in repetitions.items():
-                times[name].append(run())
-    finally:
-        for process in processes:
-            process.close()
+            for name, process in processes.items():
+                times[name].append(process.repetition())
     return times
 
 
@@ -118,81 +110,7 @@ def results(times: dict[str, list[Seconds]], images: int) -> Iterator[dict[str, 
         yield line
 
 
-def repetition(stream: grain.MapDataset, batches: int) -> Callable[[], Seconds]:
-    """Returns what makes that many further batches of a stream and says how long it took."""
-    done = 0
-
-    def run() -> Seconds:
-        nonlocal done
-        start, busy = time.perf_counter(), time.process_time()
-        for index in range(done, done + batches):
-            stream[index]
-        done += batches
-        return time.perf_counter() - start, time.process_time() - busy
-
-    run()
-    return run
-
-
-def our_batches(folder: Path, augment: IncreasingRandAugment | None) -> grain.MapDataset:
-    """Returns the batches that the trainer reads."""
-    transform = TrainTransform(
-        size=SIZE,
-        crop="random_resized",
-        min_area=0.08,
-        interpolation="bicubic",
-        flip=True,
-        shift=0,
-        randaugment=augment,
-    )
-    return train_stream(FolderSource(folder), transform, batch_size=BATCH, seed=0)
-
-
-def grain_batches(
-    folder: Path,
-    augment: IncreasingRandAugment | None,
-    cut: Callable[[Path, np.random.Generator], np.ndarray],
-) -> grain.MapDataset:
-    """Returns the batches of a pipeline as grain's users write it.
-
-    Args:
-      folder: of the folder `train`, with class folders of JPEG files.
-      augment: what is done to a crop.
-      cut: reads a file and gives a random crop, uint8 `[SIZE, SIZE, 3]`.
-    """
-
-    def made(path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image = cut(path, rng)
-        if rng.random() < 0.5:
-            image = image[:, ::-1]
-        if augment is not None:
-            image = augment(image, rng)
-        return {"image": image, "label": np.int32(0)}
-
-    paths = sorted(folder.glob("train/*/*.jpg"))
-    stream = grain.MapDataset.source(paths).seed(0).shuffle().repeat().random_map(made)
-    return stream.batch(BATCH)
-
-
-def cut_by_pillow(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """Returns a random crop of a file, antialiased, uint8 `[SIZE, SIZE, 3]`."""
-    with Image.open(path) as file:
-        image = file.convert("RGB")
-    top, left, height, width = random_resized_part(image.height, image.width, SIZE, rng)
-    part = image.crop((left, top, left + width, top + height))
-    return np.asarray(part.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-
-
-def cut_by_opencv(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """Returns a random crop of a file, not antialiased, uint8 `[SIZE, SIZE, 3]`."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    top, left, height, width = random_resized_part(*image.shape[:2], SIZE, rng)
-    part = image[top : top + height, left : left + width]
-    return cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-
-
-def write_photos(folder: Path, width: int, height: int, count: int) -> None:
+def write_photos(folder: Path, width: int, height: int, count: int, names: int) -> None:
     """Writes JPEGs of quality 95: parts of bundled photos, or many of them side by side.
 
     Args:
@@ -200,13 +118,17 @@ def write_photos(folder: Path, width: int, height: int, count: int) -> None:
       width: of each in pixels.
       height: likewise.
       count: of them.
+      names: that these files have, taken in turn.
     """
     from skimage import data
     from sklearn.datasets import load_sample_images
 
     photos = [data.astronaut(), data.coffee(), data.rocket(), *load_sample_images().images]
     rng = np.random.default_rng(0)
-    for number in range(count):
+    for part in ("0", "1"):
+        (folder / part).mkdir(parents=True)
+    paths = [folder / str(number % 2) / f"{number:04}.jpg" for number in range(names)]
+    for path in paths[:count]:
         image = Image.new("RGB", (width, height))
         for top in range(0, height, 375):
             for left in range(0, width, 500):
@@ -214,24 +136,19 @@ def write_photos(folder: Path, width: int, height: int, count: int) -> None:
                 x = int(rng.integers(photo.width - 500 + 1))
                 y = int(rng.integers(photo.height - 375 + 1))
                 image.paste(photo.crop((x, y, x + 500, y + 375)), (left, top))
-        path = folder / str(number % 2) / f"{number:03}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, quality=95)
+    for number, path in enumerate(paths[count:]):
+        path.hardlink_to(paths[number % count])
 
 
 class _Process:
-    """A peer in a process of another Python, warm."""
+    """A pipeline in a process of its own, warm."""
 
-    def __init__(self, python: str, peer: str, folder: Path, batches: int, randaugment: str):
-        work = {
-            "peer": peer,
-            "photos": folder / "train",
-            "size": SIZE,
-            "batch": BATCH,
-            "batches": batches,
-        }
-        command = [python, str(_SCRIPT), f"--randaugment={randaugment}"]
-        command += [f"--{flag}={value}" for flag, value in work.items()]
+    def __init__(self, name: str, work: Mapping[str, Path | str | int]):
+        python = sys.executable if name in _OURS else _PEER_PYTHON.value
+        script = [str(Path(__file__).parent / "input_peers.py")]
+        command = [python, *(["-m", "launch.tools.input_pipelines"] if name in _OURS else script)]
+        command += [f"--{flag}={value}" for flag, value in {"pipeline": name, **work}.items()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         try:
             self._process = subprocess.Popen(command, **pipes)
@@ -240,7 +157,7 @@ class _Process:
         if self._process.stdout.readline() != "ready\n":
             self.close()
             needs = "--peer_python needs PyTorch, torchvision with its JPEG decoder, and timm"
-            raise UserError(f"{peer} did not start in {python}: {needs}; its own message is above")
+            raise UserError(f"{name} did not start in {python}: {needs}; its own message is above")
 
     def close(self) -> None:
         """Ends the process."""

@@ -24,8 +24,8 @@ BICUBIC = v2.InterpolationMode.BICUBIC
 def main() -> None:
     """Prints `ready`, then for every line the seconds and processor seconds of some batches."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--peer", choices=("timm", "torchvision"))
-    parser.add_argument("--photos", help="folder of class folders")
+    parser.add_argument("--pipeline", choices=("timm", "torchvision"))
+    parser.add_argument("--photos", type=Path, help="folder of the folder `train`")
     parser.add_argument("--size", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--batches", type=int, help="of a repetition")
@@ -34,7 +34,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     made = {"timm": timm_batches, "torchvision": torchvision_batches}
-    batches = made[args.peer](args)
+    batches = made[args.pipeline](args)
 
     def timed() -> tuple[float, float]:
         start, busy = time.perf_counter(), time.process_time()
@@ -58,7 +58,7 @@ def timm_batches(args: argparse.Namespace):
         auto_augment=args.randaugment or None,
         interpolation="bicubic",
     )
-    data = ImageDataset(args.photos, transform=transform)
+    data = ImageDataset(str(args.photos / "train"), transform=transform)
     return _endless(data, args.batch, fast_collate)
 
 
@@ -76,8 +76,8 @@ def torchvision_batches(args: argparse.Namespace):
 class Photos(torch.utils.data.Dataset):
     """JPEG files, decoded by torchvision."""
 
-    def __init__(self, root: str, transform: v2.Transform):
-        self._paths, self._transform = sorted(map(str, Path(root).glob("*/*.jpg"))), transform
+    def __init__(self, root: Path, transform: v2.Transform):
+        self._paths, self._transform = sorted(map(str, root.glob("train/*/*.jpg"))), transform
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -206,6 +206,16 @@ def test_random_interpolation():
     assert preprocess.draw_interpolation("lanczos", rng) == "lanczos"
 
 
+def test_a_part_of_an_image_by_fractions_of_its_pixels():
+    """Of a ramp the middle of each half of the part; arrays and images alike."""
+    ramp = np.tile(np.arange(0, 200, 10, dtype=np.uint8)[:, None], (4, 1, 3))
+    box = (2.5, 1.0, 10.5, 3.0)
+    found = preprocess.resize_part(ramp, (1, 2), "bilinear", box)
+    np.testing.assert_array_equal(found[0, :, 0], [40, 80])
+    pillow = preprocess.resize_part(Image.fromarray(ramp), (1, 2), "bilinear", box)
+    np.testing.assert_array_equal(pillow, found)
+
+
 def test_unknown_interpolation():
     with pytest.raises(UserError, match="did you mean 'bicubic'"):
         preprocess.resize_only(PHOTO, 8, "bicubik")
