@@ -66,7 +66,8 @@ def test_commands_have_their_flags_recipes_and_fields(page):
     text = PAGES[page].read_text()
     for command, rest in commands(page):
         if " --input --" in rest and command == "launch.benchmark":
-            command = "launch.benchmark_input"  # a main of its own behind that flag
+            beside = "_peers" if "--compare" in rest else ""
+            command = f"launch.benchmark_input{beside}"  # mains of their own behind that flag
         flags = flags_of(command)
         for flag in re.findall(r" --(\w+)", rest):
             name = flag.removeprefix("no")

@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
 
     cv2.setNumThreads(1)
-    augment = IncreasingRandAugment() if args.randaugment else None
+    augment = IncreasingRandAugment(magnitude_std=0.0) if args.randaugment else None
     if args.pipeline == "ours":
         stream = our_batches(args.photos, args.size, args.batch, augment)
     else:
