@@ -43,7 +43,7 @@ def decode(
         `[height, width, channels]` with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or an
         image of Pillow.
       min_side: lets a JPEG be read at 1/2, 1/4 or 1/8 of its size, which is several times faster,
-        as long as both sides stay at least this long. For training crops only: pixels differ from
+        as long as both sides stay at least this long. For small pictures only: pixels differ from
         an exact reading.
 
     Returns:
