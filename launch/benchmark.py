@@ -3,14 +3,16 @@
     python -m launch.benchmark --model=maxvit_tiny --size=224 --batch=8 --mode=infer
     python -m launch.benchmark --models 'maxvit_*' --compare=timm --output maxvit.json maxvit.md
     python -m launch.benchmark --resolutions --batch=1 --output costs.json costs.md costs.png
+    python -m launch.benchmark --suite=gpu --budget=560 --output gpu.json gpu.md
 
 One model gives a JSON line. Several give a Markdown table, each measured in a process of its own
 (`launch/benchmark_table.py`), and so does one that sees images of several sides. `--compare=timm`
 measures the same model of timm (MaxViT at 224, PoolFormer, ConvFormer, CAFormer) in turn, one
 repetition each, so that the ratio holds while the machine's speed drifts; `--peer_python` is the
 Python of an environment that has it, if this one doesn't. Needs jax, flax, optax and this project's
-packages only. `--input` measures the input pipeline instead (`launch/tools/benchmark_input.py`,
-beside others' `launch/tools/benchmark_input_peers.py`).
+packages only. `--suite` is all that a platform should be measured with, in one command
+(`launch/benchmark_suite.py`). `--input` measures the input pipeline instead
+(`launch/tools/benchmark_input.py`, beside others' `launch/tools/benchmark_input_peers.py`).
 """
 
 import argparse
@@ -30,10 +32,10 @@ import jax
 
 from common.device_memory import device_memory
 from common.errors import UserError
-from launch import benchmark_table, peer
+from launch import benchmark_suite, benchmark_table, peer
 from launch.ceilings import Ceilings
 from launch.process_settings import SETTINGS, compiler_options, set_allocator
-from launch.timed_program import TimedProgram, timed_program
+from launch.timed_program import TimedProgram, repetitions_at_a_time, timed_program
 
 # Seconds between repetitions of different processes: idle threads spin for a while.
 PAUSE = 0.5
@@ -42,7 +44,9 @@ PAUSE = 0.5
 def main() -> None:
     """Parses the command line and prints what it asks for."""
     args = _parse()
-    if args.models or args.output or args.resolutions is not None:
+    if args.suite:
+        benchmark_suite.measure(args)
+    elif args.models or args.output or args.resolutions is not None:
         benchmark_table.measure(args)
     else:
         args.model = args.model or "maxvit_tiny"
@@ -55,11 +59,12 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as processes:
         peers = {}
         if args.compare or args.peer_python:
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer needs some
             work = _chosen(args, "size", "batch", "mode", "dtype", "warmup")
             for mode in args.peer_modes:
                 other = peer.Peer(args.peer_python, args.model, mode, **work)
                 peers[mode] = processes.enter_context(contextlib.closing(other))
-        work = _chosen(args, "size", "batch", "mode", "dtype", "remat", "pad_inputs")
+        work = _chosen(args, "size", "batch", "mode", "dtype", "remat", "pad_inputs", "prefer")
         options = compiler_options(args.settings)
         program = timed_program(args.model, **work, options=options)
         result = _known(args, program)
@@ -80,7 +85,7 @@ def _chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _known(args: argparse.Namespace, program: TimedProgram) -> dict[str, Any]:
     """What is known before anything has run."""
     device = jax.devices()[0]
-    asked = _chosen(args, "model", "mode", "size", "batch", "dtype", "remat", "settings")
+    asked = _chosen(args, "model", "mode", "size", "batch", "dtype", "remat", "prefer", "settings")
     return asked | {
         "device": device.device_kind,
         "platform": device.platform,
@@ -100,12 +105,13 @@ def _timed_in_turn(
 ) -> dict[str, Any]:
     """One repetition of each, as often as asked: ratios are of those that follow each other."""
     times, rates, peer_times = [], [], {mode: [] for mode in peers}
+    count = repetitions_at_a_time(jax.default_backend())
     for _ in range(args.repeats):
-        times.append(timed(program.run))
+        times.append(timed(lambda: program.run(count)) / count)
         rates.append(ceilings.measure())
         for mode, other in peers.items():
             time.sleep(PAUSE)
-            peer_times[mode].append(other.repetition())
+            peer_times[mode].append(other.repetition(count) / count)
         if peers:
             time.sleep(PAUSE)
     seconds = statistics.median(times)
@@ -178,11 +184,23 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--pad_inputs", action="store_true", help="pad what a model's windows don't fit"
     )
+    parser.add_argument(
+        "--prefer",
+        nargs="+",
+        default=[],
+        help="formulations of kernels, such as triton or cudnn, instead of the platform's",
+    )
     parser.add_argument("--settings", choices=SETTINGS, default="default")
     parser.add_argument("--warmup", type=_positive, default=2)
     parser.add_argument("--repeats", type=_positive, default=9)
     parser.add_argument(
         "--output", nargs="+", type=Path, default=[], help="files of a table: .md, .json, .png"
+    )
+    parser.add_argument(
+        "--suite", choices=benchmark_suite.SUITES, help="rows of --models, all of them by default"
+    )
+    parser.add_argument(
+        "--budget", type=_positive, help="seconds after which a suite ends with what it has"
     )
     parser.add_argument("--input", action="store_true", help="only that: see `--input --help`")
     parser.add_argument("--compare", choices=("timm",), help="with the same models of others")

@@ -11,9 +11,9 @@ import math
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import maxim_jax
 import maxvit_jax
@@ -24,6 +24,8 @@ from launch.peer import has_peer
 from launch.timed_program import FULL_ATTENTION
 
 Row = dict[str, Any]
+Columns = dict[str, Callable[[Row], str]]  # what a cell says, by its column's title
+_Kind = TypeVar("_Kind")
 _Content = Callable[[argparse.Namespace, list[Row]], bytes]
 
 SIDES = (224, 448, 672, 896, 1024)
@@ -31,6 +33,7 @@ SIDES = (224, 448, 672, 896, 1024)
 # the stages, in all.
 FAMILIES = ("maxvit_tiny", "aewin_tiny", "moat_0", "maxim_s2", "caformer_s18", FULL_ATTENTION)
 
+_FIELDS = {"model": "model", "size": "side"}  # what a row was asked for, and titles of that
 _PASSED_ON = ("batch", "mode", "dtype", "settings", "warmup", "repeats")
 
 
@@ -42,12 +45,14 @@ def measure(args: argparse.Namespace) -> None:
     """
     models = _models(args.models or ([args.model] if args.model else FAMILIES))
     sides = (args.size,) if args.resolutions is None else args.resolutions or SIDES
-    kinds = [_file_kind(path, sides) for path in args.output]
+    kinds = file_kinds(args.output, {".json": _json, ".md": _markdown, ".png": _picture})
+    for path in args.output:
+        require(path.suffix != ".png" or len(sides) > 1, f"--output: {path} needs --resolutions")
     columns, rows = _columns(args), []
-    print(_header(columns), flush=True)
+    print(header(columns), flush=True)
     for model, side in itertools.product(models, sides):
         rows.append(_measured_apart(args, model, side))
-        print(_line(rows[-1], columns), flush=True)
+        print(line(rows[-1], columns), flush=True)
         for path, kind in zip(args.output, kinds, strict=True):
             write_bytes(path, kind(args, rows))  # now: what comes may take hours
 
@@ -77,10 +82,15 @@ def _measured_apart(args: argparse.Namespace, model: str, side: int) -> Row:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
-    killed = f"ended by signal {-done.returncode}, for want of memory if that is 9"
-    said = done.stderr.strip().splitlines()
-    reason = killed if done.returncode < 0 or not said else said[-1].removeprefix("error: ")
+    reason = why_it_failed(done.returncode, done.stderr)
     return {"model": model, "size": side, "batch": args.batch, "not_measured": reason}
+
+
+def why_it_failed(code: int, said: str) -> str:
+    """Returns in one line why a row's process failed, by its exit code and standard error."""
+    if code < 0 or not said.strip():
+        return f"ended by signal {-code}, for want of memory if that is 9"
+    return said.strip().splitlines()[-1].removeprefix("error: ")
 
 
 def _compares(args: argparse.Namespace) -> bool:
@@ -90,23 +100,27 @@ def _compares(args: argparse.Namespace) -> bool:
 # ---------------------------------------------------------------- files
 
 
-def _file_kind(path: Path, sides: Sequence[int]) -> _Content:
-    kinds = {".json": _json, ".md": _markdown, ".png": _picture}
-    known = f"--output: {path} is none of {', '.join(kinds)}"
-    require(path.suffix in kinds, known)
-    require(path.suffix != ".png" or len(sides) > 1, f"--output: {path} needs --resolutions")
-    require(not path.exists(), f"--output: {path} exists already: choose another or remove it")
-    require(path.absolute().parent.is_dir(), f"--output: there is no folder {path.parent}")
-    return kinds[path.suffix]
+def file_kinds(paths: Sequence[Path], kinds: Mapping[str, _Kind]) -> list[_Kind]:
+    """Returns the kind of every file by its ending.
+
+    Raises:
+      UserError: it has another, there is such a file, or no folder for it.
+    """
+    for path in paths:
+        known = f"--output: {path} is none of {', '.join(kinds)}"
+        require(path.suffix in kinds, known)
+        require(not path.exists(), f"--output: {path} exists already: choose another or remove it")
+        require(path.absolute().parent.is_dir(), f"--output: there is no folder {path.parent}")
+    return [kinds[path.suffix] for path in paths]
 
 
 def _json(args: argparse.Namespace, rows: list[Row]) -> bytes:
-    return json.dumps({"command": _command(), "rows": rows}, indent=1).encode()
+    return json.dumps({"command": command_line(), "rows": rows}, indent=1).encode()
 
 
 def _markdown(args: argparse.Namespace, rows: list[Row]) -> bytes:
     columns = _columns(args)
-    lines = [_header(columns), *(_line(row, columns) for row in rows)]
+    lines = [header(columns), *(line(row, columns) for row in rows)]
     return "\n".join([*_conditions(rows), "", *lines, ""]).encode()
 
 
@@ -143,27 +157,37 @@ def _points(rows: list[Row], model: str, field: str, scale: float) -> list[tuple
 # ---------------------------------------------------------------- the table
 
 
-def _columns(args: argparse.Namespace) -> dict[str, Callable[[Row], str]]:
-    """What a cell says, by its column's title."""
+def _columns(args: argparse.Namespace) -> Columns:
+    return model_columns(args.peer_modes if _compares(args) else ())
+
+
+def model_columns(peer_modes: Sequence[str]) -> Columns:
+    """Returns the columns of a table of models, and of timm's in these modes."""
     columns = {
-        "images/s": lambda row: _figure(row["images_per_second"]),
-        "s per step": lambda row: _figure(row["step_seconds"]),
+        "images/s": lambda row: figure(row["images_per_second"]),
+        "s per step": lambda row: figure(row["step_seconds"]),
         "GFLOP/s (of the product's)": lambda row: _share(row, "flops", "matmul"),
         "GB/s (of the copy's)": lambda row: _share(row, "bytes", "copy"),
-        "peak, GiB": lambda row: _figure(row["peak_memory_bytes"] / 2**30),
-        "compiled in, s": lambda row: _figure(row["compile_seconds"]),
+        "peak, GiB": lambda row: figure(row["peak_memory_bytes"] / 2**30),
+        "compiled in, s": lambda row: figure(row["compile_seconds"]),
     }
-    for mode in args.peer_modes if _compares(args) else ():
+    for mode in peer_modes:
         columns |= _peer_columns(mode)
     return columns
 
 
-def _peer_columns(mode: str) -> dict[str, Callable[[Row], str]]:
-    """Empty where timm has no such model."""
+def _peer_columns(mode: str) -> Columns:
+    """Empty where timm has no such model; the first one says what kept it from being measured."""
     name = f"timm_{mode}"
 
     def cell(field: str) -> Callable[[Row], str]:
-        return lambda row: _figure(row[name][field]) if name in row else ""
+        def text(row: Row) -> str:
+            theirs = row.get(name, {})
+            if "not_measured" in theirs and field == "images_per_second":
+                return not_measured(theirs)
+            return figure(theirs[field]) if field in theirs else ""
+
+        return text
 
     return {
         f"timm {mode}, images/s": cell("images_per_second"),
@@ -172,33 +196,45 @@ def _peer_columns(mode: str) -> dict[str, Callable[[Row], str]]:
     }
 
 
-def _header(columns: dict[str, Any]) -> str:
-    titles = ["model", "side", *columns]
+def header(columns: Columns, fields: Mapping[str, str] = _FIELDS) -> str:
+    """Returns both lines of a table's head.
+
+    Args:
+      columns: of what was measured.
+      fields: titles of what was asked for, by the row's fields; they come first.
+    """
+    titles = [*fields.values(), *columns]
     return f"| {' | '.join(titles)} |\n| --- |{' ---: |' * (len(titles) - 1)}"
 
 
-def _line(row: Row, columns: dict[str, Callable[[Row], str]]) -> str:
+def line(row: Row, columns: Columns, fields: Mapping[str, str] = _FIELDS) -> str:
+    """Returns a row's line; arguments as for `header`."""
+    cells = [str(row[field]) for field in fields]
     if "not_measured" in row:
-        cells = [f"not measured: {row['not_measured']}".replace("|", "\\|")]
-        cells += [""] * (len(columns) - 1)
+        cells += [not_measured(row), *[""] * (len(columns) - 1)]
     else:
-        cells = [text(row) for text in columns.values()]
-    return f"| {' | '.join([row['model'], str(row['size']), *cells])} |"
+        cells += [text(row) for text in columns.values()]
+    return f"| {' | '.join(cells)} |"
+
+
+def not_measured(row: Row) -> str:
+    """Returns the cell that says why a row, or a peer in it, has no figures."""
+    return f"not measured: {row['not_measured']}".replace("|", "\\|")
 
 
 def _share(row: Row, kind: str, ceiling: str) -> str:
-    return f"{_figure(row[f'{kind}_per_second'] / 1e9)} ({row[f'{kind}_share_of_{ceiling}']:.0%})"
+    return f"{figure(row[f'{kind}_per_second'] / 1e9)} ({row[f'{kind}_share_of_{ceiling}']:.0%})"
 
 
-def _figure(value: float) -> str:
-    """Three digits, all of those before the point."""
+def figure(value: float) -> str:
+    """Returns three digits, and all of those before the point."""
     digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
     return f"{value:,.{digits}f}"
 
 
 def _conditions(rows: list[Row]) -> Iterator[str]:
     """How the table came to be, and the ceilings of its run."""
-    yield f"`{_command()}`"
+    yield f"`{command_line()}`"
     measured = [row for row in rows if "not_measured" not in row]
     for row in measured[:1]:
         yield ""
@@ -215,5 +251,6 @@ def _conditions(rows: list[Row]) -> Iterator[str]:
         )
 
 
-def _command() -> str:
+def command_line() -> str:
+    """Returns the command that runs, as it is typed."""
     return shlex.join(["python", "-m", "launch.benchmark", *sys.argv[1:]])

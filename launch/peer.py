@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +24,11 @@ def has_peer(model: str, size: int) -> bool:
     return bool(of_size or _ANY_SIZE.fullmatch(model))
 
 
+def is_installed() -> bool:
+    """Whether this Python has PyTorch and timm."""
+    return all(map(find_spec, ("timm", "torch")))
+
+
 class Peer:
     """A model of timm, compiled and warm.
 
@@ -30,6 +37,7 @@ class Peer:
       model: our name of it.
       peer_mode: one of `MODES`; all but `"eager"` keep channels last.
       size: side of the images in pixels.
+      limit: seconds after which it is ended; None: never.
       **work: `batch`, `mode`, `dtype` and `warmup` of launch.benchmark.
 
     Raises:
@@ -37,40 +45,75 @@ class Peer:
     """
 
     def __init__(
-        self, python: str | None, model: str, peer_mode: str, *, size: int, **work: str | int
+        self,
+        python: str | None,
+        model: str,
+        peer_mode: str,
+        *,
+        size: int,
+        limit: float | None = None,
+        **work: str | int,
     ):
         none = f"timm has no {model} for {size} pixels: leave --peer_python and --compare out"
         require(has_peer(model, size), none)
         if python is None:
-            there = all(map(find_spec, ("timm", "torch")))
-            require(there, "timm isn't installed here: --peer_python=<a Python that has it>")
+            missing = "timm isn't installed here: --peer_python=<a Python that has it>"
+            require(is_installed(), missing)
         name = f"{model}_tf_{size}" if _MAXVIT.fullmatch(model) else model
         flags = {"model": name, "peer_mode": peer_mode, "size": size, **work}
         command = [python or sys.executable, str(_SCRIPT)]
         command += [f"--{flag}={value}" for flag, value in flags.items()]
         # What other runs left compiled would shorten the first repetition.
         environment = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", **os.environ}
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  until it is closed
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=self._said,
                 text=True,
                 env=environment,
             )
         except OSError as error:
+            self._said.close()
             raise UserError(f"can't run {python}: {error.strerror}") from error
-        ready, _, seconds = self._process.stdout.readline().partition(" ")
-        require(ready == "ready", f"the peer did not start: {' '.join(command)}")
+        self._end = threading.Timer(limit, self._process.kill) if limit else None
+        if self._end:
+            self._end.start()
+        try:
+            ready, _, seconds = self._process.stdout.readline().partition(" ")
+            if ready != "ready":
+                raise self._failure(f"the peer did not start: {' '.join(command)}")
+        except BaseException:
+            self.close()
+            raise
         self.first_seconds = float(seconds)  # of the first repetition, which compiles
 
     def close(self) -> None:
         """Ends the process."""
-        with self._process:
+        if self._end:
+            self._end.cancel()
+        with self._said, self._process:
             self._process.kill()
 
-    def repetition(self) -> float:
-        """Runs one repetition and returns its seconds."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+    def repetition(self, count: int = 1) -> float:
+        """Runs as many repetitions, one after the other, and returns their seconds.
+
+        Raises:
+          UserError: the peer failed at it.
+        """
+        try:
+            self._process.stdin.write(f"{count}\n")
+            self._process.stdin.flush()
+            return float(self._process.stdout.readline())
+        except (OSError, ValueError) as error:
+            raise self._failure("the peer failed") from error
+
+    def _failure(self, what: str) -> UserError:
+        """With the last line that it said."""
+        ended = self._process.wait()
+        self._said.seek(0)
+        said = [line for line in self._said.read().splitlines() if line.strip()]
+        killed = [f"ended by signal {-ended}, for want of time or memory if that is 9"]
+        return UserError(f"{what}: {(killed if ended < 0 else said or killed)[-1].strip()}")

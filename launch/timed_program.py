@@ -1,7 +1,7 @@
 """Inference or a training step of a model by name, compiled to be timed, and what it takes."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from jax import numpy as jnp
 
 import maxim_jax
 import maxvit_jax
+from common.kernels.choose import preferring
 from common.train.fresh import fresh_variables
 from common.train.optimizer import OptimizerConfig, make_optimizer
 from common.train.state import create_state, make_train_step
@@ -22,13 +23,20 @@ from maxvit_jax.models.backbone import Backbone
 # No published model: CAFormer-S18, which has attention over the whole map in the last two stages
 # alone, with it in all four.
 FULL_ATTENTION = "full_attention"
+# Repetitions at a time on an accelerator, as training starts steps before the last one has ended.
+_QUEUED = 10
+
+
+def repetitions_at_a_time(platform: str) -> int:
+    """Returns how many repetitions are waited for together on a platform, as JAX names it."""
+    return 1 if platform == "cpu" else _QUEUED
 
 
 class TimedProgram(NamedTuple):
     """A compiled program.
 
     Attributes:
-      run: one repetition, to its end.
+      run: a repetition, or as many as it is told one after the other, to the end of the last one.
       compile_seconds: of tracing and compiling.
       flops: of a repetition, as XLA counts before it optimises: two per multiply-add.
       bytes: that a repetition reads and writes, by XLA's estimate of what it compiled.
@@ -36,7 +44,7 @@ class TimedProgram(NamedTuple):
       needed_bytes: with them.
     """
 
-    run: Callable[[], None]
+    run: Callable[..., None]
     compile_seconds: float
     flops: float
     bytes: float
@@ -53,6 +61,7 @@ def timed_program(
     dtype: str = "float32",
     remat: bool = False,
     pad_inputs: bool = False,
+    prefer: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> TimedProgram:
     """Builds and compiles a model with fresh weights, for random images.
@@ -65,6 +74,7 @@ def timed_program(
       dtype: compute type.
       remat: recompute blocks in the backward pass.
       pad_inputs: sides that the model's windows don't fit are padded, as for a user's photos.
+      prefer: formulations of kernels, as for `common.kernels.choose.preferring`.
       options: of the compiler.
 
     Raises:
@@ -79,9 +89,9 @@ def timed_program(
     places = jax.tree.map(lambda _: images.sharding, shapes)
     variables = fresh_variables(lambda rng: model.init(rng, images[:1]), jax.random.key(0), places)
     work = _Classifying(model) if isinstance(model, Backbone) else _Restoring(model)
-    if mode == "train":
-        return _training(work, variables, images, options)
-    return _inference(work, variables, images, options)
+    build = _training if mode == "train" else _inference
+    with preferring(*prefer):
+        return build(work, variables, images, options)
 
 
 def _model(name: str, **fields: Any) -> nn.Module:
@@ -137,10 +147,12 @@ class _Restoring:
 
 
 def _inference(work: Any, variables: Any, images: Array, options: Any) -> TimedProgram:
-    compiled, costs = _compiled(jax.jit(work.outputs), (variables, images), options)
+    compiled, costs = compiled_costs(jax.jit(work.outputs), (variables, images), options)
 
-    def run() -> None:
-        compiled(variables, images).block_until_ready()
+    def run(repetitions: int = 1) -> None:
+        for _ in range(repetitions):
+            outputs = compiled(variables, images)
+        outputs.block_until_ready()
 
     return TimedProgram(run, **costs)
 
@@ -152,18 +164,27 @@ def _training(work: Any, variables: Any, images: Array, options: Any) -> TimedPr
     )
     state, batch = create_state(variables, optimizer, ema=False), work.batch(images)
     step = jax.jit(make_train_step(work, optimizer, seed=0), donate_argnums=0)
-    compiled, costs = _compiled(step, (state, batch), options)
+    compiled, costs = compiled_costs(step, (state, batch), options)
 
-    def run() -> None:
+    def run(repetitions: int = 1) -> None:
         nonlocal state
-        state, metrics = compiled(state, batch)
+        for _ in range(repetitions):
+            state, metrics = compiled(state, batch)
         jax.block_until_ready((state, metrics))
 
     return TimedProgram(run, **costs)
 
 
-def _compiled(program: Any, arguments: Any, options: Any) -> tuple[jax.stages.Compiled, dict]:
-    """Compiles a jitted function, and returns what that says by fields of `TimedProgram`."""
+def compiled_costs(
+    program: Any, arguments: Any, options: Mapping[str, Any] | None = None
+) -> tuple[jax.stages.Compiled, dict[str, Any]]:
+    """Compiles a jitted function, and returns what that says by fields of `TimedProgram`.
+
+    Args:
+      program: as `jax.jit` returns it.
+      arguments: of it.
+      options: of the compiler.
+    """
     start = time.perf_counter()
     lowered = program.lower(*arguments)
     compiled = lowered.compile(compiler_options=options)

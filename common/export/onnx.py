@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from common.errors import UserError
-from common.kernels.choose import plainest
+from common.kernels.choose import preferring
 from common.program import Program
 
 SUFFIX = ".onnx"
@@ -40,7 +40,7 @@ def write(path: Path, program: Program) -> None:
     ) -> Any:  # new to JAX, which remembers traces of functions
         return program(inputs)
 
-    with plainest():  # what runtimes have kernels of their own for
+    with preferring("reference"):  # what runtimes have kernels of their own for
         traced, outputs = jax.make_jaxpr(plain, return_shape=True)(inputs)
     weights = sum(array.nbytes for array in jax.tree.leaves(program.variables))
     if weights > _LARGEST:

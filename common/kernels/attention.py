@@ -1,12 +1,16 @@
 """Softmax attention: the one place where all models compute it."""
 
+from functools import partial
+
 import jax
 from jax import Array
 from jax import numpy as jnp
 
+from common.errors import UserError
 from common.kernels.choose import choose
 
 FASTEST = {"default": "turned_keys"}
+_CUDNN_POSITIONS, _UNSEEN = 8, -1e9  # it gets a multiple of the first
 
 
 def dot_product_attention(
@@ -22,15 +26,22 @@ def dot_product_attention(
       qkv: queries, keys and values, `[groups, positions, 3, heads, head_dim]`.
       bias: added to the scaled products, float32 `[heads, positions, positions]` (query, key).
       real: boolean `[groups, positions]`; False marks padding, which no query attends to.
-      implementation: `"auto"`, `"reference"` (the definition, by einsum) or `"turned_keys"`.
+      implementation: `"auto"`, `"reference"` (the definition, by einsum), `"turned_keys"`,
+        `"jax_nn"` (`jax.nn.dot_product_attention`, compiled by XLA) or `"cudnn"` (the same by
+        cuDNN: NVIDIA GPUs, 16-bit types; it rounds the bias to such a one).
 
     Returns:
       `[groups, positions, heads, head_dim]`; the softmax is float32 always.
 
     Raises:
-      UserError: there is no such implementation.
+      UserError: there is no such implementation, or cuDNN doesn't take these.
     """
-    formulations = {"reference": _reference, "turned_keys": _turned_keys}
+    formulations = {
+        "reference": _reference,
+        "turned_keys": _turned_keys,
+        "jax_nn": partial(_by_jax, implementation="xla"),
+        "cudnn": _by_cudnn,
+    }
     return choose(implementation, formulations, FASTEST, qkv, bias, real)
 
 
@@ -59,6 +70,32 @@ def _turned_keys(qkv: Array, bias: Array | None, real: Array | None) -> Array:
     weights = attention_weights(qkv, bias, real).astype(qkv.dtype)
     v = qkv[:, :, 2].transpose(0, 2, 1, 3)
     return jnp.matmul(weights, v).transpose(0, 2, 1, 3)
+
+
+def _by_jax(qkv: Array, bias: Array | None, real: Array | None, *, implementation: str) -> Array:
+    q, k, v = (qkv[:, :, i] for i in range(3))
+    bias = None if bias is None else bias[None]
+    mask = (
+        None
+        if real is None
+        else jnp.broadcast_to(real[:, None, None], (len(qkv), 1, qkv.shape[1], qkv.shape[1]))
+    )
+    return jax.nn.dot_product_attention(q, k, v, bias, mask, implementation=implementation)
+
+
+def _by_cudnn(qkv: Array, bias: Array | None, real: Array | None) -> Array:
+    """Padded, where logits have additions: their rows are read in pieces of 16 bytes."""
+    positions = qkv.shape[1]
+    if (bias is not None or real is not None) and (more := -positions % _CUDNN_POSITIONS):
+        qkv = jnp.pad(qkv, [(0, 0), (0, more), (0, 0), (0, 0), (0, 0)])
+        bias = jnp.zeros((1, positions, positions)) if bias is None else bias
+        bias = jnp.pad(bias, [(0, 0), (0, more), (0, 0)])
+        bias = jnp.pad(bias, [(0, 0), (0, 0), (0, more)], constant_values=_UNSEEN)
+        real = None if real is None else jnp.pad(real, [(0, 0), (0, more)])
+    try:
+        return _by_jax(qkv, bias, real, implementation="cudnn")[:, :positions]
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise UserError(f"implementation='cudnn': {error}") from error
 
 
 def _softmax(logits: Array, bias: Array | None, real: Array | None) -> Array:

@@ -9,20 +9,22 @@ from jax import Array, lax
 from common.config import require
 from common.errors import did_you_mean
 
-_automatic = contextvars.ContextVar("automatic", default="auto")  # what "auto" stands for
+_preferred = contextvars.ContextVar("preferred", default=())  # what "auto" stands for, if it may
 
 
 @contextlib.contextmanager
-def plainest() -> Iterator[None]:
-    """What is traced in the block and leaves the choice of formulations open has the plainest.
+def preferring(*names: str) -> Iterator[None]:
+    """What is traced in the block and leaves the choice of formulations open gets the first of
+    these that its kernel has, else the fastest as always.
 
-    A converter to another format knows no platforms; and what it knows best is the plainest.
+    `"reference"` is one of every kernel: a converter to another format knows no platforms, and best
+    what is plainest.
     """
-    token = _automatic.set("reference")
+    token = _preferred.set(names)
     try:
         yield
     finally:
-        _automatic.reset(token)
+        _preferred.reset(token)
 
 
 def choose(
@@ -34,8 +36,9 @@ def choose(
     """Runs one of a kernel's formulations, which all compute the same.
 
     Args:
-      implementation: name of a formulation, or `"auto"`: the fastest of the platform that the
-        program is compiled for. A program exported for several platforms holds one for each.
+      implementation: name of a formulation, or `"auto"`: what is preferred, else the fastest of
+        the platform that the program is compiled for. A program exported for several platforms
+        holds one for each.
       formulations: by name; `"reference"`, the plainest, among them.
       fastest: their names by platform (`"cpu"`, ..), and for all others by `"default"`.
       *args: of the formulation.
@@ -48,9 +51,10 @@ def choose(
         implementation in names,
         f"implementation={implementation!r}: {did_you_mean(str(implementation), names)}",
     )
-    chosen = _automatic.get() if implementation == "auto" else implementation
-    if chosen != "auto":
-        return formulations[chosen](*args)
+    preferred = _preferred.get() if implementation == "auto" else (implementation,)
+    for chosen in preferred:
+        if chosen in formulations:
+            return formulations[chosen](*args)
     by_platform = {platform: formulations[name] for platform, name in fastest.items()}
     if len(set(fastest.values())) == 1:
         return by_platform["default"](*args)

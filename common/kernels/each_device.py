@@ -30,6 +30,7 @@ def call_on_each_device(
     shapes: Sequence[ShapeDtypeStruct],
     in_axes: Sequence[Axes],
     out_axes: Sequence[Axes],
+    platform: str,
 ) -> list[Array]:
     """Runs a kernel on every device's part of the examples and heads.
 
@@ -38,14 +39,15 @@ def call_on_each_device(
     where there is no kernel for a part, and where JAX knows no mesh of several devices.
 
     Args:
-      kernel: of the shapes of a part's arguments, and `chip`, the kind of TPU as JAX names it, None
-        on other platforms, where kernels are interpreted; gives the function that runs it, None if
-        there is none for these.
+      kernel: of the shapes of a part's arguments, and `chip`, the kind of device as JAX names it,
+        None on other platforms than its own, where it is interpreted; gives the function that runs
+        it, None if there is none for these.
       plain: computes the same without the kernel, for any shapes.
       args: of both.
       shapes: of the results.
       in_axes: what splits each of them.
       out_axes: the same of the results; those without an axis of examples are sums over examples.
+      platform: that the kernel is written for, `"tpu"` or `"cuda"`.
     """
     return _call.bind(
         *args,
@@ -54,6 +56,7 @@ def call_on_each_device(
         in_axes=tuple(in_axes),
         out_axes=tuple(out_axes),
         shapes=tuple((x.shape, x.dtype) for x in shapes),
+        platform=platform,
     )
 
 
@@ -90,9 +93,11 @@ ad.primitive_jvps[_call] = _differentiate
 batching.primitive_batchers[_call] = _map
 
 
-def _lower(ctx: Any, *args: Any, on_tpu: bool, kernel, plain, in_axes, out_axes, shapes):
+def _lower(
+    ctx: Any, *args: Any, lowered_for: str, kernel, plain, in_axes, out_axes, shapes, platform
+):
     context = ctx.module_context.axis_context
-    kernel = partial(kernel, chip=_chip(context) if on_tpu else None)
+    kernel = partial(kernel, chip=_chip(context) if lowered_for == platform else None)
     avals = [ShapeDtypeStruct(x.shape, x.dtype) for x in ctx.avals_in]
     mesh, run = getattr(context, "abstract_mesh", None), None
     if getattr(context, "num_devices", None) == 1:
@@ -102,8 +107,9 @@ def _lower(ctx: Any, *args: Any, on_tpu: bool, kernel, plain, in_axes, out_axes,
     return mlir.lower_fun(run or plain, multiple_results=True)(ctx, *args)
 
 
-mlir.register_lowering(_call, partial(_lower, on_tpu=False))
-mlir.register_lowering(_call, partial(_lower, on_tpu=True), platform="tpu")
+mlir.register_lowering(_call, partial(_lower, lowered_for="default"))
+for _platform in ("tpu", "cuda"):
+    mlir.register_lowering(_call, partial(_lower, lowered_for=_platform), platform=_platform)
 
 
 def _chip(context: Any) -> str:

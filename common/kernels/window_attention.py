@@ -1,10 +1,11 @@
 """Attention within the groups of a partitioned map (MaxViT, section 3.2), projections included.
 
 A partition moves positions and projections don't, so that either may come first. The plain way cuts
-the map before it has three times the channels. The kernel for TPUs cuts by addresses alone
-(`window_attention_tpu`), so that there the map is projected whole.
+the map before it has three times the channels. The kernels for TPUs and GPUs cut by addresses alone
+(`window_attention_tpu`, `window_attention_gpu`), so that there the map is projected whole.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,7 @@ from common.kernels.linear import linear_call
 from common.layers.partition import PARTITIONS, pad_to_multiple
 
 FASTEST = {"tpu": "pallas", "default": "reference"}
+_KERNELS = {"tpu": "window_attention_tpu", "cuda": "window_attention_gpu"}
 
 
 class Projection(NamedTuple):
@@ -59,8 +61,9 @@ def window_attention(
       kind: of partition, `"block"` or `"grid"`.
       window: positions per spatial axis of a group.
       pad_inputs: pad and mask when a side is not a multiple of the window.
-      implementation: `"auto"`, `"reference"` (map cut into groups first) or `"pallas"`, a kernel
-        for TPUs, interpreted elsewhere; where it has no blocks for the shapes, its definition runs.
+      implementation: `"auto"`, `"reference"` (map cut into groups first), `"pallas"`, a kernel for
+        TPUs, or `"triton"`, one for GPUs. Elsewhere both are interpreted; where one has no blocks
+        for the shapes, its definition runs.
 
     Returns:
       `[batch, *spatial, channels]`; the softmax is float32 always.
@@ -73,7 +76,8 @@ def window_attention(
     x, seen = padded(x, kind, window) if pad_inputs else (x, None)
     formulations = {
         "reference": partial(_groups_first, kind=kind, window=window),
-        "pallas": partial(_map_first, kind=kind, window=window),
+        "pallas": partial(_map_first, kind=kind, window=window, platform="tpu"),
+        "triton": partial(_map_first, kind=kind, window=window, platform="cuda"),
     }
     fastest = FASTEST if _has_blocks(x, window) else {"default": "reference"}
     y = choose(implementation, formulations, fastest, x, qkv, out, bias, seen)
@@ -120,14 +124,16 @@ def _groups_first(x, qkv, out, bias, seen, *, kind: str, window: tuple[int, ...]
     return merge(attend_groups(split(x, window), qkv, out, bias, seen), window, x.shape[1:-1])
 
 
-def _map_first(x, qkv, out, bias, seen, *, kind: str, window: tuple[int, ...]) -> Array:
+def _map_first(
+    x, qkv, out, bias, seen, *, kind: str, window: tuple[int, ...], platform: str
+) -> Array:
     positions = math.prod(window)
     y = qkv(x)
     if bias is None:
         bias = jnp.zeros((y.shape[-2], positions, positions), jnp.float32)
     if seen is None:
         seen = jnp.ones((1, positions), bool)
-    return out(_attend(y, bias, seen, kind, window), axes=2)
+    return out(_attend(y, bias, seen, kind, window, platform), axes=2)
 
 
 def _has_blocks(x: Array, window: tuple[int, ...]) -> bool:
@@ -135,23 +141,28 @@ def _has_blocks(x: Array, window: tuple[int, ...]) -> bool:
     return not any(is_symbolic_dim(side) for side in (*x.shape, *window))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def _attend(qkv: Array, bias: Array, seen: Array, kind: str, window: tuple[int, ...]) -> Array:
-    """Attention on a map `[batch, *spatial, 3, heads, head_dim]`, by the kernel."""
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
+def _attend(
+    qkv: Array, bias: Array, seen: Array, kind: str, window: tuple[int, ...], platform: str
+) -> Array:
+    """Attention on a map `[batch, *spatial, 3, heads, head_dim]`, by the platform's kernel."""
     place = {"kind": kind, "window": window}
     (y,) = call_on_each_device(
-        _kernel("forward", place),
+        _kernel("forward", platform, place),
         partial(_definition, **place),
         (qkv, bias, seen),
         (_mixed(qkv),),
         (Axes(0, qkv.ndim - 2), Axes(None, 0), Axes()),
         (Axes(0, qkv.ndim - 3),),
+        platform,
     )
     return y
 
 
 @_attend.defjvp
-def _derivative(kind: str, window: tuple[int, ...], primals: Any, tangents: Any) -> tuple:
+def _derivative(
+    kind: str, window: tuple[int, ...], platform: str, primals: Any, tangents: Any
+) -> tuple:
     """In reverse mode by the kernel, in forward mode by the definition."""
     place = {"kind": kind, "window": window}
     qkv, bias, _ = primals
@@ -160,22 +171,23 @@ def _derivative(kind: str, window: tuple[int, ...], primals: Any, tangents: Any)
     def forward(residuals: tuple, moved: tuple) -> Array:
         args = (*residuals, *moved)
         axes = (of_qkv, of_bias, Axes(), of_qkv, of_bias)
-        plain = partial(_moved, **place)
-        (y,) = call_on_each_device(_no_kernel, plain, args, (_mixed(qkv),), axes, (of_mixed,))
+        plain, shapes = partial(_moved, **place), (_mixed(qkv),)
+        (y,) = call_on_each_device(_no_kernel, plain, args, shapes, axes, (of_mixed,), platform)
         return y
 
     def backward(residuals: tuple, gradient: Array) -> tuple[Array, Array]:
         by_qkv, by_bias = call_on_each_device(
-            _kernel("backward", place),
+            _kernel("backward", platform, place),
             partial(_gradients, **place),
             (*residuals, gradient),
             (qkv, bias),
             (of_qkv, of_bias, Axes(), of_mixed),
             (of_qkv, of_bias),
+            platform,
         )
         return by_qkv, by_bias
 
-    y = _attend(*primals, kind, window)
+    y = _attend(*primals, kind, window, platform)
     return y, linear_call(forward, backward, tuple(primals), tuple(tangents[:2]))
 
 
@@ -189,11 +201,11 @@ def _no_kernel(*_: Any, **__: Any) -> None:
     return None
 
 
-def _kernel(name: str, place: dict[str, Any]) -> Callable[..., Any]:
+def _kernel(name: str, platform: str, place: dict[str, Any]) -> Callable[..., Any]:
     def kernel(*shapes: Any, chip: str | None) -> Any:
-        from common.kernels import window_attention_tpu  # Pallas takes long to import
-
-        return getattr(window_attention_tpu, name)(*shapes, **place, chip=chip)
+        # Here, since Pallas takes long to import.
+        module = importlib.import_module(f"common.kernels.{_KERNELS[platform]}")
+        return getattr(module, name)(*shapes, **place, chip=chip)
 
     return kernel
 
@@ -201,7 +213,7 @@ def _kernel(name: str, place: dict[str, Any]) -> Callable[..., Any]:
 def _definition(
     qkv: Array, bias: Array, seen: Array, *, kind: str, window: tuple[int, ...]
 ) -> list[Array]:
-    """What the kernel computes."""
+    """What the kernels compute."""
     split, merge = PARTITIONS[kind]
     *shape, _, heads, head_dim = qkv.shape
     groups = split(qkv.reshape(*shape, -1), window)

@@ -1,4 +1,4 @@
-"""The peer of launch.benchmark: the same model of timm, one repetition per line on stdin.
+"""The peer of launch.benchmark: the same model of timm, repeated as often as lines on stdin say.
 
 Run by `launch/peer.py`, in an environment with PyTorch and timm and nothing of this project.
 """
@@ -15,7 +15,8 @@ import torch
 
 
 def main() -> None:
-    """Prints `ready` and the seconds of the first repetition, then for every line those of one.
+    """Prints `ready` and the seconds of the first repetition, then for every line those of as many
+    as it says, one after the other.
 
     The first one compiles, where it is to.
     """
@@ -35,34 +36,39 @@ def main() -> None:
     labels = torch.randint(1000, (args.batch,), device=device)
     if args.peer_mode != "eager":
         model, images = (x.to(memory_format=torch.channels_last) for x in (model, images))
+    half = args.dtype == "bfloat16"
+    if half and args.mode == "infer":  # weights too
+        model, images = model.bfloat16(), images.bfloat16()
+    torch.backends.cudnn.benchmark = True
     model.train(args.mode == "train")
     forward = torch.compile(model) if args.peer_mode == "compile" else model
-    half = torch.autocast(device, torch.bfloat16, enabled=args.dtype == "bfloat16")
+    mixed = torch.autocast(device, torch.bfloat16, enabled=half)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
 
     def infer() -> None:
-        with torch.inference_mode(), half:
+        with torch.inference_mode():
             forward(images)
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with half:
+        with mixed:
             loss = torch.nn.functional.cross_entropy(forward(images).float(), labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    def timed() -> float:
+    def timed(repetitions: int) -> float:
         start = time.perf_counter()
-        infer() if args.mode == "infer" else train()
+        for _ in range(repetitions):
+            infer() if args.mode == "infer" else train()
         if device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    first, *_ = [timed() for _ in range(args.warmup)]
+    first, *_ = [timed(1) for _ in range(args.warmup)]
     print("ready", first, flush=True)
-    for _ in sys.stdin:
-        print(timed(), flush=True)
+    for line in sys.stdin:
+        print(timed(int(line)), flush=True)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_every_implementation_of_attention_is_the_same(masked):
         return y, vjp(jnp.cos(y)), jax.jvp(attend, (qkv, bias), (jnp.cos(qkv), bias))[1]
 
     expected = derivatives("reference", qkv, bias)
-    for implementation in ("turned_keys", "auto"):
+    for implementation in ("turned_keys", "jax_nn", "auto"):
         jax.tree.map(
             lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=2e-6),
             derivatives(implementation, qkv, bias),
@@ -118,6 +118,38 @@ def test_every_implementation_of_attention_is_the_same(masked):
         )
     with pytest.raises(UserError, match="implementation='flash': choose from auto, reference, tur"):
         dot_product_attention(qkv, implementation="flash")
+
+
+def test_cudnn_is_asked_for_whole_rows_of_logits(monkeypatch):
+    """By what takes its place: queries, keys and values of 6 positions become 8."""
+    asked = []
+
+    def stand_in(q, k, v, bias, mask, *, implementation):
+        asked.append((implementation, q.shape, None if mask is None else mask.shape))
+        return given(q, k, v, bias, mask)
+
+    given = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+    rng = np.random.default_rng(0)
+    qkv = jnp.asarray(rng.standard_normal((3, 6, 3, 2, 4)), jnp.float32)
+    bias = jnp.asarray(rng.standard_normal((2, 6, 6)), jnp.float32)
+    real = jnp.arange(6) < jnp.array([[6], [4], [1]])
+    for masked in ((bias, None), (None, real), (bias, real), (None, None)):
+        y = dot_product_attention(qkv, *masked, implementation="cudnn")
+        expected = dot_product_attention(qkv, *masked, implementation="reference")
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-6)
+    padded = ("cudnn", (3, 8, 2, 4))
+    assert asked == [
+        (*padded, None),
+        *[(*padded, (3, 1, 8, 8))] * 2,
+        ("cudnn", (3, 6, 2, 4), None),
+    ]
+
+
+def test_what_cudnn_refuses_is_one_line():
+    qkv = jnp.ones((1, 8, 3, 1, 8), jnp.float32)
+    with pytest.raises(UserError, match="implementation='cudnn': "):
+        dot_product_attention(qkv, implementation="cudnn")
 
 
 def test_softmax_is_float32_under_bfloat16():

@@ -1,4 +1,4 @@
-"""The TPU kernel of window attention, interpreted, against its definition; and where it runs."""
+"""The kernels of window attention, interpreted, against their definition; and where they run."""
 
 from functools import partial
 
@@ -10,8 +10,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import maxvit_jax
-from common.kernels import each_device
+from common.kernels import each_device, window_attention_gpu
 from common.kernels import window_attention as kernels
+from common.kernels.choose import preferring
 from common.layers.attention import WindowAttention
 from common.train.sharding import MeshConfig, make_mesh
 from maxvit_jax.models.maxvit import MaxViT
@@ -28,27 +29,38 @@ def derivatives(attend, qkv, bias, gradient):
 
 
 @pytest.mark.parametrize(
-    ("kind", "spatial", "window", "dtype", "limit"),
+    ("platform", "batch", "head_dim"),
+    # An odd number of groups, too; programs with several, of which the last one has fewer.
+    [("tpu", 16, 4), ("cuda", 3, 16)],
+)
+@pytest.mark.parametrize(
+    ("kind", "spatial", "window", "dtype", "masked", "limit"),
     [
-        ("block", (6, 5), (3, 5), "float32", 1e-6),  # 15 positions, of which some are padding
-        ("grid", (9, 4), (3, 1), "bfloat16", 2**-8),
-        ("grid", (4, 4, 2), (2, 2, 2), "float32", 1e-6),  # nothing to pad
+        ("block", (6, 5), (3, 5), "float32", True, 1e-6),  # 15 positions, of which some are padding
+        ("grid", (9, 4), (3, 1), "bfloat16", True, 2**-8),
+        ("grid", (4, 4, 2), (2, 2, 2), "float32", False, 1e-6),  # 8 positions, nothing to pad
+        ("grid", (7, 7), (7, 7), "bfloat16", False, 2**-8),
     ],
 )
-def test_kernel_is_its_definition(kind, spatial, window, dtype, limit):
+def test_kernel_is_its_definition(
+    platform, batch, head_dim, kind, spatial, window, dtype, masked, limit, monkeypatch
+):
+    monkeypatch.setattr(window_attention_gpu, "PROGRAMS", 6)
     rng = np.random.default_rng(0)
     positions = np.prod(window)
     groups = np.prod(spatial) // positions
-    qkv = jnp.asarray(rng.standard_normal((16, *spatial, 3, 3, 4)), dtype)
-    gradient = jnp.asarray(rng.standard_normal((16, *spatial, 3, 4)), dtype)
+    qkv = jnp.asarray(rng.standard_normal((batch, *spatial, 3, 3, head_dim)), dtype)
+    gradient = jnp.asarray(rng.standard_normal((batch, *spatial, 3, head_dim)), dtype)
     bias = jnp.asarray(rng.standard_normal((3, positions, positions)), jnp.float32)
-    seen = jnp.asarray(rng.random((groups, positions)) < 0.7).at[:, 0].set(True)
+    seen = jnp.ones((1, positions), bool)
+    if masked:
+        seen = jnp.asarray(rng.random((groups, positions)) < 0.7).at[:, 0].set(True)
     place = {"kind": kind, "window": window}
 
     @jax.jit
     def both(*args):
         return (
-            derivatives(lambda q, b: kernels._attend(q, b, seen, kind, window), *args),
+            derivatives(lambda q, b: kernels._attend(q, b, seen, kind, window, platform), *args),
             derivatives(lambda q, b: kernels._definition(q, b, seen, **place)[0], *args),
         )
 
@@ -64,33 +76,34 @@ def test_kernel_is_its_definition(kind, spatial, window, dtype, limit):
 
 def test_every_implementation_pads_and_projects_alike():
     """A side that is no multiple, without a bias, through the layer's own parameters."""
-    x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 3, 4, 8)), jnp.float32)
-    layer = WindowAttention((2, 2), head_dim=4, relative_bias=False)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 3, 4, 32)), jnp.float32)
+    layer = WindowAttention((2, 2), head_dim=16, relative_bias=False)
     variables = make_variables(layer, x, kind="block", pad_inputs=True, method="on_map")
-    qkv, out, _ = layer.apply(variables, 8, method="_parts")
+    qkv, out, _ = layer.apply(variables, 32, method="_parts")
 
     @partial(jax.jit, static_argnums=0)
     def run(implementation):
         place = {"kind": "grid", "window": (2, 2), "pad_inputs": True}
         return kernels.window_attention(x, qkv, out, implementation=implementation, **place)
 
-    np.testing.assert_allclose(run("pallas"), run("reference"), rtol=1e-5, atol=1e-6)
+    for implementation in ("pallas", "triton"):
+        np.testing.assert_allclose(run(implementation), run("reference"), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("tensor", [1, 2])
-def test_kernel_runs_on_every_device(tensor):
+@pytest.mark.parametrize(("platform", "tensor"), [("tpu", 1), ("tpu", 2), ("cuda", 2)])
+def test_kernel_runs_on_every_device(platform, tensor):
     """Parts of examples and heads, by a mesh that only the program's shardings name."""
     mesh = make_mesh(MeshConfig(data=2, tensor=tensor), jax.devices()[: 2 * tensor])
     rng = np.random.default_rng(0)
-    qkv = jnp.asarray(rng.standard_normal((16, 4, 3, 2, 4)), jnp.float32)
+    qkv = jnp.asarray(rng.standard_normal((16, 4, 3, 2, 16)), jnp.float32)
     bias = jnp.asarray(rng.standard_normal((2, 2, 2)), jnp.float32)
-    gradient = jnp.asarray(rng.standard_normal((16, 4, 2, 4)), jnp.float32)
+    gradient = jnp.asarray(rng.standard_normal((16, 4, 2, 16)), jnp.float32)
     seen = jnp.ones((1, 2), bool)
 
     def gradients(attend, qkv, bias, gradient):
         return jax.vjp(attend, qkv, bias)[1](gradient)
 
-    attend = partial(kernels._attend, seen=seen, kind="block", window=(2,))
+    attend = partial(kernels._attend, seen=seen, kind="block", window=(2,), platform=platform)
     places = tuple(NamedSharding(mesh, spec) for spec in (P("data"), P(), P("data")))
     program = jax.jit(partial(gradients, attend), in_shardings=places)
     assert "manual_computation" in program.lower(qkv, bias, gradient).as_text()
@@ -119,6 +132,37 @@ def test_tpus_get_the_kernel_where_there_is_one(images, chip, kernel, monkeypatc
     text = program.lower(lowering_platforms=("tpu",)).as_text()
     assert text.count("tpu_custom_call") == (2 if kernel else 0)
     assert "custom_call" not in program.lower(lowering_platforms=("cpu",)).as_text()
+
+
+def test_gpus_get_their_kernel_only_if_asked_for_it():
+    """Lowered for one, which needs none."""
+    layer = WindowAttention((7, 7))
+    x = jax.ShapeDtypeStruct((3, 14, 7, 64), jnp.bfloat16)
+    settings = {"kind": "grid", "method": "on_map"}
+    variables = jax.eval_shape(partial(layer.init, **settings), jax.random.key(0), x)
+
+    def loss(variables, x):
+        return jnp.sum(layer.apply(variables, x, **settings).astype(jnp.float32))
+
+    def count():
+        program = jax.jit(jax.grad(loss)).trace(variables, x)
+        return program.lower(lowering_platforms=("cuda",)).as_text().count("xla.gpu.triton")
+
+    assert count() == 0
+    with preferring("triton"):
+        assert count() == 2
+
+
+@pytest.mark.parametrize(
+    ("window", "head_dim", "there"),
+    [((8, 8), 32, True), ((9, 8), 32, False), ((7, 7), 24, False), ((7, 7), 8, False)],
+)
+def test_where_there_is_a_kernel_for_gpus(window, head_dim, there):
+    qkv = jax.ShapeDtypeStruct((1, *window, 3, 2, head_dim), jnp.bfloat16)
+    seen = jax.ShapeDtypeStruct((1, np.prod(window)), bool)
+    place = {"kind": "block", "window": window, "chip": None}
+    assert (window_attention_gpu.forward(qkv, None, seen, **place) is not None) is there
+    assert (window_attention_gpu.backward(qkv, None, seen, None, **place) is not None) is there
 
 
 @pytest.mark.slow  # all of a model interpreted, and compiled with all optimizations
