@@ -1,7 +1,9 @@
 """The same model of timm in a process of another Python, one repetition at a time."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from common.errors import UserError
 MODES = ("eager", "channels_last", "compile")
 _ANY_SIZE = re.compile("(poolformer|poolformerv2|caformer|convformer)_[a-z][0-9]+")
 _MAXVIT, _MAXVIT_SIZE = re.compile("maxvit_[a-z]+"), 224  # at others its windows differ from ours
+_PATIENCE = 30  # seconds that a peer which failed has to end
 _SCRIPT = Path(__file__).parent / "tools" / "benchmark_timm.py"
 
 
@@ -74,28 +77,34 @@ class Peer:
                 stderr=self._said,
                 text=True,
                 env=environment,
+                start_new_session=True,  # what compiles for it ends with it
             )
         except OSError as error:
             self._said.close()
             raise UserError(f"can't run {python}: {error.strerror}") from error
-        self._end = threading.Timer(limit, self._process.kill) if limit else None
+        self._end = threading.Timer(limit, self._kill) if limit else None
         if self._end:
             self._end.start()
         try:
-            ready, _, seconds = self._process.stdout.readline().partition(" ")
-            if ready != "ready":
+            lines = iter(self._process.stdout.readline, "")
+            ready = next((line for line in lines if line.startswith("ready ")), None)
+            if ready is None:
                 raise self._failure(f"the peer did not start: {' '.join(command)}")
         except BaseException:
             self.close()
             raise
-        self.first_seconds = float(seconds)  # of the first repetition, which compiles
+        self.first_seconds = float(ready.split()[1])  # of the first repetition, which compiles
 
     def close(self) -> None:
         """Ends the process."""
         if self._end:
             self._end.cancel()
         with self._said, self._process:
-            self._process.kill()
+            self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def repetition(self, count: int = 1) -> float:
         """Runs as many repetitions, one after the other, and returns their seconds.
@@ -112,8 +121,11 @@ class Peer:
 
     def _failure(self, what: str) -> UserError:
         """With the last line that it said."""
-        ended = self._process.wait()
+        ended = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ended = self._process.wait(_PATIENCE)
         self._said.seek(0)
-        said = [line for line in self._said.read().splitlines() if line.strip()]
-        killed = [f"ended by signal {-ended}, for want of time or memory if that is 9"]
-        return UserError(f"{what}: {(killed if ended < 0 else said or killed)[-1].strip()}")
+        said = [line.strip() for line in self._said.read().splitlines() if line.strip()]
+        if ended is not None and ended < 0:
+            said = [f"ended by signal {-ended}, for want of time or memory if that is 9"]
+        return UserError(f"{what}: {said[-1] if said else 'it gives no reason'}")

@@ -13,6 +13,7 @@ from jax import numpy as jnp
 
 import maxim_jax
 import maxvit_jax
+from common.config import require
 from common.kernels.choose import preferring
 from common.train.fresh import fresh_variables
 from common.train.optimizer import OptimizerConfig, make_optimizer
@@ -78,7 +79,8 @@ def timed_program(
       options: of the compiler.
 
     Raises:
-      UserError: there is no such model, or it doesn't take the size.
+      UserError: there is no such model, it doesn't take the size, or none of its kernels has a
+        formulation of that name.
     """
     model = _model(name, dtype=dtype, remat=remat)
     if pad_inputs and size % model.size_multiple:
@@ -90,8 +92,11 @@ def timed_program(
     variables = fresh_variables(lambda rng: model.init(rng, images[:1]), jax.random.key(0), places)
     work = _Classifying(model) if isinstance(model, Backbone) else _Restoring(model)
     build = _training if mode == "train" else _inference
-    with preferring(*prefer):
-        return build(work, variables, images, options)
+    with preferring(*prefer) as chosen:
+        program = build(work, variables, images, options)
+    unknown = " ".join(sorted({*prefer} - chosen))
+    require(not unknown, f"--prefer={unknown}: no kernel of {name} is formulated so")
+    return program
 
 
 def _model(name: str, **fields: Any) -> nn.Module:

@@ -9,20 +9,25 @@ from jax import Array, lax
 from common.config import require
 from common.errors import did_you_mean
 
-_preferred = contextvars.ContextVar("preferred", default=())  # what "auto" stands for, if it may
+# What "auto" stands for where a kernel has it, and what of that was chosen.
+_preferred = contextvars.ContextVar("preferred", default=((), set()))
 
 
 @contextlib.contextmanager
-def preferring(*names: str) -> Iterator[None]:
+def preferring(*names: str) -> Iterator[set[str]]:
     """What is traced in the block and leaves the choice of formulations open gets the first of
     these that its kernel has, else the fastest as always.
 
     `"reference"` is one of every kernel: a converter to another format knows no platforms, and best
     what is plainest.
+
+    Yields:
+      Those that were chosen so far.
     """
-    token = _preferred.set(names)
+    chosen: set[str] = set()
+    token = _preferred.set((names, chosen))
     try:
-        yield
+        yield chosen
     finally:
         _preferred.reset(token)
 
@@ -51,10 +56,11 @@ def choose(
         implementation in names,
         f"implementation={implementation!r}: {did_you_mean(str(implementation), names)}",
     )
-    preferred = _preferred.get() if implementation == "auto" else (implementation,)
-    for chosen in preferred:
-        if chosen in formulations:
-            return formulations[chosen](*args)
+    preferred, chosen = _preferred.get() if implementation == "auto" else ((implementation,), set())
+    for name in preferred:
+        if name in formulations:
+            chosen.add(name)
+            return formulations[name](*args)
     by_platform = {platform: formulations[name] for platform, name in fastest.items()}
     if len(set(fastest.values())) == 1:
         return by_platform["default"](*args)

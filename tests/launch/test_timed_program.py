@@ -4,6 +4,7 @@ import pytest
 
 import maxim_jax
 import maxvit_jax
+from common.errors import UserError
 from launch.timed_program import FULL_ATTENTION, _model, _padding, timed_program
 
 
@@ -24,6 +25,10 @@ def test_a_restorer_runs(mode, monkeypatch):
     fields |= {f"{kind}_size_{res}": (2, 2) for kind in ("block", "grid") for res in ("hr", "lr")}
     variants = maxim_jax.FAMILIES["maxim"].variants
     monkeypatch.setitem(variants, "maxim_micro", fields | {"num_supervision_scales": 1})
+    with pytest.raises(
+        UserError, match="--prefer=triton: no kernel of maxim_micro is formulated so"
+    ):
+        timed_program("maxim_micro", size=8, batch=1, mode=mode, prefer=["triton", "reference"])
     program = timed_program("maxim_micro", size=8, batch=1, mode=mode)
     program.run()
     program.run(2)  # of training the state that the last one left
