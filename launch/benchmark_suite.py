@@ -87,7 +87,7 @@ SUITES = {
             *(Work("maxvit_tiny", "infer", 256, prefer=p) for p in ("triton", "cudnn", "jax_nn")),
             *(Work("maxvit_tiny", "train", 128, prefer=p) for p in ("triton", "cudnn", "shifted")),
             Work("maxvit_base", "infer", 128),
-            Work("maxvit_base", "train", 128),
+            Work("maxvit_base", "train", 64),
             Work("caformer_s18", "infer", 256, prefer="cudnn"),
             Work("caformer_s18", "train", 128, prefer="cudnn"),
             Work("caformer_s18", "train", 128, prefer="shifted"),
