@@ -116,7 +116,9 @@ def test_every_implementation_of_attention_is_the_same(masked):
             derivatives(implementation, qkv, bias),
             expected,
         )
-    with pytest.raises(UserError, match="implementation='flash': choose from auto, cudnn, jax_nn, ref"):
+    with pytest.raises(
+        UserError, match="implementation='flash': choose from auto, cudnn, jax_nn, ref"
+    ):
         dot_product_attention(qkv, implementation="flash")
 
 

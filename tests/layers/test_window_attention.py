@@ -14,6 +14,7 @@ from common.kernels import each_device, window_attention_gpu
 from common.kernels import window_attention as kernels
 from common.kernels.choose import preferring
 from common.layers.attention import WindowAttention
+from common.layers.partition import PARTITIONS
 from common.train.sharding import MeshConfig, make_mesh
 from maxvit_jax.models.maxvit import MaxViT
 from tests.golden.cases import full_jit, load_case
@@ -151,6 +152,23 @@ def test_gpus_get_their_kernel_only_if_asked_for_it():
     assert count() == 0
     with preferring("triton"):
         assert count() == 2
+
+
+@pytest.mark.parametrize("kind", ["block", "grid"])
+def test_programs_for_gpus_read_every_position_once(kind, monkeypatch):
+    """Nothing beyond the map, also where the last program has fewer groups than the others."""
+    monkeypatch.setattr(window_attention_gpu, "PROGRAMS", 4)
+    qkv = jax.ShapeDtypeStruct((5, 6, 4, 3, 1, 16), jnp.bfloat16)
+    seen = jax.ShapeDtypeStruct((1, 6), bool)
+    call = window_attention_gpu._Call(qkv, seen, kind, (3, 2))
+    assert (call.parts, call.per_part) == (4, 5)
+    split, _ = PARTITIONS[kind]
+    expected = np.array(split(jnp.arange(5 * 24).reshape(5, 6, 4, 1), (3, 2))).reshape(20, 6)
+    for number in range(20):
+        group, places, there = call.group(jnp.int32(number))
+        assert group == number % 4
+        np.testing.assert_array_equal(places[there], expected[number])
+    assert not call.group(jnp.int32(20))[2].any()
 
 
 @pytest.mark.parametrize(
