@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from common.config import require
@@ -120,9 +120,7 @@ def measure(args: argparse.Namespace) -> None:
         already or is of no known kind.
     """
     suite, ends = SUITES[args.suite], time.monotonic() + (args.budget or float("inf"))
-    kinds: list[Callable[[dict[str, Any]], bytes]] = tables.file_kinds(
-        args.output, {".json": _json, ".md": _markdown}
-    )
+    kinds = tables.file_kinds(args.output, {".json": _json, ".md": _markdown})
     rows = _asked_for(args.suite, suite, args.models)
     # Of XLA's choices of algorithms, which later rows need not make again.
     with tempfile.TemporaryDirectory() as cache:
@@ -177,7 +175,7 @@ def _device(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def _peer_modes(args: argparse.Namespace) -> list[str]:
-    """Without the one that is slower on a GPU than with channels last."""
+    """Of both eager ones that with channels last, which GPUs are made for."""
     return [mode for mode in args.peer_modes if mode != "eager"]
 
 

@@ -58,7 +58,7 @@ def forward(
         y = pl.pallas_call(
             partial(_forward, call=call),
             ShapeDtypeStruct((qkv.size // 3,), qkv.dtype),
-            grid=(call.parts, call.heads),
+            grid=(call.heads, call.parts),  # heads share lines of memory
             compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
             name="window_attention",
             interpret=chip is None,
@@ -95,7 +95,7 @@ def backward(
                 ShapeDtypeStruct((qkv.size,), qkv.dtype),
                 ShapeDtypeStruct((call.parts, call.heads, *sides), jnp.float32),
             ],
-            grid=(call.parts, call.heads),
+            grid=(call.heads, call.parts),  # heads share lines of memory
             compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
             name="window_attention_gradient",
             interpret=chip is None,
@@ -176,7 +176,7 @@ class _Call:
 
 
 def _forward(qkv_ref, bias_ref, added_ref, y_ref, *, call: _Call):
-    part, head = pl.program_id(0), pl.program_id(1)
+    head, part = pl.program_id(0), pl.program_id(1)
     bias = bias_ref[head]
 
     def one_group(index: Array, _: None) -> None:
@@ -190,7 +190,7 @@ def _forward(qkv_ref, bias_ref, added_ref, y_ref, *, call: _Call):
 
 
 def _backward(qkv_ref, bias_ref, added_ref, g_ref, by_qkv_ref, by_bias_ref, *, call: _Call):
-    part, head = pl.program_id(0), pl.program_id(1)
+    head, part = pl.program_id(0), pl.program_id(1)
     bias = bias_ref[head]
 
     def one_group(index: Array, by_bias: Array) -> Array:
