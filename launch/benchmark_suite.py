@@ -276,7 +276,7 @@ def _markdown(result: dict[str, Any]) -> bytes:
         f"{device['kind']} ({device['platform']}), jax {device['jax']}, {result['dtype']}."
     )
     if not result["peer_modes"]:
-        lines.append("timm isn't installed there: nothing is measured beside ours.")
+        lines.append("Nothing is measured beside: --peer_python=<a Python that has timm> does.")
     columns = tables.model_columns(result["peer_modes"])
     for rows, titles, fields in (
         (result["models"], columns, _MODEL_FIELDS),
