@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from common.errors import UserError
+from common.kernels.choose import preferring
 from common.program import Program, dimensions
 
 SUFFIX = ""  # a folder
@@ -49,7 +50,8 @@ def write(path: Path, program: Program) -> None:
         )
         for name, given in program.inputs.items()
     }
-    signatures = {"serving_default": serve.get_concrete_function(**specs)}
+    with preferring("erfc"):  # erf is a composite too
+        signatures = {"serving_default": serve.get_concrete_function(**specs)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "metadata.json")
         file.write_text(json.dumps(program.metadata(), indent=2))

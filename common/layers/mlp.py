@@ -1,11 +1,10 @@
 """Dense layers on maps of any rank, and the feed-forward block of transformers."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from flax import linen as nn
-from jax import Array, lax
+from jax import Array
 from jax import numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
@@ -20,13 +19,6 @@ normal_init = nn.initializers.normal(0.02)
 def gelu(x: Array) -> Array:
     """GELU in the tanh approximation, as in the official MaxViT."""
     return nn.gelu(x, approximate=True)
-
-
-def exact_gelu(x: Array) -> Array:
-    """GELU by the error function, as in MOAT and PyTorch's models."""
-    if x.dtype != jnp.float32:  # 1 + erf would round the negative side away
-        return nn.gelu(x, approximate=False)
-    return 0.5 * x * (1 + lax.erf(x * math.sqrt(0.5)))  # erfc costs twice as much on a CPU
 
 
 class Dense(nn.Module):

@@ -14,9 +14,10 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.errors import nearest_valid
+from common.kernels.gelu import exact_gelu
 from common.layers.axial_window_attention import AxialWindowAttention
 from common.layers.conv import conv
-from common.layers.mlp import MLP, Dense, exact_gelu
+from common.layers.mlp import MLP, Dense
 from common.layers.norm import layer_norm
 from common.layers.partition import block_partition, pad_to_multiple
 from common.layers.remat import remat

@@ -15,9 +15,10 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.errors import did_you_mean, nearest_valid
+from common.kernels.gelu import exact_gelu
 from common.layers.attention import MultiAxisAttention
 from common.layers.mbconv import MBConv
-from common.layers.mlp import Dense, exact_gelu
+from common.layers.mlp import Dense
 from common.layers.multi_query_attention import MultiQueryAttention
 from common.layers.norm import batch_norm
 from common.layers.resize import nearest

@@ -21,8 +21,9 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.errors import UserError, did_you_mean, nearest_valid
+from common.kernels.gelu import exact_gelu
 from common.layers.conv import DepthwiseConv, conv
-from common.layers.mlp import MLP, Dense, exact_gelu, normal_init
+from common.layers.mlp import MLP, Dense, normal_init
 from common.layers.norm import group_norm, layer_norm
 from common.layers.remat import remat
 from common.layers.stochastic_depth import StochasticDepth

@@ -16,10 +16,11 @@ from jax.typing import DTypeLike
 
 from common.config import require
 from common.errors import nearest_valid
+from common.kernels.gelu import exact_gelu
 from common.layers.attention import WindowAttention
 from common.layers.conv import conv
 from common.layers.mbconv import MBConv
-from common.layers.mlp import Dense, exact_gelu
+from common.layers.mlp import Dense
 from common.layers.norm import batch_norm, layer_norm
 from common.layers.remat import remat
 from common.layers.stochastic_depth import StochasticDepth

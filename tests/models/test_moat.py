@@ -9,8 +9,8 @@ from jax import numpy as jnp
 
 import maxvit_jax
 from common.errors import UserError
+from common.kernels.gelu import exact_gelu
 from common.layers.attention import WindowAttention
-from common.layers.mlp import exact_gelu
 from common.layers.relative_bias import RelativeBias
 from common.weights.layouts import STACKED_HEADS
 from common.weights.mapping import flatten
