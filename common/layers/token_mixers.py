@@ -14,6 +14,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from common.kernels.average_pool import average_pool
+from common.kernels.positive_part import positive_part
 from common.layers.attention import WindowAttention
 from common.layers.conv import DepthwiseConv
 from common.layers.mlp import Dense, normal_init
@@ -33,7 +34,7 @@ class StarReLU(nn.Module):
         """Maps any shape to the same."""
         scale = self.param("scale", nn.initializers.ones, (), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (), jnp.float32)
-        return scale.astype(self.dtype) * jnp.square(nn.relu(x)) + bias.astype(self.dtype)
+        return scale.astype(self.dtype) * jnp.square(positive_part(x)) + bias.astype(self.dtype)
 
 
 class IdentityMixer(nn.Module):
