@@ -3,13 +3,16 @@
 from functools import partial
 
 import jax
-from jax import Array
+from jax import Array, lax
 from jax import numpy as jnp
+from jax.export import is_symbolic_dim
 
 from common.errors import UserError
 from common.kernels.choose import choose
 
-FASTEST = {"default": "turned_keys"}
+FASTEST_OF_FEW = {"cpu": "late_division", "default": "turned_keys"}
+FASTEST_OF_MANY = {"default": "turned_keys"}
+FEW = 576  # positions; of 1024 the late division is three times slower (docs/experiments.md)
 _CUDNN_POSITIONS, _UNSEEN = 8, -1e9  # it gets a multiple of the first
 
 
@@ -27,6 +30,7 @@ def dot_product_attention(
       bias: added to the scaled products, float32 `[heads, positions, positions]` (query, key).
       real: boolean `[groups, positions]`; False marks padding, which no query attends to.
       implementation: `"auto"`, `"reference"` (the definition, by einsum), `"turned_keys"`,
+        `"late_division"` (the same, with values mixed before weights are made to add up to one),
         `"jax_nn"` (`jax.nn.dot_product_attention`, compiled by XLA) or `"cudnn"` (the same by
         cuDNN: NVIDIA GPUs, 16-bit types; it rounds the bias to such a one).
 
@@ -39,10 +43,14 @@ def dot_product_attention(
     formulations = {
         "reference": _reference,
         "turned_keys": _turned_keys,
+        "late_division": _late_division,
         "jax_nn": partial(_by_jax, implementation="xla"),
         "cudnn": _by_cudnn,
     }
-    return choose(implementation, formulations, FASTEST, qkv, bias, real)
+    positions = qkv.shape[1]
+    few = not is_symbolic_dim(positions) and positions <= FEW
+    fastest = FASTEST_OF_FEW if few else FASTEST_OF_MANY
+    return choose(implementation, formulations, fastest, qkv, bias, real)
 
 
 def attention_weights(qkv: Array, bias: Array | None = None, real: Array | None = None) -> Array:
@@ -51,17 +59,14 @@ def attention_weights(qkv: Array, bias: Array | None = None, real: Array | None 
     Float32 `[groups, heads, positions, positions]` (query, key); the weights of a query add up to
     one.
     """
-    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * qkv.shape[-1] ** -0.5
-    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
-    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
-    return _softmax(logits, bias, real)
+    return jax.nn.softmax(_logits(qkv, bias, real))
 
 
 def _reference(qkv: Array, bias: Array | None, real: Array | None) -> Array:
     q, k, v = (qkv[:, :, i] for i in range(3))
     q = q * q.shape[-1] ** -0.5
     logits = jnp.einsum("gqhd,gkhd->ghqk", q, k, preferred_element_type=jnp.float32)
-    weights = _softmax(logits, bias, real).astype(qkv.dtype)
+    weights = jax.nn.softmax(_biased(logits, bias, real)).astype(qkv.dtype)
     return jnp.einsum("ghqk,gkhd->gqhd", weights, v)
 
 
@@ -98,13 +103,30 @@ def _by_cudnn(qkv: Array, bias: Array | None, real: Array | None) -> Array:
         raise UserError(f"implementation='cudnn': {error}") from error
 
 
-def _softmax(logits: Array, bias: Array | None, real: Array | None) -> Array:
-    """Attention weights, `[groups, heads, positions, positions]`."""
+def _late_division(qkv: Array, bias: Array | None, real: Array | None) -> Array:
+    """Divides `positions x head_dim` numbers instead of `positions x positions`."""
+    logits = _logits(qkv, bias, real)
+    largest = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    weights = jnp.exp(logits - largest)
+    v = qkv[:, :, 2].transpose(0, 2, 1, 3)
+    mixed = jnp.matmul(weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    mixed /= jnp.sum(weights, axis=-1, keepdims=True)
+    return mixed.astype(v.dtype).transpose(0, 2, 1, 3)
+
+
+def _logits(qkv: Array, bias: Array | None, real: Array | None) -> Array:
+    """What the softmax is of, float32 `[groups, heads, positions, positions]`."""
+    q = qkv[:, :, 0].transpose(0, 2, 1, 3) * qkv.shape[-1] ** -0.5
+    k = qkv[:, :, 1].transpose(0, 2, 3, 1)
+    return _biased(jnp.matmul(q, k, preferred_element_type=jnp.float32), bias, real)
+
+
+def _biased(logits: Array, bias: Array | None, real: Array | None) -> Array:
     if bias is not None:
         logits += bias
     if real is not None:
         logits = jnp.where(real[:, None, None], logits, jnp.finfo(logits.dtype).min)
-    return jax.nn.softmax(logits)
+    return logits
 
 
 def multi_query_attention(q: Array, k: Array, v: Array) -> Array:
