@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from common.errors import UserError
-from common.kernels.attention import dot_product_attention
+from common.kernels.attention import FEW, dot_product_attention
 from common.layers.attention import MultiAxisAttention, WindowAttention
 from common.layers.relative_bias import RelativeBias, relative_index, resize_table
 from tests.golden.weights import make_variables
@@ -153,6 +153,15 @@ def test_what_cudnn_refuses_is_one_line():
     qkv = jnp.ones((1, 8, 3, 1, 8), jnp.float32)
     with pytest.raises(UserError, match="implementation='cudnn': "):
         dot_product_attention(qkv, implementation="cudnn")
+
+
+def test_divides_last_on_cpu_where_positions_are_few():
+    for platform, positions, last in (("cpu", FEW, 1), ("cpu", FEW + 1, 0), ("tpu", FEW, 0)):
+        qkv = jax.ShapeDtypeStruct((2, positions, 3, 1, 4), jnp.float32)
+        traced = jax.jit(dot_product_attention).trace(qkv)
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        divisions = [line for line in program.splitlines() if "stablehlo.divide" in line]
+        assert sum(f"tensor<2x1x{positions}x4xf32>" in line for line in divisions) == last
 
 
 def test_softmax_is_float32_under_bfloat16():
