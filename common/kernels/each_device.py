@@ -112,6 +112,23 @@ for _platform in ("tpu", "cuda"):
     mlir.register_lowering(_call, partial(_lower, lowered_for=_platform), platform=_platform)
 
 
+def parts_of_examples(context: Any) -> int | None:
+    """In how many parts devices hold the examples; None where JAX knows no mesh of several.
+
+    Args:
+      context: of axes, of a module that is lowered.
+    """
+    if getattr(context, "num_devices", None) == 1:
+        return 1
+    mesh = getattr(context, "abstract_mesh", None)
+    return None if mesh is None else math.prod(mesh.shape[name] for name in _examples(mesh))
+
+
+def _examples(mesh: AbstractMesh) -> tuple[str, ...]:
+    """The axes that split examples."""
+    return tuple(name for name in mesh.axis_names if name != HEADS)
+
+
 def _chip(context: Any) -> str:
     """The kind of the devices that a program is for; "" where that isn't known."""
     devices = getattr(context, "device_assignment", None)
@@ -126,7 +143,7 @@ def _split(
     out_axes: Sequence[Axes],
 ) -> Callable[..., list[Array]] | None:
     """The kernel over the parts of a mesh; None if they are not equal, or there is none for one."""
-    others = tuple(name for name in mesh.axis_names if name != HEADS)
+    others = _examples(mesh)
     counts = Axes(math.prod(mesh.shape[name] for name in others), mesh.shape.get(HEADS, 1))
     parts = []
     for aval, axes in zip(avals, in_axes, strict=True):

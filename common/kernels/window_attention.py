@@ -20,6 +20,7 @@ from common.kernels.attention import dot_product_attention
 from common.kernels.choose import choose
 from common.kernels.each_device import Axes, call_on_each_device
 from common.kernels.linear import linear_call
+from common.kernels.map_layout import images_by_channels
 from common.layers.partition import PARTITIONS, pad_to_multiple
 
 FASTEST = {"tpu": "pallas", "default": "reference"}
@@ -127,13 +128,24 @@ def _groups_first(x, qkv, out, bias, seen, *, kind: str, window: tuple[int, ...]
 def _map_first(
     x, qkv, out, bias, seen, *, kind: str, window: tuple[int, ...], platform: str
 ) -> Array:
+    *_, heads, head_dim = qkv.kernel.shape
     positions = math.prod(window)
-    y = qkv(x)
     if bias is None:
-        bias = jnp.zeros((y.shape[-2], positions, positions), jnp.float32)
+        bias = jnp.zeros((heads, positions, positions), jnp.float32)
     if seen is None:
         seen = jnp.ones((1, positions), bool)
-    return out(_attend(y, bias, seen, kind, window, platform), axes=2)
+    # To XLA channels are one axis: tiles are of the last one, and head_dim would not fill them.
+    # Heads are its first part, so that it can be sharded by them.
+    to_qkv = Projection(*(None if w is None else _heads_first(w) for w in qkv))
+    y = images_by_channels(to_qkv(images_by_channels(x)))
+    y = _attend(y.reshape(*x.shape[:-1], heads, 3, head_dim), bias, seen, kind, window, platform)
+    y = images_by_channels(y.reshape(*x.shape[:-1], heads * head_dim))
+    return images_by_channels(out._replace(kernel=out.kernel.reshape(y.shape[-1], -1))(y))
+
+
+def _heads_first(w: Array) -> Array:
+    """From `[..., 3, heads, head_dim]` to `[..., heads * 3 * head_dim]`."""
+    return jnp.swapaxes(w, -3, -2).reshape(*w.shape[:-3], -1)
 
 
 def _has_blocks(x: Array, window: tuple[int, ...]) -> bool:
@@ -145,14 +157,14 @@ def _has_blocks(x: Array, window: tuple[int, ...]) -> bool:
 def _attend(
     qkv: Array, bias: Array, seen: Array, kind: str, window: tuple[int, ...], platform: str
 ) -> Array:
-    """Attention on a map `[batch, *spatial, 3, heads, head_dim]`, by the platform's kernel."""
+    """Attention on a map `[batch, *spatial, heads, 3, head_dim]`, by the platform's kernel."""
     place = {"kind": kind, "window": window}
     (y,) = call_on_each_device(
         _kernel("forward", platform, place),
         partial(_definition, **place),
         (qkv, bias, seen),
         (_mixed(qkv),),
-        (Axes(0, qkv.ndim - 2), Axes(None, 0), Axes()),
+        (Axes(0, qkv.ndim - 3), Axes(None, 0), Axes()),
         (Axes(0, qkv.ndim - 3),),
         platform,
     )
@@ -166,13 +178,13 @@ def _derivative(
     """In reverse mode by the kernel, in forward mode by the definition."""
     place = {"kind": kind, "window": window}
     qkv, bias, _ = primals
-    of_qkv, of_mixed, of_bias = Axes(0, qkv.ndim - 2), Axes(0, qkv.ndim - 3), Axes(None, 0)
+    of_map, of_bias = Axes(0, qkv.ndim - 3), Axes(None, 0)
 
     def forward(residuals: tuple, moved: tuple) -> Array:
         args = (*residuals, *moved)
-        axes = (of_qkv, of_bias, Axes(), of_qkv, of_bias)
+        axes = (of_map, of_bias, Axes(), of_map, of_bias)
         plain, shapes = partial(_moved, **place), (_mixed(qkv),)
-        (y,) = call_on_each_device(_no_kernel, plain, args, shapes, axes, (of_mixed,), platform)
+        (y,) = call_on_each_device(_no_kernel, plain, args, shapes, axes, (of_map,), platform)
         return y
 
     def backward(residuals: tuple, gradient: Array) -> tuple[Array, Array]:
@@ -181,8 +193,8 @@ def _derivative(
             partial(_gradients, **place),
             (*residuals, gradient),
             (qkv, bias),
-            (of_qkv, of_bias, Axes(), of_mixed),
-            (of_qkv, of_bias),
+            (of_map, of_bias, Axes(), of_map),
+            (of_map, of_bias),
             platform,
         )
         return by_qkv, by_bias
@@ -193,7 +205,7 @@ def _derivative(
 
 def _mixed(qkv: Array) -> ShapeDtypeStruct:
     """What values of these are mixed to."""
-    *shape, _, heads, head_dim = qkv.shape
+    *shape, heads, _, head_dim = qkv.shape
     return ShapeDtypeStruct((*shape, heads, head_dim), qkv.dtype)
 
 
@@ -215,8 +227,8 @@ def _definition(
 ) -> list[Array]:
     """What the kernels compute."""
     split, merge = PARTITIONS[kind]
-    *shape, _, heads, head_dim = qkv.shape
-    groups = split(qkv.reshape(*shape, -1), window)
+    *shape, heads, _, head_dim = qkv.shape
+    groups = split(jnp.swapaxes(qkv, -3, -2).reshape(*shape, -1), window)
     batch, count, positions, _ = groups.shape
     seen = jnp.broadcast_to(seen, (batch, count, positions)).reshape(-1, positions)
     y = dot_product_attention(groups.reshape(-1, positions, 3, heads, head_dim), bias, seen)

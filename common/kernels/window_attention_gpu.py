@@ -38,7 +38,7 @@ def forward(
 
     It gives the mixed values, `[batch, *spatial, heads, head_dim]`, of
 
-    - queries, keys and values, `[batch, *spatial, 3, heads, head_dim]`;
+    - queries, keys and values, `[batch, *spatial, heads, 3, head_dim]`;
     - the bias of logits, float32 `[heads, positions, positions]` (query, key);
     - what of a group is seen, boolean `[groups or 1, positions]`.
 
@@ -63,7 +63,7 @@ def forward(
             name="window_attention",
             interpret=chip is None,
         )(qkv.reshape(-1), *call.tables(bias, seen))
-        return [y.reshape(*qkv.shape[:-3], *qkv.shape[-2:])]
+        return [y.reshape(*qkv.shape[:-2], qkv.shape[-1])]
 
     return run
 
@@ -110,7 +110,7 @@ class _Call:
     """Shapes of a call, and addresses in its arrays.
 
     Args:
-      qkv: queries, keys and values, `[batch, *spatial, 3, heads, head_dim]`.
+      qkv: queries, keys and values, `[batch, *spatial, heads, 3, head_dim]`.
       seen: what of a group is seen, `[groups or 1, positions]`.
       kind: of partition.
       window: positions per spatial axis of a group.
@@ -119,7 +119,7 @@ class _Call:
     def __init__(
         self, qkv: ShapeDtypeStruct, seen: ShapeDtypeStruct, kind: str, window: tuple[int, ...]
     ):
-        self.batch, *self.spatial, _, self.heads, self.head_dim = qkv.shape
+        self.batch, *self.spatial, self.heads, _, self.head_dim = qkv.shape
         self.size, self.kind, self.window = math.prod(qkv.shape), kind, window
         self.counts = [side // w for side, w in zip(self.spatial, window, strict=True)]
         self.groups, self.positions = math.prod(self.counts), math.prod(window)
@@ -169,10 +169,10 @@ class _Call:
         """Of a head, `[padded, head_dim]`: in queries, keys or values (0, 1, 2), or in what values
         are mixed to (None)."""
         channels = self.heads * self.head_dim
-        column = head * self.head_dim + lax.iota(np.int32, self.head_dim)
+        column = lax.iota(np.int32, self.head_dim)
         if triple is None:
-            return places[:, None] * channels + column
-        return places[:, None] * (3 * channels) + (triple * channels + column)
+            return places[:, None] * channels + (head * self.head_dim + column)
+        return places[:, None] * (3 * channels) + ((3 * head + triple) * self.head_dim + column)
 
 
 def _forward(qkv_ref, bias_ref, added_ref, y_ref, *, call: _Call):

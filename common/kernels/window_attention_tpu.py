@@ -48,7 +48,7 @@ def forward(
 
     It gives the mixed values, `[batch, *spatial, heads, head_dim]`, of
 
-    - queries, keys and values, `[batch, *spatial, 3, heads, head_dim]`;
+    - queries, keys and values, `[batch, *spatial, heads, 3, head_dim]`;
     - the bias of logits, float32 `[heads, positions, positions]` (query, key);
     - what of a group is seen, boolean `[groups or 1, positions]`.
 
@@ -123,7 +123,7 @@ def backward(
             name="window_attention_gradient",
             interpret=chip is None,
         )(call.cut(qkv), *tables, call.cut(gradient))
-        by_qkv = call.joined(by_qkv, 3, call.heads, call.head_dim)
+        by_qkv = call.joined(by_qkv, call.heads, 3, call.head_dim)
         return [by_qkv, by_bias[:, :positions, :positions]]
 
     return run
@@ -133,7 +133,7 @@ class _Call:
     """Shapes of a call; each program of its grid has one window of `IMAGES` images.
 
     Args:
-      qkv: queries, keys and values, `[batch, *spatial, 3, heads, head_dim]`.
+      qkv: queries, keys and values, `[batch, *spatial, heads, 3, head_dim]`.
       kind: of partition.
       window: positions per spatial axis of a group.
       triples: arrays as large as these that are read or written.
@@ -143,7 +143,7 @@ class _Call:
     def __init__(
         self, qkv: ShapeDtypeStruct, kind: str, window: tuple[int, ...], triples: int, singles: int
     ):
-        self.batch, *self.spatial, _, self.heads, self.head_dim = qkv.shape
+        self.batch, *self.spatial, self.heads, _, self.head_dim = qkv.shape
         self.dtype, self.kind, self.window = qkv.dtype, kind, window
         self.channels = self.heads * self.head_dim
         self.counts = [side // w for side, w in zip(self.spatial, window, strict=True)]
@@ -249,7 +249,7 @@ def _forward(qkv_ref, bias_ref, seen_ref, y_ref, rows, mixed, *, heads: int):
 
     def one_image(image: Array, _: None) -> None:
         for head in range(heads):
-            q, k, v = (taken(rows, image, i * heads + head) for i in range(3))
+            q, k, v = (taken(rows, image, 3 * head + i) for i in range(3))
             weights = _weights(q, k, bias_ref[head], seen_ref[...])
             _put(mixed, image, head, _dot(weights.astype(dtype), v, (1, 0)))
 
@@ -273,16 +273,16 @@ def _backward(
 
     def one_image(image: Array, _: None) -> None:
         for head in range(heads):
-            q, k, v = (taken(rows, image, i * heads + head) for i in range(3))
+            q, k, v = (taken(rows, image, 3 * head + i) for i in range(3))
             g = taken(g_rows, image, head)
             weights = _weights(q, k, bias_ref[head], seen_ref[...])
             by_weights = _dot(g, v, (1, 1))
             by_logits = weights * (by_weights - jnp.sum(weights * by_weights, -1, keepdims=True))
             by_bias_ref[head] += by_logits
             scaled = (by_logits * q.shape[-1] ** -0.5).astype(dtype)
-            _put(by_rows, image, head, _dot(scaled, k, (1, 0)))
-            _put(by_rows, image, heads + head, _dot(scaled, q, (0, 0)))
-            _put(by_rows, image, 2 * heads + head, _dot(weights.astype(dtype), g, (0, 0)))
+            _put(by_rows, image, 3 * head, _dot(scaled, k, (1, 0)))
+            _put(by_rows, image, 3 * head + 1, _dot(scaled, q, (0, 0)))
+            _put(by_rows, image, 3 * head + 2, _dot(weights.astype(dtype), g, (0, 0)))
 
     lax.fori_loop(0, IMAGES, one_image, None)
     _gather(by_rows, by_qkv_ref)
@@ -318,7 +318,7 @@ def _gather(rows, block) -> None:
 
 
 def _take(rows, image: Array, index: int, *, head_dim: int, dtype: DTypeLike) -> Array:
-    """Of an image what the index-th head has, `[padded, head_dim]`; keys' and values' follow."""
+    """Of an image the index-th `head_dim` channels, `[padded, head_dim]`."""
     return rows[image, :, index * head_dim : (index + 1) * head_dim].astype(dtype)
 
 

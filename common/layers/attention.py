@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from common.errors import UserError
 from common.kernels.attention import attention_weights
+from common.kernels.map_layout import images_by_channels
 from common.kernels.window_attention import (
     Projection,
     attend_groups,
@@ -16,7 +17,7 @@ from common.kernels.window_attention import (
     padded,
     window_attention,
 )
-from common.layers.mlp import MLP, normal_init
+from common.layers.mlp import MLP, gelu, normal_init
 from common.layers.norm import layer_norm
 from common.layers.partition import PARTITIONS, pad_to_multiple
 from common.layers.relative_bias import RelativeBias
@@ -205,6 +206,11 @@ class MultiAxisAttention(nn.Module):
         y = layer_norm(dtype=self.dtype, name="attention_norm")(x)
         y = attention.on_map(y, self.kind, pad_inputs=self.pad_inputs)
         x = x + StochasticDepth(self.drop_path_rate)(y, train=train)
-        y = layer_norm(dtype=self.dtype, name="mlp_norm")(x)
-        y = MLP(self.expansion, dtype=self.dtype, name="mlp")(y)
+        y = images_by_channels(layer_norm(dtype=self.dtype, name="mlp_norm")(x))
+        y = MLP(self.expansion, activation=_activation, dtype=self.dtype, name="mlp")(y)
+        y = images_by_channels(y)
         return x + StochasticDepth(self.drop_path_rate)(y, train=train)
+
+
+def _activation(x: Array) -> Array:
+    return images_by_channels(gelu(images_by_channels(x)))

@@ -8,6 +8,7 @@ from jax import Array
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
+from common.kernels.map_layout import images_by_channels
 from common.layers.conv import DepthwiseConv
 from common.layers.mlp import Dense, gelu
 from common.layers.norm import batch_norm
@@ -56,13 +57,15 @@ class MBConv(nn.Module):
 
         moving = train and not self.frozen_norm
         norm = partial(batch_norm, train=moving, momentum=self.norm_momentum, dtype=self.dtype)
-        x = norm(name="pre_norm")(x)
+        x = images_by_channels(norm(name="pre_norm")(x))
         x = Dense(hidden, use_bias=False, dtype=self.dtype, name="expand_conv")(x)
+        x = images_by_channels(x)
         x = self.activation(norm(name="expand_norm")(x))
         x = DepthwiseConv(stride=self.stride, dtype=self.dtype, name="depthwise_conv")(x)
         x = self.activation(norm(name="depthwise_norm")(x))
         if self.se_ratio is not None:
             squeezed = max(1, int(self.se_ratio * self.features))
             x = SqueezeExcite(squeezed, dtype=self.dtype, name="se")(x)
-        x = Dense(self.features, dtype=self.dtype, name="shrink_conv")(x)
+        x = Dense(self.features, dtype=self.dtype, name="shrink_conv")(images_by_channels(x))
+        x = images_by_channels(x)
         return shortcut + StochasticDepth(self.drop_path_rate)(x, train=train)

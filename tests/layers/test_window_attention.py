@@ -50,9 +50,9 @@ def test_kernel_is_its_definition(
     rng = np.random.default_rng(0)
     positions = np.prod(window)
     groups = np.prod(spatial) // positions
-    qkv = jnp.asarray(rng.standard_normal((batch, *spatial, 3, 3, head_dim)), dtype)
-    gradient = jnp.asarray(rng.standard_normal((batch, *spatial, 3, head_dim)), dtype)
-    bias = jnp.asarray(rng.standard_normal((3, positions, positions)), jnp.float32)
+    qkv = jnp.asarray(rng.standard_normal((batch, *spatial, 2, 3, head_dim)), dtype)
+    gradient = jnp.asarray(rng.standard_normal((batch, *spatial, 2, head_dim)), dtype)
+    bias = jnp.asarray(rng.standard_normal((2, positions, positions)), jnp.float32)
     seen = jnp.ones((1, positions), bool)
     if masked:
         seen = jnp.asarray(rng.random((groups, positions)) < 0.7).at[:, 0].set(True)
@@ -96,7 +96,7 @@ def test_kernel_runs_on_every_device(platform, tensor):
     """Parts of examples and heads, by a mesh that only the program's shardings name."""
     mesh = make_mesh(MeshConfig(data=2, tensor=tensor), jax.devices()[: 2 * tensor])
     rng = np.random.default_rng(0)
-    qkv = jnp.asarray(rng.standard_normal((16, 4, 3, 2, 16)), jnp.float32)
+    qkv = jnp.asarray(rng.standard_normal((16, 4, 2, 3, 16)), jnp.float32)
     bias = jnp.asarray(rng.standard_normal((2, 2, 2)), jnp.float32)
     gradient = jnp.asarray(rng.standard_normal((16, 4, 2, 16)), jnp.float32)
     seen = jnp.ones((1, 2), bool)
@@ -158,7 +158,7 @@ def test_gpus_get_their_kernel_only_if_asked_for_it():
 def test_programs_for_gpus_read_every_position_once(kind, monkeypatch):
     """Nothing beyond the map, also where the last program has fewer groups than the others."""
     monkeypatch.setattr(window_attention_gpu, "PROGRAMS", 4)
-    qkv = jax.ShapeDtypeStruct((5, 6, 4, 3, 1, 16), jnp.bfloat16)
+    qkv = jax.ShapeDtypeStruct((5, 6, 4, 1, 3, 16), jnp.bfloat16)
     seen = jax.ShapeDtypeStruct((1, 6), bool)
     call = window_attention_gpu._Call(qkv, seen, kind, (3, 2))
     assert (call.parts, call.per_part) == (4, 5)
