@@ -3,13 +3,15 @@
 The initialisers of a deep network are few, and drawn hundreds of times with other keys. In one
 program every draw is compiled anew, most of all its random bits: half a minute for MAXIM S-1. Here
 the bits come from programs for a few sizes, and what makes values of them is compiled once for all
-arrays of a shape that are drawn alike. The values are those of `jax.jit(init)`, bit for bit.
+arrays of a shape that are drawn alike, several at once. The values are those of `jax.jit(init)`,
+bit for bit.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -33,10 +35,10 @@ def fresh_variables(init: Callable[[jax.Array], Any], rng: jax.Array, shardings:
     closed, shapes = jax.make_jaxpr(init, return_shape=True)(rng)
     values = _inlined(closed, [_Given(rng)], itertools.count())
     targets = jax.tree.leaves(shardings)
-    results: list[Any] = [None] * len(values)
+    calls: dict[int, _Call] = {}
     # Constants, and what is not random: one program for all of them.
     rest = []
-    programs = {}
+    programs: dict[Any, Callable[..., Any]] = {}
     for place, (value, sharding) in enumerate(zip(values, targets, strict=True)):
         part = _Part([value])
         if not part.draws:
@@ -45,31 +47,72 @@ def fresh_variables(init: Callable[[jax.Array], Any], rng: jax.Array, shardings:
         kind = (part.kind, sharding)
         if kind not in programs:
             programs[kind] = jax.jit(part.compute, out_shardings=[sharding])
-        drawn = [_drawn(draw, programs) for draw in part.draws]
-        [results[place]] = programs[kind](part.folded, part.given, drawn)
+        calls[place] = _Call(programs[kind], part, [_drawn(draw, programs) for draw in part.draws])
     part = _Part([values[place] for place in rest])
     program = jax.jit(part.compute, out_shardings=[targets[place] for place in rest])
-    for place, result in zip(rest, program(part.folded, part.given, []), strict=True):
-        results[place] = result
-    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+    others = _Call(program, part, [])
+    _compile([*calls.values(), others])
+    results = dict(zip(rest, others.run(), strict=True))
+    results |= {place: call.run()[0] for place, call in calls.items()}
+    return jax.tree.unflatten(jax.tree.structure(shapes), [results[n] for n in range(len(values))])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A program and its arguments; bits that are drawn first come last.
+
+    Attributes:
+      program: returns a list of arrays.
+      part: what it computes.
+      draws: calls that give bits.
+      size: of the bits that it gives itself.
+    """
+
+    program: Callable[..., Any]
+    part: "_Part"
+    draws: Sequence["_Call"]
+    size: int = 0
+
+    def run(self) -> list[jax.Array]:
+        bits = [draw.run()[0] for draw in self.draws]
+        return self.program(self.part.folded, self.part.given, bits)
+
+    def lowered(self) -> jax.stages.Lowered:
+        bits = [jax.ShapeDtypeStruct((draw.size,), "uint32") for draw in self.draws]
+        return self.program.lower(self.part.folded, self.part.given, bits)
+
+    def all(self) -> Iterator["_Call"]:
+        """Itself and those that it needs."""
+        yield self
+        for draw in self.draws:
+            yield from draw.all()
+
+
+def _compile(calls: Sequence[_Call]) -> None:
+    """Compiles the programs of calls, which find them again: one program takes a single core."""
+    once = {call.program: call for one in calls for call in one.all()}
+    lowered = [call.lowered() for call in once.values()]  # here: threads see no context of JAX's
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(lambda program: program.compile(), lowered):
+            pass
 
 
 # ---------------------------------------------------------------- random bits
 
 
-def _drawn(draw: "_Operation", programs: dict[Any, Any]) -> jax.Array:
-    """Returns the bits `[size]` of a draw and further ones, so that sizes are few."""
+def _drawn(draw: "_Operation", programs: dict[Any, Any]) -> _Call:
+    """Returns what gives the bits of a draw, and further ones, so that sizes are few."""
     size = 2 ** max(10, (math.prod(draw.equation.params["shape"]) - 1).bit_length())
     key = _Part([draw.inputs[0]])
     bits = [_drawn(other, programs) for other in key.draws]
     if (program := programs.get((key.kind, size))) is None:
 
         @jax.jit
-        def program(folded: list[Any], given: list[Any], bits: list[Any]) -> jax.Array:
-            return jax.random.bits(*key.compute(folded, given, bits), (size,), "uint32")
+        def program(folded: list[Any], given: list[Any], bits: list[Any]) -> list[jax.Array]:
+            return [jax.random.bits(*key.compute(folded, given, bits), (size,), "uint32")]
 
         programs[key.kind, size] = program
-    return program(key.folded, key.given, bits)
+    return _Call(program, key, bits, size)
 
 
 def _can_be_padded(equation: JaxprEqn) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
@@ -94,6 +95,7 @@ class _Job:
       plain: the whole config as JSON values, its length in steps.
       sections: of the trainer.
       dataset, eval_sets: the task's.
+      init: the task's, the same object each time, so that it is traced once.
       begin: from fresh and pretrained variables to the state of step 0.
       abstract, shardings: shape and place of everything in the state.
       best_metric: name, and 1 where larger is better, -1 where smaller is.
@@ -107,6 +109,7 @@ class _Job:
     eval_sets: dict[str, Dataset]
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
+    init: Callable[[jax.Array], Variables]
     begin: Callable[[Variables, Variables], TrainState]
     abstract: TrainState
     shardings: TrainState
@@ -133,7 +136,8 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
         return create_state(merged(fresh, given), optimizer, ema=ema)
 
     # Shapes first, so that nothing is ever whole on one device.
-    fresh = jax.eval_shape(task.init, jax.random.key(0))
+    init = task.init
+    fresh = jax.eval_shape(init, jax.random.key(0))
     abstract = jax.eval_shape(begin, fresh, {})
     eval_sets = task.eval_data()
     return _Job(
@@ -145,6 +149,7 @@ def _prepare(task: Task, plain: dict[str, Any], workdir: str) -> _Job:
         eval_sets=eval_sets,
         schedule=schedule,
         optimizer=optimizer,
+        init=init,
         begin=begin,
         abstract=abstract,
         shardings=sharding.tree_shardings(abstract, mesh),
@@ -286,10 +291,16 @@ class _Run:
             given = jax.tree.map(np.asarray, job.task.pretrained() or {})
             require_fits(job.abstract.variables, given, "config.init.weights")
         seed = jax.random.key(job.plain["seed"])
-        with announced("initialising the model", "initialised"):
-            fresh = fresh_variables(job.task.init, seed, job.shardings.variables)
+        with (
+            announced("initialising the model", "initialised"),
+            ThreadPoolExecutor(1) as meanwhile,
+        ):
+            shapes = jax.eval_shape(job.init, seed)
+            places = sharding.tree_shardings(shapes, job.mesh)
             begin = jax.jit(job.begin, out_shardings=job.shardings, donate_argnums=0)
-            return jax.block_until_ready(begin(fresh, given))
+            begin = meanwhile.submit(begin.lower(_place(shapes, places), given).compile)
+            fresh = fresh_variables(job.init, seed, places)
+            return jax.block_until_ready(begin.result()(fresh, given))
 
     def _train_step(self) -> Callable:
         job, mesh = self.job, self.job.mesh
@@ -418,7 +429,7 @@ def _to_dict(config: Mapping[str, Any]) -> dict[str, Any]:
     return config.to_dict() if hasattr(config, "to_dict") else dict(config)
 
 
-def _place(abstract: TrainState, shardings: TrainState) -> TrainState:
+def _place(abstract: Any, shardings: Any) -> Any:
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
     )

@@ -56,6 +56,21 @@ def test_fresh_part_follows_the_seed(tmp_path):
     assert not np.allclose(one["params/Dense_1/kernel"], other["params/Dense_1/kernel"])
 
 
+def test_initialisation_is_traced_once(tmp_path, monkeypatch):
+    """A second time would take seconds of a deep network's start."""
+    config = tiny.quick({"train.num_steps": 1})
+    task = tiny.make_task(config, small=True)
+    init, traced = type(task).init, []
+
+    def counted(self, rng):
+        traced.append(rng)
+        return init(self, rng)
+
+    monkeypatch.setattr(type(task), "init", counted)
+    tiny.run(config, tmp_path, task=task)
+    assert len(traced) == 1
+
+
 def test_another_shape_is_refused_before_a_checkpoint(tmp_path):
     given = {"params": {"Dense_0": {"kernel": np.zeros((3, 16), np.float32)}}}
     with pytest.raises(UserError, match=r"params/Dense_0/kernel \[3, 16\], where the job has"):
