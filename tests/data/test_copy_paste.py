@@ -9,6 +9,7 @@ import pytest
 from common.data.copy_paste import CopyPaste, paste
 from common.data.detection import make_detection_source
 from common.data.detection_transform import TrainDetection, mask_bounds
+from common.data.drawn_objects import Picture
 from common.data.images import CorruptImage
 from common.errors import UserError
 
@@ -38,7 +39,9 @@ class Keep:
 
 def other_source(*examples):
     source = make_detection_source("shapes", count=len(examples), size=32)
-    source._picture = [(e["image"], e["masks"], e["labels"]) for e in examples].__getitem__
+    source._picture = [
+        Picture(e["image"], e["masks"], e["boxes"], e["labels"]) for e in examples
+    ].__getitem__
     return source
 
 
