@@ -19,7 +19,7 @@ from common.config import require
 from common.demo.app import DemoApp
 from common.demo.demos import Demo
 from common.errors import UserError
-from launch.main import compilation_cache, run_main
+from launch.main import compilation_cache, leave, run_main
 from launch.options import JobFlags
 from launch.tasks import job_of_flags
 
@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(f"the page is at http://{shown}:{server.port} (Ctrl-C ends it)", flush=True)
     server.serve_forever()
+    leave(0)  # Python's own end aborts threads that are answering, within compiled code
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -84,7 +84,7 @@ def run_main(main: Callable[[list[str]], None], default_config: str | None = Non
             os._exit(130)  # not sys.exit, as in `fail`
         except Exception:
             traceback.print_exc()
-            _leave(_BUG)
+            leave(_BUG)
 
     try:
         argv = last_of_each(with_config_files(sys.argv))
@@ -100,10 +100,11 @@ def fail(message: str) -> None:
     logging.flush()
     line = UserError(" ".join(message.split()))  # absl's messages too are cut and escaped
     print(f"error: {line}", file=sys.stderr)
-    _leave(2)
+    leave(2)
 
 
-def _leave(status: int) -> None:
+def leave(status: int) -> None:
+    """Ends the process with that exit status, whatever its threads do."""
     # Not sys.exit: threads of the data pipeline and Orbax, and JAX for other processes, may wait.
     sys.stderr.flush()
     sys.stdout.flush()
