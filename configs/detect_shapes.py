@@ -5,7 +5,7 @@
 
 Data: scenes drawn as they are read, textured with crops of scikit-image's photos, other ones for
 evaluation.
-Recipe: ours. Our own: 0.802 box AP, seed 0.
+Recipe: ours. Our own: box AP 0.827 and 0.844, seeds 0 and 1.
 Hardware: two CPU cores.
 """
 
@@ -43,8 +43,9 @@ def get_config(arg: str = "") -> ConfigDict:
     return short_run(
         config,
         DetectionTask,
-        steps=7_400,
+        steps=5_000,
         smoke=arg.smoke,
+        kind="muon",
         learning_rate=2e-3,
         ema_decay=0.99,
         clip_norm=10.0,

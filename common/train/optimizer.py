@@ -1,4 +1,4 @@
-"""AdamW, LAMB and SGD with clipping and a decay mask, for all parameters or groups of them."""
+"""AdamW, LAMB, SGD, Muon with clipping and a decay mask, for all parameters or groups of them."""
 
 import dataclasses
 import difflib
@@ -14,10 +14,16 @@ from jax import numpy as jnp
 
 from common.config import check_type, require
 from common.errors import UserError, did_you_mean
+from common.train.muon import is_product, muon
 
 # Settings that each kind reads; those of every kind follow.
 _ADAM = ("b1", "b2", "mu_dtype", "eps")
-_READ_BY = {"adamw": _ADAM, "lamb": _ADAM, "sgd": ("momentum", "nesterov", "mu_dtype")}
+_READ_BY = {
+    "adamw": _ADAM,
+    "lamb": _ADAM,
+    "sgd": ("momentum", "nesterov", "mu_dtype"),
+    "muon": ("momentum", *_ADAM),
+}
 _COMMON = ("kind", "weight_decay", "no_decay", "clip_norm")
 
 
@@ -26,11 +32,12 @@ class OptimizerConfig:
     """The config's `optimizer` section.
 
     Attributes:
-      kind: `"adamw"`, `"lamb"` (arXiv:1904.00962) or `"sgd"`.
+      kind: `"adamw"`, `"lamb"` (arXiv:1904.00962), `"sgd"` or `"muon"`: Muon for the kernels of
+        products, AdamW for all other parameters, with the same learning rate.
       learning_rate: peak of the schedule.
       b1: decay of the first moment.
       b2: decay of the second moment.
-      momentum: of `"sgd"`; 0: none, without memory.
+      momentum: of `"sgd"` (0: none, without memory) and `"muon"`.
       nesterov: look ahead along the momentum.
       mu_dtype: of the stored first moment or momentum; `"bfloat16"` saves two bytes per parameter.
       eps: added to the root of the second moment.
@@ -50,7 +57,7 @@ class OptimizerConfig:
         it is clipped on its own. What it leaves out is the section's.
     """
 
-    kind: Literal["adamw", "lamb", "sgd"] = "adamw"
+    kind: Literal["adamw", "lamb", "sgd", "muon"] = "adamw"
     learning_rate: float
     b1: float = 0.9
     b2: float = 0.999
@@ -192,6 +199,16 @@ def _rule(
             weight_decay=config.weight_decay,
             mask=mask,
         )
+    if config.kind == "muon":
+        kernels = muon(
+            rate,
+            momentum=config.momentum,
+            mu_dtype=config.mu_dtype,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=mask,
+        )
+        rest = _rule(dataclasses.replace(config, kind="adamw", groups=()), schedule, factor)
+        return optax.partition({"kernels": kernels, "rest": rest}, _of_muon)
     decay = optax.add_decayed_weights(config.weight_decay, mask)
     if config.kind == "lamb":
         return optax.chain(
@@ -203,6 +220,16 @@ def _rule(
     momentum = optax.trace(config.momentum, config.nesterov, config.mu_dtype)
     rest = [momentum] if config.momentum else []
     return optax.chain(decay, *rest, optax.scale_by_learning_rate(rate))
+
+
+def _of_muon(params: Any) -> Any:
+    """A tree of labels: `"kernels"` of products, or `"rest"`."""
+
+    def label(path: tuple, leaf: Any) -> str:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return "kernels" if is_product(name, leaf) else "rest"
+
+    return jax.tree_util.tree_map_with_path(label, params)
 
 
 def _stay(updates: Any, _: Any) -> Any:

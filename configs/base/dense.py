@@ -58,10 +58,12 @@ def short_run(
     ema_decay: float,
     clip_norm: float = 1.0,
     b2: float = 0.999,
+    kind: str = "adamw",
 ) -> ConfigDict:
     """Completes a recipe [ours] of minutes on a CPU; `smoke` stops after six steps."""
     steps = 6 if smoke else steps
     config.optimizer = {
+        "kind": kind,
         "learning_rate": learning_rate,
         "b2": b2,
         "weight_decay": 0.05,

@@ -86,7 +86,7 @@ DETECTION = {
     "aewin_coco": ("aewin_tiny+mask_rcnn", 80, 88_704, 16, 1e-4),
     "caformer_coco": ("caformer_s18+mask_rcnn", 80, 88_704, 16, 1e-4),
     "moat_coco": ("tiny_moat_0+cascade_mask_rcnn", 80, 184_800, 64, 1e-4),
-    "detect_shapes": ("tiny_moat_0+retinanet", None, 7400, 8, 2e-3),
+    "detect_shapes": ("tiny_moat_0+retinanet", None, 5000, 8, 2e-3),
     "detect_coins": ("tiny_moat_0+retinanet", None, 300, 4, 3e-3),
 }
 # The same of generation: model, steps, batch, learning rate.
