@@ -5,8 +5,8 @@
 
 Data: scenes drawn as they are read, textured with crops of scikit-image's photos, other ones for
 evaluation.
-Recipe: ours. Our own: 0.901 mIoU, seed 0.
-Hardware: two CPU cores, five and a half minutes.
+Recipe: ours. Our own: 0.932 mIoU, seed 0.
+Hardware: two CPU cores, minutes.
 """
 
 from ml_collections import ConfigDict
@@ -38,5 +38,11 @@ def get_config(arg: str = "") -> ConfigDict:
     }
     config.task = {"dice_weight": 1.0}  # parts the classes sooner
     return short_run(
-        config, SegmentationTask, steps=4_800, smoke=arg.smoke, learning_rate=1.5e-3, ema_decay=0.99
+        config,
+        SegmentationTask,
+        steps=3_600,
+        smoke=arg.smoke,
+        kind="muon",
+        learning_rate=1.5e-3,
+        ema_decay=0.99,
     )

@@ -76,7 +76,7 @@ SEGMENTATION = {
     "caformer_ade20k": ("caformer_s18+upernet", 150, 160_000, 16, 6e-5),
     "maxvit_voc": ("maxvit_small+fpn_concat", 21, 20_000, 32, 5e-4),
     "maxvit_coco_labels": ("maxvit_small+fpn_concat", 91, 90_000, 32, 5e-4),
-    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 4800, 8, 1.5e-3),
+    "segment_shapes": ("tiny_moat_0+semantic_fpn", None, 3600, 8, 1.5e-3),
     "segment_coins": ("tiny_moat_0+semantic_fpn", None, 300, 8, 3e-3),
 }
 # The same of detection.
