@@ -238,9 +238,13 @@ def test_one_trainer_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe"), [("digits", "maxvit_digits"), ("photos", "maxim_photos:smoke=true")]
+    ("name", "recipe", "given"),
+    [
+        ("digits", "maxvit_digits", {}),
+        ("photos", "maxim_photos:smoke=true", {"kind": "adamw"}),  # the recipe's was another
+    ],
 )
-def test_run_of_an_earlier_version_goes_on(name, recipe, tmp_path):
+def test_run_of_an_earlier_version_goes_on(name, recipe, given, tmp_path):
     """Configs written before jobs had names: fields came since, none with another default."""
     old = json.loads((GOLDEN / "configs" / f"{name}.json").read_text())
     make_run(tmp_path, old)
@@ -249,6 +253,7 @@ def test_run_of_an_earlier_version_goes_on(name, recipe, tmp_path):
     new = json.loads(json.dumps(config.to_dict()))
     for section in ("model", "data", "train", "schedule"):  # what the command line had set
         new[section] |= old[section]
+    new["optimizer"] |= given
     assert {"kind"} <= new["task"].keys() - old["task"].keys()
     job = types.SimpleNamespace(task=make_task(new), plain=new)
     with trainer._opened(str(tmp_path), job) as changes:
