@@ -245,7 +245,10 @@ def test_one_trainer_at_a_time(tmp_path):
     ],
 )
 def test_run_of_an_earlier_version_goes_on(name, recipe, given, tmp_path):
-    """Configs written before jobs had names: fields came since, none with another default."""
+    """Configs written before jobs had names: fields came since, none with another default.
+
+    What the recipe has changed since is given on the command line.
+    """
     old = json.loads((GOLDEN / "configs" / f"{name}.json").read_text())
     make_run(tmp_path, old)
     file, _, arg = recipe.partition(":")
