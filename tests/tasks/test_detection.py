@@ -324,9 +324,9 @@ def test_devices_change_neither_losses_nor_metrics(tmp_path):
 
 @pytest.mark.slow
 def test_mask_rcnn_learns_scenes_by_heart(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "jit", full_jit)  # 200 steps: it pays to compile well
-    side, steps = 64, 200
-    scenes = shapes_with_objects("train", count=8, size=side)
+    monkeypatch.setattr(jax, "jit", full_jit)  # 300 steps: it pays to compile well
+    side, steps = 64, 300
+    scenes = shapes_with_objects("train", count=16, size=side)
     small = {"stem_widths": (16, 16), "widths": (24, 48, 96, 128), "depths": (1, 1, 2, 1)}
     changes = {
         "model": {
@@ -341,7 +341,7 @@ def test_mask_rcnn_learns_scenes_by_heart(tmp_path, monkeypatch):
         },
         "data.image_size": side,
         "data.batch_size": 8,
-        "data.eval_batch_size": 8,
+        "data.eval_batch_size": 16,
         "data.flip": False,
         "optimizer": {"learning_rate": 3e-3, "clip_norm": 10.0, "ema_decay": 0.9},
         "schedule": {"warmup_steps": steps // 10, "decay_steps": steps},
@@ -351,5 +351,5 @@ def test_mask_rcnn_learns_scenes_by_heart(tmp_path, monkeypatch):
     }
     task = make_task(changes, train_source=scenes, eval_source=scenes)
     results = tiny.run(config(changes), tmp_path / "run", task=task)
-    assert results["eval/examples"] == 8
+    assert results["eval/examples"] == 16
     assert results["eval/box_ap"] > 0.9 and results["eval/mask_ap"] > 0.8
